@@ -1,0 +1,17 @@
+//! The configuration document of pgpooler: written by the operator, read by the pooler.
+//!
+//! One TOML document; PgBouncer's names wherever a setting means the same. Unknown keys are refused
+//! with their place. Secrets are never in the document: it names an [`auth_file`](Document::auth_file)
+//! in PgBouncer's `userlist.txt` format ([`Userlist`]).
+
+mod document;
+mod duration;
+mod secret;
+mod userlist;
+
+pub use document::{
+    ANY, Document, DocumentError, LogFormat, PoolMode, PoolRule, Target, ValidationError,
+};
+pub use duration::Seconds;
+pub use secret::Secret;
+pub use userlist::{Userlist, UserlistError};
