@@ -1,10 +1,11 @@
 //! The document itself, its defaults and its checks.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
+use sha2::{Digest, Sha256};
 
-use crate::Seconds;
+use crate::{DocumentError, Seconds};
 
 /// In a [`PoolRule`]: every database, every user.
 pub const ANY: &str = "*";
@@ -24,6 +25,7 @@ pub struct Document {
     /// Event loops; 0: one per core that the process may use. Change needs a restart.
     pub workers: u16,
     /// Users and passwords in the format of PgBouncer's `userlist.txt`; a relative path is relative to the document.
+    #[serde(serialize_with = "as_text")]
     pub auth_file: PathBuf,
     /// Users who may run every command of the admin console.
     pub admin_users: Vec<String>,
@@ -116,6 +118,85 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+impl Default for Document {
+    fn default() -> Self {
+        Self {
+            listen_addr: "0.0.0.0".to_owned(),
+            listen_port: 6432,
+            http_addr: "0.0.0.0".to_owned(),
+            http_port: 9127,
+            workers: 0,
+            auth_file: PathBuf::from("userlist.txt"),
+            admin_users: Vec::new(),
+            stats_users: Vec::new(),
+            pool_mode: PoolMode::default(),
+            max_client_conn: 10_000,
+            max_server_connections: 20,
+            query_wait_timeout: Seconds::from_secs(120),
+            client_login_timeout: Seconds::from_secs(60),
+            client_idle_timeout: Seconds::ZERO,
+            server_idle_timeout: Seconds::from_secs(600),
+            server_lifetime: Seconds::from_secs(3600),
+            server_connect_timeout: Seconds::from_secs(15),
+            server_login_retry: Seconds::from_secs(1),
+            max_prepared_statements: 200,
+            ignore_startup_parameters: Vec::new(),
+            drain_timeout: Seconds::from_secs(30),
+            log_format: LogFormat::default(),
+            target: Target::default(),
+            pools: Vec::new(),
+        }
+    }
+}
+
+impl Default for Target {
+    fn default() -> Self {
+        Self { host: "127.0.0.1".to_owned(), port: 5432 }
+    }
+}
+
+impl Document {
+    /// Reads a document and checks it.
+    pub fn parse(text: &str) -> Result<Self, DocumentError> {
+        let document: Self = toml::from_str(text).map_err(|error| DocumentError::of(&error, text))?;
+        document.validate()?;
+        Ok(document)
+    }
+
+    /// Writes the document; [`parse`](Self::parse) reads back an equal one.
+    #[expect(clippy::missing_panics_doc, reason = "it does not")]
+    pub fn to_toml(&self) -> String {
+        #[expect(clippy::expect_used, reason = "every field has a TOML form: no map keys, no unit values")]
+        toml::to_string(self).expect("a document has a TOML form")
+    }
+
+    /// A digest of the rendered document: the same for equal documents, in every version that renders the same.
+    pub fn hash(&self) -> String {
+        let digest = Sha256::digest(self.to_toml());
+        digest.iter().take(HASH_BYTES).fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
+    }
+
+    /// The first rule that matches a pool.
+    pub fn rule_for(&self, database: &str, user: &str) -> Option<&PoolRule> {
+        self.pools.iter().find(|rule| rule.matches(database, user))
+    }
+}
+
+impl PoolRule {
+    /// Whether the rule is about this pool.
+    pub fn matches(&self, database: &str, user: &str) -> bool {
+        (self.database == ANY || self.database == database)
+            && self.users.iter().any(|entry| entry == ANY || entry == user)
+    }
+}
+
+/// Bytes of SHA-256 that [`Document::hash`] shows.
+const HASH_BYTES: usize = 16;
+
+fn as_text<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&path.to_string_lossy())
 }
 
 fn any() -> String {

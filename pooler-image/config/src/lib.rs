@@ -8,10 +8,10 @@ mod document;
 mod duration;
 mod secret;
 mod userlist;
+mod validation;
 
-pub use document::{
-    ANY, Document, DocumentError, LogFormat, PoolMode, PoolRule, Target, ValidationError,
-};
-pub use duration::Seconds;
+pub use document::{ANY, Document, LogFormat, PoolMode, PoolRule, Target};
+pub use duration::{Seconds, SecondsError};
 pub use secret::Secret;
-pub use userlist::{Userlist, UserlistError};
+pub use userlist::{UserSecret, Userlist, UserlistError, UserlistFault};
+pub use validation::{DocumentError, ValidationError};

@@ -1,1 +1,13 @@
-//! placeholder
+//! The pure core of pgpooler: what the pooler decides, without sockets, clock or random source.
+//!
+//! Bytes come in, bytes and decisions go out; time and nonces are arguments. [`wire`] is the codec, the other
+//! modules are state machines over it.
+
+pub mod handshake;
+pub mod login;
+pub mod md5;
+pub mod pool;
+pub mod scram;
+pub mod session;
+pub mod startup;
+pub mod wire;

@@ -1,2 +1,54 @@
-//! placeholder
-fn main() {}
+//! `pgpooler`: arguments, settings, log, then [`pgpooler::run`].
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use clap::Parser;
+use pgpooler::cli::{Cli, Exit};
+use pgpooler::reload::Source;
+use pgpooler::telemetry;
+
+fn main() -> ExitCode {
+    start(&Cli::parse()).into()
+}
+
+fn start(cli: &Cli) -> Exit {
+    if let Err(error) = telemetry::filter(&cli.log_level) {
+        return complain(Exit::Usage, &error);
+    }
+    let source = Source::new(&cli.config);
+    let settings = match source.load() {
+        Ok(settings) => settings,
+        Err(error) => return complain(Exit::Config, &error),
+    };
+    if cli.check {
+        println!("{}: ok", cli.config.display());
+        return Exit::Clean;
+    }
+    if let Err(error) = telemetry::init(&cli.log_level, settings.document.log_format) {
+        return complain(Exit::Failure, &error);
+    }
+    match pgpooler::run(source, settings) {
+        Ok(()) => Exit::Clean,
+        Err(error) => {
+            tracing::error!(error = chain(&error), "pgpooler failed");
+            Exit::Failure
+        }
+    }
+}
+
+fn complain(exit: Exit, error: &dyn Error) -> Exit {
+    eprintln!("pgpooler: {}", chain(error));
+    exit
+}
+
+/// An error with what caused it.
+fn chain(error: &dyn Error) -> String {
+    let mut told = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        told = format!("{told}: {error}");
+        cause = error.source();
+    }
+    told
+}

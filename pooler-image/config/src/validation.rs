@@ -1,0 +1,105 @@
+//! What a document must be beyond its form, and how a fault is told to its author.
+
+use std::collections::BTreeSet;
+
+use crate::{ANY, Document, PoolRule, Seconds};
+
+/// A document that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DocumentError {
+    /// Not TOML, an unknown key, or a value of the wrong type.
+    #[error("line {line}, column {column}: {message}")]
+    Syntax {
+        /// Counted from one.
+        line: usize,
+        /// In characters, counted from one.
+        column: usize,
+        /// What is wrong there; names the key when it is unknown.
+        message: String,
+    },
+    /// A value that cannot work.
+    #[error(transparent)]
+    Invalid(#[from] ValidationError),
+}
+
+/// A value that cannot work, under its key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {fault}")]
+pub struct ValidationError {
+    /// The key, with its table or the name of its pool in front.
+    pub key: String,
+    /// What is wrong with the value.
+    pub fault: &'static str,
+}
+
+impl DocumentError {
+    pub(crate) fn of(error: &toml::de::Error, text: &str) -> Self {
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        Self::Syntax {
+            line: before.matches('\n').count() + 1,
+            column: before.get(line_start..).unwrap_or_default().chars().count() + 1,
+            message: error.message().to_owned(),
+        }
+    }
+}
+
+impl Document {
+    /// Checks everything that the types do not; [`Document::parse`] has done so.
+    pub fn validate(&self) -> Result<(), ValidationError> {
+        check(!self.listen_addr.is_empty(), "listen_addr", "must not be empty")?;
+        check(self.listen_port != 0, "listen_port", "must be 1 to 65535")?;
+        check(!self.http_addr.is_empty(), "http_addr", "must not be empty")?;
+        let same = self.http_port == self.listen_port;
+        check(!same, "http_port", "must differ from listen_port")?;
+        check(!self.auth_file.as_os_str().is_empty(), "auth_file", "must not be empty")?;
+        check(self.max_client_conn >= 1, "max_client_conn", "must be at least 1")?;
+        check(self.max_server_connections >= 1, "max_server_connections", "must be at least 1")?;
+        check_positive(self.client_login_timeout, "client_login_timeout")?;
+        check_positive(self.server_connect_timeout, "server_connect_timeout")?;
+        check(!self.target.host.is_empty(), "target.host", "must not be empty")?;
+        check(self.target.port != 0, "target.port", "must be 1 to 65535")?;
+        self.validate_pools()
+    }
+
+    fn validate_pools(&self) -> Result<(), ValidationError> {
+        let mut names = BTreeSet::new();
+        for rule in &self.pools {
+            check(!rule.name.is_empty(), "pools.name", "must not be empty")?;
+            check(
+                names.insert(&rule.name),
+                &rule.key("name"),
+                "must be different from the other pools' names",
+            )?;
+            rule.validate()?;
+        }
+        Ok(())
+    }
+}
+
+impl PoolRule {
+    fn validate(&self) -> Result<(), ValidationError> {
+        check(
+            !self.database.is_empty(),
+            &self.key("database"),
+            "must not be empty; `*` means every database",
+        )?;
+        check(!self.users.is_empty(), &self.key("users"), "must not be empty; [\"*\"] means every user")?;
+        check(self.users.iter().all(|user| !user.is_empty()), &self.key("users"), "must have no empty name")?;
+        let alone = self.users.len() == 1 || self.users.iter().all(|user| user != ANY);
+        check(alone, &self.key("users"), "must have \"*\" alone")?;
+        check(self.pool_size != Some(0), &self.key("pool_size"), "must be at least 1")
+    }
+
+    fn key(&self, key: &str) -> String {
+        format!("pools.{}.{key}", self.name)
+    }
+}
+
+fn check(holds: bool, key: &str, fault: &'static str) -> Result<(), ValidationError> {
+    if holds { Ok(()) } else { Err(ValidationError { key: key.to_owned(), fault }) }
+}
+
+fn check_positive(value: Seconds, key: &str) -> Result<(), ValidationError> {
+    check(!value.is_zero(), key, "must be more than zero")
+}

@@ -1,0 +1,168 @@
+//! Reading, checking and writing the document.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use pgpooler_config::{ANY, Document, LogFormat, PoolMode, PoolRule, Seconds, Target, UserSecret, Userlist};
+use proptest::prelude::*;
+
+fn refusal(text: &str) -> String {
+    Document::parse(text).unwrap_err().to_string()
+}
+
+#[test]
+fn an_empty_document_has_the_defaults() {
+    let document = Document::parse("").unwrap();
+    assert_eq!(document, Document::default());
+    assert_eq!((document.listen_port, document.http_port, document.workers), (6432, 9127, 0));
+    assert_eq!((document.max_client_conn, document.max_server_connections), (10_000, 20));
+    assert_eq!(document.pool_mode, PoolMode::Transaction);
+    assert_eq!(document.target, Target { host: "127.0.0.1".into(), port: 5432 });
+}
+
+#[test]
+fn numbers_and_strings_are_durations() {
+    let text = "query_wait_timeout = 1.5\nserver_lifetime = 3600\ndrain_timeout = \"5m\"\n";
+    let document = Document::parse(text).unwrap();
+    assert_eq!(document.query_wait_timeout.as_duration().as_millis(), 1500);
+    assert_eq!(document.server_lifetime, Seconds::from_secs(3600));
+    assert_eq!(document.drain_timeout, Seconds::from_secs(300));
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_its_place() {
+    let told = refusal("listen_port = 6432\n\n  max_conn = 3\n");
+    assert!(told.starts_with("line 3, column 3: unknown field `max_conn`"), "{told}");
+    let told = refusal("[target]\nhots = \"db\"\n");
+    assert!(told.starts_with("line 2, column 1: unknown field `hots`"), "{told}");
+    let told = refusal("[[pools]]\nname = \"a\"\nsize = 3\n");
+    assert!(told.starts_with("line 3, column 1: unknown field `size`"), "{told}");
+}
+
+#[test]
+fn a_value_of_the_wrong_type_is_refused_with_its_place() {
+    let told = refusal("listen_port = \"6432\"\n");
+    assert!(told.starts_with("line 1, column 15: invalid type"), "{told}");
+    let told = refusal("listen_port = 65536\n");
+    assert!(told.starts_with("line 1, column 15: "), "{told}");
+    let told = refusal("drain_timeout = -1\n");
+    assert!(told.contains("must not be negative"), "{told}");
+    let told = refusal("drain_timeout = \"soon\"\n");
+    assert!(told.contains("`soon` is not a duration"), "{told}");
+    assert!(refusal("pool_mode = \"statement\"\n").contains("unknown variant `statement`"));
+}
+
+#[test]
+fn a_value_that_cannot_work_is_refused_by_its_key() {
+    for (text, told) in [
+        ("max_server_connections = 0", "max_server_connections: must be at least 1"),
+        ("max_client_conn = 0", "max_client_conn: must be at least 1"),
+        ("listen_port = 0", "listen_port: must be 1 to 65535"),
+        ("http_port = 6432", "http_port: must differ from listen_port"),
+        ("client_login_timeout = 0", "client_login_timeout: must be more than zero"),
+        ("[target]\nport = 0", "target.port: must be 1 to 65535"),
+        ("[target]\nhost = \"\"", "target.host: must not be empty"),
+        ("[[pools]]\nname = \"\"", "pools.name: must not be empty"),
+        ("[[pools]]\nname = \"a\"\nusers = []", "pools.a.users: must not be empty; [\"*\"] means every user"),
+        ("[[pools]]\nname = \"a\"\nusers = [\"*\", \"x\"]", "pools.a.users: must have \"*\" alone"),
+        ("[[pools]]\nname = \"a\"\npool_size = 0", "pools.a.pool_size: must be at least 1"),
+        (
+            "[[pools]]\nname = \"a\"\n[[pools]]\nname = \"a\"",
+            "pools.a.name: must be different from the other pools' names",
+        ),
+    ] {
+        assert_eq!(refusal(text), told);
+    }
+}
+
+#[test]
+fn the_first_rule_that_matches_wins() {
+    let document = Document::parse(
+        "[[pools]]\nname = \"reports\"\ndatabase = \"shop\"\nusers = [\"ann\", \"bob\"]\n\
+         [[pools]]\nname = \"shop\"\ndatabase = \"shop\"\n",
+    )
+    .unwrap();
+    let name = |database, user| document.rule_for(database, user).map(|rule| rule.name.as_str());
+    assert_eq!(name("shop", "bob"), Some("reports"));
+    assert_eq!(name("shop", "eve"), Some("shop"));
+    assert_eq!(name("other", "bob"), None);
+}
+
+#[test]
+fn the_hash_is_that_of_the_content() {
+    let document = Document::default();
+    assert_eq!(document.hash().len(), 32);
+    assert_eq!(document.hash(), Document::parse("listen_port = 6432 # the usual\n").unwrap().hash());
+    assert_ne!(document.hash(), Document { max_client_conn: 7, ..document.clone() }.hash());
+}
+
+fn seconds() -> impl Strategy<Value = Seconds> {
+    prop_oneof![
+        (0u64..200_000).prop_map(Seconds::from_secs),
+        (1u64..5_000_000_000)
+            .prop_map(|micros| { Seconds::try_from(std::time::Duration::from_micros(micros)).unwrap() })
+    ]
+}
+
+fn rule(index: usize) -> impl Strategy<Value = PoolRule> {
+    let users = prop_oneof![Just(vec![ANY.to_owned()]), prop::collection::vec("[a-z\" \\\\é]{1,8}", 1..4)];
+    let mode = prop::option::of(prop_oneof![Just(PoolMode::Session), Just(PoolMode::Transaction)]);
+    ("[a-z*\"\n]{1,8}", users, mode, prop::option::of(1u32..), prop::option::of(seconds())).prop_map(
+        move |(database, users, pool_mode, pool_size, query_wait_timeout)| PoolRule {
+            name: format!("pool {index}"),
+            database,
+            users,
+            pool_mode,
+            pool_size,
+            query_wait_timeout,
+        },
+    )
+}
+
+prop_compose! {
+    fn document()(
+        ports in (1u16..30_000, 30_000u16..),
+        counts in (1u32.., 1u32.., 0u32..),
+        (query_wait_timeout, drain_timeout) in (seconds(), seconds()),
+        host in "[^\0]{1,20}",
+        admin_users in prop::collection::vec(".{0,10}", 0..3),
+        pools in (0usize..4).prop_flat_map(|count| (0..count).map(rule).collect::<Vec<_>>()),
+    ) -> Document {
+        Document {
+            listen_port: ports.0,
+            http_port: ports.1,
+            max_client_conn: counts.0,
+            max_server_connections: counts.1,
+            max_prepared_statements: counts.2,
+            query_wait_timeout,
+            drain_timeout,
+            admin_users,
+            log_format: LogFormat::Json,
+            target: Target { host, port: ports.1 },
+            pools,
+            ..Document::default()
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_written_document_is_read_back_the_same(document in document()) {
+        prop_assert_eq!(Document::parse(&document.to_toml()), Ok(document));
+    }
+
+    #[test]
+    fn no_text_makes_the_parser_panic(text in ".{0,200}") {
+        let _ = Document::parse(&text);
+        let _ = Userlist::parse(&text);
+    }
+
+    #[test]
+    fn a_written_user_list_is_read_back_the_same(
+        users in prop::collection::btree_map("[^\n\0]{1,12}", "[^\n\0]{0,20}", 0..5)
+    ) {
+        let mut list = Userlist::default();
+        for (user, secret) in users {
+            list.insert(user, UserSecret::of(secret));
+        }
+        prop_assert_eq!(Userlist::parse(list.render().expose()), Ok(list));
+    }
+}

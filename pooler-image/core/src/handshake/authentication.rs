@@ -1,0 +1,222 @@
+//! A client proves who it is.
+
+use std::sync::Arc;
+
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use crate::md5;
+use crate::scram::{
+    ClientKeys, ExpectClientFinal, ExpectClientFirst, SCRAM_SHA_256, ScramError, ScramVerifier,
+};
+use crate::wire::{ErrorResponse, FrameError, Reader, SqlState, backend, frontend, split_message};
+
+/// The longest SASL message, as in PostgreSQL (`PG_MAX_SASL_MESSAGE_LENGTH`).
+const MAX_SASL: u32 = 1024;
+
+/// The longest password message, as in PostgreSQL (`PG_MAX_AUTH_TOKEN_LENGTH`).
+const MAX_PASSWORD: u32 = 65_535;
+
+/// How a client proves its password, with the random part of the exchange.
+///
+/// For a user who does not exist it holds a verifier that nothing fits
+/// ([`ScramVerifier::mock`]): the exchange looks the same to the end.
+#[derive(Debug, Clone)]
+pub enum Method {
+    /// SCRAM-SHA-256.
+    Scram {
+        /// What the proof is checked against.
+        verifier: Arc<ScramVerifier>,
+        /// The server's part of the nonce.
+        nonce: String,
+    },
+    /// AuthenticationMD5Password.
+    Md5 {
+        /// The hash as PostgreSQL stores it.
+        stored: Zeroizing<String>,
+        /// The salt of this exchange.
+        salt: [u8; 4],
+    },
+}
+
+/// Awaits the client's next proof.
+#[derive(Debug)]
+#[must_use = "a client is authenticated only when this says so"]
+pub struct Authentication {
+    user: String,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    ClientFirst(ExpectClientFirst),
+    /// The mechanism is chosen, client-first did not come with it.
+    LateClientFirst(ExpectClientFirst),
+    ClientFinal(ExpectClientFinal),
+    Password(Zeroizing<String>),
+}
+
+/// What a client's bytes led to.
+#[derive(Debug)]
+#[must_use = "a client is authenticated only when this says so"]
+pub enum AuthenticationStep {
+    /// More bytes are needed.
+    More(Authentication),
+    /// Proven. `out` ends with AuthenticationOk. The keys are those which SCRAM reveals.
+    Authenticated(Option<ClientKeys>),
+    /// Told to the client in `out`.
+    Refused(ErrorResponse),
+}
+
+impl Authentication {
+    /// Asks `user` for a proof: appends the request to `out`.
+    pub fn start(user: &str, method: Method, out: &mut Vec<u8>) -> Self {
+        let state = match method {
+            Method::Scram { verifier, nonce } => {
+                backend::authentication_sasl(out, &[SCRAM_SHA_256]);
+                State::ClientFirst(ExpectClientFirst::new(verifier, nonce))
+            }
+            Method::Md5 { stored, salt } => {
+                backend::authentication_md5_password(out, salt);
+                State::Password(Zeroizing::new(md5::response(&stored, salt)))
+            }
+        };
+        Self { user: user.to_owned(), state }
+    }
+
+    /// Takes messages off `input`, appends answers to `out`.
+    pub fn receive(mut self, input: &mut Vec<u8>, out: &mut Vec<u8>) -> AuthenticationStep {
+        loop {
+            let body = match self.state.split(input) {
+                Ok(Some(body)) => body,
+                Ok(None) => return AuthenticationStep::More(self),
+                Err(error) => return refuse(error, out),
+            };
+            match self.state.receive(&body, &self.user, out) {
+                Ok(Next::State(state)) => self.state = state,
+                Ok(Next::Proven(keys)) => {
+                    backend::authentication_ok(out);
+                    return AuthenticationStep::Authenticated(keys);
+                }
+                Err(error) => return refuse(error, out),
+            }
+        }
+    }
+}
+
+enum Next {
+    State(State),
+    Proven(Option<ClientKeys>),
+}
+
+impl State {
+    /// The body of the next message, once it is whole. A wrong type is refused at its first byte.
+    fn split(&self, input: &mut Vec<u8>) -> Result<Option<Zeroizing<Vec<u8>>>, ErrorResponse> {
+        let (kind, limit) = match self {
+            Self::Password(_) => ("password", MAX_PASSWORD),
+            _ => ("SASL", MAX_SASL),
+        };
+        match input.first() {
+            Some(&frontend::PASSWORD_MESSAGE) | None => {}
+            Some(tag) => {
+                let told = format!("expected {kind} response, got message type {tag}");
+                return Err(ErrorResponse::fatal(SqlState::PROTOCOL_VIOLATION, told));
+            }
+        }
+        let message = split_message(input, limit).map_err(length_error)?;
+        let Some((header, body, _)) = message else { return Ok(None) };
+        let body = Zeroizing::new(body.to_vec());
+        input.drain(..header.total());
+        Ok(Some(body))
+    }
+
+    fn receive(self, body: &[u8], user: &str, out: &mut Vec<u8>) -> Result<Next, ErrorResponse> {
+        match self {
+            Self::ClientFirst(state) => {
+                if let Some(message) = initial_response(body)? {
+                    return client_first(state, message, user, out);
+                }
+                backend::authentication_sasl_continue(out, &[]);
+                Ok(Next::State(Self::LateClientFirst(state)))
+            }
+            Self::LateClientFirst(state) => client_first(state, body, user, out),
+            Self::ClientFinal(state) => {
+                let proven = state.receive(body).map_err(|error| scram_error(error, user))?;
+                backend::authentication_sasl_final(out, &proven.reply);
+                Ok(Next::Proven(Some(proven.keys)))
+            }
+            Self::Password(expected) => check_password(body, &expected, user),
+        }
+    }
+}
+
+/// The SCRAM message inside SASLInitialResponse.
+fn initial_response(body: &[u8]) -> Result<Option<&[u8]>, ErrorResponse> {
+    let malformed = |_| ErrorResponse::fatal(SqlState::PROTOCOL_VIOLATION, "invalid SASL response message");
+    let mut reader = Reader::new(body);
+    if reader.string().map_err(malformed)? != SCRAM_SHA_256.as_bytes() {
+        let told = "client selected an invalid SASL authentication mechanism";
+        return Err(ErrorResponse::fatal(SqlState::PROTOCOL_VIOLATION, told));
+    }
+    let length = reader.i32().map_err(malformed)?;
+    let message = usize::try_from(length).ok().map(|length| reader.bytes(length)).transpose();
+    let message = message.map_err(malformed)?;
+    reader.finish().map_err(malformed)?;
+    Ok(message)
+}
+
+fn client_first(
+    state: ExpectClientFirst,
+    message: &[u8],
+    user: &str,
+    out: &mut Vec<u8>,
+) -> Result<Next, ErrorResponse> {
+    let first = state.receive(message).map_err(|error| scram_error(error, user))?;
+    backend::authentication_sasl_continue(out, &first.reply);
+    Ok(Next::State(State::ClientFinal(first.next)))
+}
+
+fn check_password(body: &[u8], expected: &str, user: &str) -> Result<Next, ErrorResponse> {
+    let told = "invalid password packet size";
+    let malformed = |_| ErrorResponse::fatal(SqlState::PROTOCOL_VIOLATION, told);
+    let mut reader = Reader::new(body);
+    let password = reader.string().map_err(malformed)?;
+    reader.finish().map_err(malformed)?;
+    if bool::from(password.ct_eq(expected.as_bytes())) {
+        Ok(Next::Proven(None))
+    } else {
+        Err(wrong_password(user))
+    }
+}
+
+/// One message for a wrong password and for a user who does not exist.
+fn wrong_password(user: &str) -> ErrorResponse {
+    let told = format!("password authentication failed for user \"{user}\"");
+    ErrorResponse::fatal(SqlState::INVALID_PASSWORD, told)
+}
+
+fn scram_error(error: ScramError, user: &str) -> ErrorResponse {
+    let (sqlstate, told) = match error {
+        ScramError::Proof => return wrong_password(user),
+        ScramError::AuthorizationIdentity => {
+            (SqlState::FEATURE_NOT_SUPPORTED, "client uses authorization identity, but it is not supported")
+        }
+        ScramError::Extension => {
+            (SqlState::FEATURE_NOT_SUPPORTED, "client requires an unsupported SCRAM extension")
+        }
+        ScramError::Nonce | ScramError::BindingData => {
+            (SqlState::PROTOCOL_VIOLATION, "invalid SCRAM response")
+        }
+        _ => (SqlState::PROTOCOL_VIOLATION, "malformed SCRAM message"),
+    };
+    ErrorResponse::fatal(sqlstate, told).detail(format!("{error}."))
+}
+
+fn length_error(_: FrameError) -> ErrorResponse {
+    ErrorResponse::fatal(SqlState::PROTOCOL_VIOLATION, "invalid message length")
+}
+
+fn refuse(error: ErrorResponse, out: &mut Vec<u8>) -> AuthenticationStep {
+    error.encode(out);
+    AuthenticationStep::Refused(error)
+}

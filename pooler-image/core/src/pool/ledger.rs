@@ -1,0 +1,556 @@
+//! One loop's idle connections and waiting clients.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use super::slots::{Cell, LoopId, PoolId, Slots, Taken, Verdict};
+
+/// A client of this loop. It waits for at most one connection at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientId(pub u32);
+
+/// A server connection of this loop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServerId(pub u32);
+
+/// Limits of one pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolLimits {
+    /// Idle for longer: closed. Zero: never.
+    pub idle_timeout: Duration,
+}
+
+/// The answer to a client that wants a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Checkout {
+    /// It has this one.
+    Take(ServerId),
+    /// It is in the queue; ask [`Ledger::next`] what to do about it.
+    Wait,
+}
+
+/// What becomes of a connection that its client has finished with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Release {
+    /// This client has waited longest: it gets the connection.
+    Hand(ClientId),
+    /// Put it among the idle ones, under this id.
+    Keep,
+    /// Close it: over a limit, or another pool needs the slot.
+    Close,
+    /// Another loop needs it.
+    Lend(LoopId),
+}
+
+/// What to do for the clients that wait for a pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing: nobody waits, or enough is under way.
+    Nothing,
+    /// Open a connection; its slot is taken.
+    Connect,
+    /// Close this idle connection of that pool, then ask again.
+    Close(PoolId, ServerId),
+    /// No slot is free; the want is registered.
+    Lack,
+}
+
+/// How a pool stands on this loop.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PoolCounts {
+    /// Connections that could be used at once.
+    pub idle: u32,
+    /// Connections being opened.
+    pub connecting: u32,
+    /// All connections: idle, in use, being opened or closed.
+    pub open: u32,
+    /// Clients in the queue.
+    pub waiting: u32,
+}
+
+#[derive(Debug)]
+struct Pool {
+    limits: PoolLimits,
+    idle: VecDeque<(ServerId, Instant)>,
+    waiting: VecDeque<ClientId>,
+    connecting: u32,
+    open: u32,
+    paused: bool,
+    retry_at: Option<Instant>,
+    /// A want is registered with the process's account.
+    lacking: bool,
+}
+
+/// Logins to PostgreSQL that one loop has under way at most: more at once only make each other slower.
+const PARALLEL_LOGINS: u32 = 16;
+
+/// One loop's idle connections and waiting clients, pool by pool.
+#[derive(Debug)]
+pub struct Ledger {
+    me: LoopId,
+    pools: BTreeMap<PoolId, Pool>,
+}
+
+impl Ledger {
+    /// The ledger of a loop.
+    pub fn new(me: LoopId) -> Self {
+        Self { me, pools: BTreeMap::new() }
+    }
+
+    /// Makes a pool known, or gives it other limits.
+    pub fn set_limits(&mut self, pool: PoolId, limits: PoolLimits) {
+        self.pools.entry(pool).and_modify(|known| known.limits = limits).or_insert(Pool {
+            limits,
+            idle: VecDeque::new(),
+            waiting: VecDeque::new(),
+            connecting: 0,
+            open: 0,
+            paused: false,
+            retry_at: None,
+            lacking: false,
+        });
+    }
+
+    /// A client wants a connection.
+    pub fn checkout(&mut self, pool: PoolId, client: ClientId) -> Checkout {
+        let Some(pool) = self.pools.get_mut(&pool) else { return Checkout::Wait };
+        if !pool.paused
+            && pool.waiting.is_empty()
+            // the one used last has the warmest caches
+            && let Some((server, _)) = pool.idle.pop_back()
+        {
+            return Checkout::Take(server);
+        }
+        pool.waiting.push_back(client);
+        Checkout::Wait
+    }
+
+    /// A client does not wait any more.
+    pub fn leave(&mut self, pool: PoolId, client: ClientId) {
+        if let Some(pool) = self.pools.get_mut(&pool)
+            && let Some(at) = pool.waiting.iter().position(|waiting| *waiting == client)
+        {
+            pool.waiting.remove(at);
+        }
+    }
+
+    /// Nobody on this loop waits for a connection of this pool.
+    pub fn is_spare(&self, pool: PoolId) -> bool {
+        self.pools.get(&pool).is_none_or(|pool| pool.waiting.is_empty() || pool.paused)
+    }
+
+    /// A client whose connection turned out to be dead before it had used it keeps its place in the queue.
+    pub fn requeue(&mut self, pool: PoolId, client: ClientId) {
+        if let Some(pool) = self.pools.get_mut(&pool) {
+            pool.waiting.push_front(client);
+        }
+    }
+
+    /// Takes all clients out of a pool's queue: PostgreSQL will not have them.
+    pub fn drain_waiting(&mut self, pool: PoolId) -> Vec<ClientId> {
+        self.pools.get_mut(&pool).map_or_else(Vec::new, |pool| pool.waiting.drain(..).collect())
+    }
+
+    /// A clean connection comes back, or a new or lent one is ready. `id`: what it is called if it is kept.
+    /// `verdict`: what the process's account says ([`Slots::verdict`]).
+    pub fn release(&mut self, pool: PoolId, id: ServerId, now: Instant, verdict: Verdict) -> Release {
+        let Some(pool) = self.pools.get_mut(&pool) else { return Release::Close };
+        match verdict {
+            Verdict::Close => return Release::Close,
+            Verdict::Lend(to) => return Release::Lend(to),
+            Verdict::Keep => {}
+        }
+        if !pool.paused
+            && let Some(client) = pool.waiting.pop_front()
+        {
+            return Release::Hand(client);
+        }
+        pool.idle.push_back((id, now));
+        Release::Keep
+    }
+
+    /// [`Self::next`] would change something for `pool`: clients wait, and no want is registered for them yet,
+    /// or one is and nobody waits any more.
+    pub fn has_next(&self, pool: PoolId) -> bool {
+        self.pools.get(&pool).is_some_and(|pool| (pool.lacks() > 0) != pool.lacking)
+    }
+
+    /// A slot came free: wants are to be looked at again.
+    pub fn slot_came_free(&mut self) {
+        self.pools.values_mut().for_each(|pool| pool.lacking = false);
+    }
+
+    /// What to do next for the clients that wait for `pool`. Call until it says [`Next::Nothing`] or [`Next::Lack`].
+    pub fn next(&mut self, pool: PoolId, now: Instant, slots: &mut Slots) -> Next {
+        let cell = (self.me, pool);
+        let logins: u32 = self.pools.values().map(|pool| pool.connecting).sum();
+        let Some(this) = self.pools.get_mut(&pool) else { return Next::Nothing };
+        let lacks = this.lacks();
+        this.lacking = false;
+        if lacks == 0 || this.retry_at.is_some_and(|at| at > now) || logins >= PARALLEL_LOGINS {
+            slots.want(cell, 0);
+            return Next::Nothing;
+        }
+        match slots.take(cell) {
+            Taken::Slot => {
+                this.connecting += 1;
+                this.open += 1;
+                slots.want(cell, lacks - 1);
+                Next::Connect
+            }
+            Taken::PoolFull => {
+                this.lacking = true;
+                slots.want(cell, 0);
+                Next::Lack
+            }
+            Taken::NoneFree => self.lack(cell, lacks, slots),
+        }
+    }
+
+    fn lack(&mut self, cell: Cell, lacks: u32, slots: &mut Slots) -> Next {
+        if let Some(pool) = self.pools.get_mut(&cell.1) {
+            pool.lacking = true;
+        }
+        slots.want(cell, lacks);
+        if slots.is_enough_closing(cell) {
+            return Next::Lack;
+        }
+        self.oldest_idle().map_or(Next::Lack, |(owner, server)| Next::Close(owner, server))
+    }
+
+    /// Takes out the connection that was idle longest, for its slot.
+    pub fn oldest_idle(&mut self) -> Option<(PoolId, ServerId)> {
+        let (id, _) = self
+            .pools
+            .iter()
+            .filter_map(|(id, pool)| Some((*id, pool.idle.front()?.1)))
+            .min_by_key(|(_, since)| *since)?;
+        let (server, _) = self.pools.get_mut(&id)?.idle.pop_front()?;
+        Some((id, server))
+    }
+
+    /// Takes out an idle connection for another loop that lacks one of this pool.
+    pub fn take_idle(&mut self, pool: PoolId) -> Option<ServerId> {
+        self.pools.get_mut(&pool)?.idle.pop_front().map(|(server, _)| server)
+    }
+
+    /// A connection that was being opened is there; release it next.
+    pub fn connected(&mut self, pool: PoolId) {
+        if let Some(pool) = self.pools.get_mut(&pool) {
+            pool.connecting = pool.connecting.saturating_sub(1);
+            pool.retry_at = None;
+        }
+    }
+
+    /// Opening one failed; no further attempt before `retry_at`. Its slot is given back separately.
+    pub fn connect_failed(&mut self, pool: PoolId, retry_at: Instant) {
+        if let Some(pool) = self.pools.get_mut(&pool) {
+            pool.connecting = pool.connecting.saturating_sub(1);
+            pool.retry_at = Some(retry_at);
+        }
+    }
+
+    /// A connection's end was read, or it went to another loop.
+    pub fn closed(&mut self, pool: PoolId) {
+        if let Some(pool) = self.pools.get_mut(&pool) {
+            pool.open = pool.open.saturating_sub(1);
+        }
+    }
+
+    /// A connection came from another loop; release it next.
+    pub fn borrowed(&mut self, pool: PoolId) {
+        if let Some(pool) = self.pools.get_mut(&pool) {
+            pool.open += 1;
+        }
+    }
+
+    /// An idle connection is gone from under us.
+    pub fn forget_idle(&mut self, pool: PoolId, server: ServerId) {
+        if let Some(pool) = self.pools.get_mut(&pool) {
+            pool.idle.retain(|(idle, _)| *idle != server);
+        }
+    }
+
+    /// Takes out idle connections that are past their timeout.
+    pub fn expire(&mut self, now: Instant) -> Vec<(PoolId, ServerId)> {
+        let mut expired = Vec::new();
+        for (id, pool) in &mut self.pools {
+            let timeout = pool.limits.idle_timeout;
+            while !timeout.is_zero()
+                && let Some((server, since)) = pool.idle.front().copied()
+                && now.saturating_duration_since(since) >= timeout
+            {
+                pool.idle.pop_front();
+                expired.push((*id, server));
+            }
+        }
+        expired
+    }
+
+    /// Takes out all idle connections of a pool.
+    pub fn drain_idle(&mut self, pool: PoolId) -> Vec<ServerId> {
+        let Some(pool) = self.pools.get_mut(&pool) else { return Vec::new() };
+        pool.idle.drain(..).map(|(server, _)| server).collect()
+    }
+
+    /// Stops or resumes handing out a pool's connections; clients queue meanwhile.
+    pub fn set_paused(&mut self, pool: PoolId, paused: bool) {
+        if let Some(pool) = self.pools.get_mut(&pool) {
+            pool.paused = paused;
+        }
+    }
+
+    /// Takes the next client out of a pool's queue when an idle connection is there for it.
+    pub fn match_up(&mut self, pool: PoolId) -> Option<(ClientId, ServerId)> {
+        let pool = self.pools.get_mut(&pool)?;
+        if pool.paused || pool.idle.is_empty() {
+            return None;
+        }
+        let client = pool.waiting.pop_front()?;
+        pool.idle.pop_back().map(|(server, _)| (client, server))
+    }
+
+    /// Pools whose waiting time after a failure is over, or that wait for a slot.
+    pub fn waiting_pools(&self) -> Vec<PoolId> {
+        self.pools.iter().filter(|(_, pool)| !pool.waiting.is_empty()).map(|(id, _)| *id).collect()
+    }
+
+    /// All pools.
+    pub fn pools(&self) -> impl Iterator<Item = PoolId> {
+        self.pools.keys().copied()
+    }
+
+    /// How a pool stands.
+    pub fn counts(&self, pool: PoolId) -> PoolCounts {
+        self.pools.get(&pool).map_or_else(PoolCounts::default, |pool| PoolCounts {
+            idle: pool.idle.len() as u32,
+            connecting: pool.connecting,
+            open: pool.open,
+            waiting: pool.waiting.len() as u32,
+        })
+    }
+}
+
+impl Pool {
+    /// Clients that neither an idle connection nor one being opened will serve.
+    fn lacks(&self) -> u32 {
+        if self.paused {
+            return 0;
+        }
+        (self.waiting.len() as u32).saturating_sub(self.connecting + self.idle.len() as u32)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ME: LoopId = LoopId(0);
+    const P: PoolId = PoolId(1);
+    const Q: PoolId = PoolId(2);
+
+    const KEEP: Verdict = Verdict::Keep;
+
+    fn ledger() -> Ledger {
+        let mut ledger = Ledger::new(ME);
+        for pool in [P, Q] {
+            ledger.set_limits(pool, PoolLimits { idle_timeout: Duration::from_secs(60) });
+        }
+        ledger
+    }
+
+    #[test]
+    fn the_first_who_waits_is_the_first_who_gets_one() {
+        let (mut ledger, mut slots, now) = (ledger(), Slots::new(1), Instant::now());
+        assert_eq!(ledger.checkout(P, ClientId(1)), Checkout::Wait);
+        assert_eq!(ledger.checkout(P, ClientId(2)), Checkout::Wait);
+        assert_eq!(ledger.next(P, now, &mut slots), Next::Connect);
+        assert_eq!(ledger.next(P, now, &mut slots), Next::Lack);
+        ledger.connected(P);
+        assert_eq!(ledger.release(P, ServerId(0), now, KEEP), Release::Hand(ClientId(1)));
+        assert_eq!(ledger.release(P, ServerId(0), now, KEEP), Release::Hand(ClientId(2)));
+        assert_eq!(ledger.release(P, ServerId(0), now, KEEP), Release::Keep);
+        assert_eq!(ledger.checkout(P, ClientId(3)), Checkout::Take(ServerId(0)));
+    }
+
+    #[test]
+    fn an_idle_connection_of_another_pool_gives_its_slot() {
+        let (mut ledger, mut slots, now) = (ledger(), Slots::new(1), Instant::now());
+        ledger.checkout(P, ClientId(1));
+        assert_eq!(ledger.next(P, now, &mut slots), Next::Connect);
+        ledger.connected(P);
+        ledger.leave(P, ClientId(1));
+        assert_eq!(ledger.release(P, ServerId(5), now, KEEP), Release::Keep);
+        ledger.checkout(Q, ClientId(2));
+        assert_eq!(ledger.next(Q, now, &mut slots), Next::Close(P, ServerId(5)));
+        slots.closing();
+        assert_eq!(ledger.next(Q, now, &mut slots), Next::Lack, "the slot is held until the end was read");
+        ledger.closed(P);
+        assert_eq!(slots.give_back((ME, P)), Some(ME));
+        assert_eq!(ledger.next(Q, now, &mut slots), Next::Connect);
+    }
+
+    #[test]
+    fn a_pool_keeps_to_its_size_and_waits_after_a_failure() {
+        let (mut ledger, mut slots, now) = (ledger(), Slots::new(9), Instant::now());
+        slots.set_pool_size(P, Some(1));
+        ledger.checkout(P, ClientId(1));
+        ledger.checkout(P, ClientId(2));
+        assert_eq!(ledger.next(P, now, &mut slots), Next::Connect);
+        assert_eq!(ledger.next(P, now, &mut slots), Next::Lack);
+        let later = now + Duration::from_secs(1);
+        ledger.connect_failed(P, later);
+        ledger.closed(P);
+        slots.give_back((ME, P));
+        assert_eq!(ledger.next(P, now, &mut slots), Next::Nothing);
+        assert_eq!(ledger.next(P, later, &mut slots), Next::Connect);
+    }
+
+    #[test]
+    fn a_paused_pool_hands_nothing_out() {
+        let (mut ledger, mut slots, now) = (ledger(), Slots::new(9), Instant::now());
+        ledger.set_paused(P, true);
+        ledger.checkout(P, ClientId(1));
+        assert_eq!(ledger.next(P, now, &mut slots), Next::Nothing);
+        ledger.set_paused(P, false);
+        assert_eq!(ledger.next(P, now, &mut slots), Next::Connect);
+    }
+
+    #[derive(Debug, Clone, Copy)]
+    enum Act {
+        Checkout(bool, u32),
+        Connected(bool),
+        Failed(bool),
+        Release(usize),
+        Close(usize),
+        Limit(u32),
+    }
+
+    fn acts() -> impl Strategy<Value = Vec<Act>> {
+        let act = prop_oneof![
+            (any::<bool>(), 0..40_u32).prop_map(|(pool, client)| Act::Checkout(pool, client)),
+            any::<bool>().prop_map(Act::Connected),
+            any::<bool>().prop_map(Act::Failed),
+            (0..8_usize).prop_map(Act::Release),
+            (0..8_usize).prop_map(Act::Close),
+            (1..6_u32).prop_map(Act::Limit),
+        ];
+        prop::collection::vec(act, 0..200)
+    }
+
+    /// A stand-in for the sockets around the ledger.
+    struct World {
+        ledger: Ledger,
+        slots: Slots,
+        now: Instant,
+        connecting: Vec<PoolId>,
+        used: Vec<(PoolId, ServerId)>,
+        closing: Vec<PoolId>,
+        waiting: Vec<ClientId>,
+        next_server: u32,
+        most: u32,
+    }
+
+    impl World {
+        fn act(&mut self, act: Act) {
+            let pool = |p: bool| if p { P } else { Q };
+            match act {
+                Act::Checkout(p, client) if !self.waiting.contains(&ClientId(client)) => {
+                    match self.ledger.checkout(pool(p), ClientId(client)) {
+                        Checkout::Take(server) => self.used.push((pool(p), server)),
+                        Checkout::Wait => self.waiting.push(ClientId(client)),
+                    }
+                }
+                Act::Checkout(..) => {}
+                Act::Connected(p) => {
+                    if let Some(at) = self.connecting.iter().position(|c| *c == pool(p)) {
+                        self.connecting.remove(at);
+                        self.ledger.connected(pool(p));
+                        self.next_server += 1;
+                        self.release(pool(p), ServerId(self.next_server));
+                    }
+                }
+                Act::Failed(p) => {
+                    if let Some(at) = self.connecting.iter().position(|c| *c == pool(p)) {
+                        self.connecting.remove(at);
+                        self.ledger.connect_failed(pool(p), self.now);
+                        self.close(pool(p));
+                    }
+                }
+                Act::Release(n) if !self.used.is_empty() => {
+                    let (pool, server) = self.used.remove(n % self.used.len());
+                    self.release(pool, server);
+                }
+                Act::Close(n) if !self.closing.is_empty() => {
+                    let pool = self.closing.remove(n % self.closing.len());
+                    self.ledger.closed(pool);
+                    self.slots.give_back((ME, pool));
+                }
+                Act::Limit(limit) => {
+                    self.slots.set_limit(limit);
+                    self.most = self.most.max(limit);
+                }
+                Act::Release(_) | Act::Close(_) => {}
+            }
+            for pool in [P, Q] {
+                self.pump(pool);
+            }
+        }
+
+        fn release(&mut self, pool: PoolId, server: ServerId) {
+            let verdict = self.slots.verdict((ME, pool), self.ledger.is_spare(pool));
+            match self.ledger.release(pool, server, self.now, verdict) {
+                Release::Hand(client) => {
+                    self.waiting.retain(|waiting| *waiting != client);
+                    self.used.push((pool, server));
+                }
+                Release::Keep => {}
+                Release::Close => self.close(pool),
+                Release::Lend(_) => panic!("there is no other loop"),
+            }
+        }
+
+        fn pump(&mut self, pool: PoolId) {
+            loop {
+                match self.ledger.next(pool, self.now, &mut self.slots) {
+                    Next::Connect => self.connecting.push(pool),
+                    Next::Close(owner, _) => self.close(owner),
+                    Next::Nothing | Next::Lack => return,
+                }
+            }
+        }
+
+        fn close(&mut self, pool: PoolId) {
+            self.slots.closing();
+            self.closing.push(pool);
+        }
+
+        fn sockets(&self) -> u32 {
+            let idle: u32 = [P, Q].iter().map(|pool| self.ledger.counts(*pool).idle).sum();
+            idle + (self.connecting.len() + self.used.len() + self.closing.len()) as u32
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn slots_are_exactly_the_sockets_and_everybody_is_served_in_the_end(acts in acts()) {
+            let mut world = World {
+                ledger: ledger(), slots: Slots::new(3), now: Instant::now(), connecting: vec![],
+                used: vec![], closing: vec![], waiting: vec![], next_server: 0, most: 3,
+            };
+            for act in acts {
+                world.act(act);
+                prop_assert_eq!(world.slots.held(), world.sockets());
+                prop_assert!(world.slots.held() <= world.most);
+            }
+            for _ in 0..400 {
+                for act in [Act::Close(0), Act::Connected(true), Act::Connected(false), Act::Release(0)] {
+                    world.act(act);
+                }
+            }
+            prop_assert!(world.waiting.is_empty(), "{:?} still wait", world.waiting);
+        }
+    }
+}

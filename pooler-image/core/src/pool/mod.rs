@@ -1,0 +1,11 @@
+//! Who may use which server connection, and who may open one: counts and queues, no sockets.
+//!
+//! [`Slots`] is the whole process's account with PostgreSQL: every connection counts from its startup
+//! packet until its end was read. It is touched only when connections open, close or move between loops.
+//! Each event loop has a [`Ledger`] of its own for idle connections and waiting clients.
+
+mod ledger;
+mod slots;
+
+pub use ledger::{Checkout, ClientId, Ledger, Next, PoolCounts, PoolLimits, Release, ServerId};
+pub use slots::{Cell, LoopId, PoolId, Pressure, Slots, Taken, Verdict};

@@ -1,0 +1,113 @@
+//! What users type, and what they mistype.
+
+use super::*;
+
+fn one(text: &str) -> Command {
+    let commands = parse(text).unwrap();
+    let [command] = commands.as_slice() else { panic!("{commands:?}") };
+    command.clone()
+}
+
+fn refused(text: &str) -> String {
+    parse(text).unwrap_err().to_string()
+}
+
+#[test]
+fn commands_are_understood_in_any_case_with_and_without_a_semicolon() {
+    for text in ["SHOW POOLS", "show pools;", " Show\n\tPools ; ", "show \"pools\""] {
+        assert_eq!(one(text), Command::Show(Show::Pools), "{text}");
+    }
+}
+
+#[test]
+fn every_word_of_the_list_can_follow_show() {
+    for (word, show) in SHOWS {
+        assert_eq!(one(&format!("SHOW {}", word.to_ascii_uppercase())), Command::Show(show));
+    }
+}
+
+#[test]
+fn comments_are_skipped_wherever_space_may_be() {
+    assert_eq!(one("-- who is there?\nSHOW/* all /* of */ them */CLIENTS -- end"), Command::Show(Show::Clients));
+}
+
+#[test]
+fn text_without_a_command_is_no_command() {
+    for text in ["", " \n", ";", " ; ;", "-- ping", "/* */"] {
+        assert_eq!(parse(text).unwrap(), [], "{text}");
+    }
+}
+
+#[test]
+fn several_commands_come_in_order() {
+    let expected = [Command::Pause(Some("a".into())), Command::Reload, Command::Show(Show::Pools)];
+    assert_eq!(parse("PAUSE a; RELOAD;; SHOW POOLS").unwrap(), expected);
+}
+
+#[test]
+fn nothing_runs_when_one_of_several_commands_is_not_understood() {
+    assert_eq!(refused("RELOAD; SHOW NONSENSE"), "invalid command \"RELOAD; SHOW NONSENSE\"");
+}
+
+#[test]
+fn a_database_name_keeps_its_case_and_may_be_quoted() {
+    assert_eq!(one("PAUSE Orders"), Command::Pause(Some("Orders".into())));
+    assert_eq!(one("RESUME \"a \"\"b\"\" c\""), Command::Resume(Some("a \"b\" c".into())));
+    assert_eq!(one("RECONNECT my-app.v2"), Command::Reconnect(Some("my-app.v2".into())));
+    assert_eq!(one("reconnect"), Command::Reconnect(None));
+}
+
+#[test]
+fn a_plain_shutdown_is_immediate_as_in_pgbouncer() {
+    assert_eq!(one("SHUTDOWN"), Command::Shutdown(ShutdownMode::Immediate));
+    assert_eq!(one("shutdown wait_for_servers"), Command::Shutdown(ShutdownMode::WaitForServers));
+    assert_eq!(one("SHUTDOWN WAIT_FOR_CLIENTS;"), Command::Shutdown(ShutdownMode::WaitForClients));
+}
+
+#[test]
+fn what_is_no_command_is_quoted_back() {
+    for text in
+        ["SELECT 1", "SHOW", "SHOW POOLS NOW", "RELOAD all", "PAUSE a b", "PAUSE \"\"", "SHUTDOWN now", "\"SHOW\" POOLS", "SHOW POOLS \\G", "/* open", "PAUSE \"open", "set x", "set x ="]
+    {
+        assert_eq!(refused(text), format!("invalid command \"{text}\""));
+    }
+}
+
+#[test]
+fn a_long_command_is_quoted_in_part() {
+    let message = refused(&"é".repeat(5000));
+    assert!(message.chars().count() < 130, "{message}");
+}
+
+#[test]
+fn commands_that_only_pgbouncer_has_are_told_apart_from_mistakes() {
+    assert_eq!(refused("KILL orders"), "KILL is not supported");
+}
+
+#[test]
+fn parameters_that_drivers_set_are_ignored_and_settings_are_refused() {
+    assert_eq!(one("SET client_encoding TO 'UTF8'"), Command::Set("client_encoding".into()));
+    assert_eq!(one("set extra_float_digits = 3"), Command::Set("extra_float_digits".into()));
+    assert_eq!(refused("SET max_client_conn = 5"), "\"max_client_conn\" cannot be set on the console");
+}
+
+#[test]
+fn everything_that_changes_something_is_for_admins() {
+    for text in ["RELOAD", "PAUSE", "RESUME", "RECONNECT", "SHUTDOWN"] {
+        assert_eq!(one(text).admin_only(), Some(text));
+    }
+    assert_eq!(one("SHOW CONFIG").admin_only(), None);
+}
+
+#[test]
+fn every_command_has_a_heading_in_the_reference() {
+    let reference = include_str!("../../../../docs/reference/admin.md");
+    let headings: Vec<_> = reference.lines().filter_map(|line| line.strip_prefix("### ")).collect();
+    let shows = SHOWS.map(|(word, _)| format!("SHOW {}", word.to_ascii_uppercase()));
+    let acts = ["RELOAD", "PAUSE [db]", "RESUME [db]", "RECONNECT [db]", "SHUTDOWN [WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS]"];
+    let commands: Vec<_> = shows.iter().map(String::as_str).chain(acts).collect();
+    for command in &commands {
+        assert!(headings.contains(command), "docs/reference/admin.md lacks: ### {command}");
+    }
+    assert_eq!(headings.len(), commands.len(), "docs/reference/admin.md has a heading of no command");
+}

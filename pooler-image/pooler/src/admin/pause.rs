@@ -1,0 +1,10 @@
+//! `PAUSE [db]`: answers when every server connection that it is about is closed.
+
+use super::error::AdminError;
+use super::reply::Reply;
+use crate::control::Control;
+
+pub(super) async fn pause(control: &dyn Control, database: Option<String>) -> Result<Reply, AdminError> {
+    control.pause(database).await?;
+    Ok(Reply::done("PAUSE"))
+}

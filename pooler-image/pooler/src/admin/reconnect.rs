@@ -1,0 +1,10 @@
+//! `RECONNECT [db]`: answers at once; connections are closed as they are released.
+
+use super::error::AdminError;
+use super::reply::Reply;
+use crate::control::Control;
+
+pub(super) async fn reconnect(control: &dyn Control, database: Option<String>) -> Result<Reply, AdminError> {
+    control.reconnect(database).await?;
+    Ok(Reply::done("RECONNECT"))
+}

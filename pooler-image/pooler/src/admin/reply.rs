@@ -1,0 +1,60 @@
+//! What a command answers.
+
+use pgpooler_core::wire::{ErrorResponse, Severity, SqlState, backend};
+
+use super::table::Table;
+use crate::control::ShutdownMode;
+
+/// What a command answers, before it is bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    notices: Vec<ErrorResponse>,
+    table: Option<Table>,
+    tag: &'static str,
+    shutdown: Option<ShutdownMode>,
+}
+
+impl Reply {
+    /// A command that was carried out; `tag` is that of CommandComplete.
+    pub fn done(tag: &'static str) -> Self {
+        Self { notices: Vec::new(), table: None, tag, shutdown: None }
+    }
+
+    /// A result of `SHOW`.
+    pub fn table(table: Table) -> Self {
+        Self { table: Some(table), ..Self::done("SHOW") }
+    }
+
+    /// Adds a notice.
+    #[must_use]
+    pub fn notice(self, message: impl Into<std::borrow::Cow<'static, str>>) -> Self {
+        self.with(ErrorResponse::new(Severity::Notice, SqlState::SUCCESSFUL_COMPLETION, message))
+    }
+
+    /// Adds a notice or warning.
+    #[must_use]
+    pub fn with(mut self, notice: ErrorResponse) -> Self {
+        self.notices.push(notice);
+        self
+    }
+
+    /// The process is to leave once the answer has left.
+    #[must_use]
+    pub fn then_shutdown(self, mode: ShutdownMode) -> Self {
+        Self { shutdown: Some(mode), ..self }
+    }
+
+    /// How the process is to leave once the answer has left.
+    pub fn shutdown(&self) -> Option<ShutdownMode> {
+        self.shutdown
+    }
+
+    /// Appends everything up to CommandComplete.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        self.notices.iter().for_each(|notice| notice.encode(out));
+        if let Some(table) = &self.table {
+            table.encode(out);
+        }
+        backend::command_complete(out, self.tag);
+    }
+}

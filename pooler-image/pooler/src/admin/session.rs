@@ -1,0 +1,274 @@
+//! One session on the console, from the end of its login.
+
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pgpooler_core::wire::{
+    CancelKey, ErrorResponse, SqlState, TransactionStatus, backend, frontend, split_message,
+};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+use super::command;
+use super::{Access, AdminError, Console, Reply, show_version};
+
+/// The longest message that is read; no command needs more.
+const MESSAGE_LIMIT: u32 = 64 * 1024;
+
+/// How long a client may take to take the last message at the end of the process.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// Who is on the console.
+#[derive(Debug, Clone)]
+pub struct AdminClient {
+    /// The user.
+    pub user: String,
+    /// What the user may do.
+    pub access: Access,
+    /// For BackendKeyData, which is sent if there is one.
+    pub key: Option<CancelKey>,
+}
+
+/// Serves a client whose login has been answered with `AuthenticationOk`.
+///
+/// `leftover` is what was read behind the login. The session ends when the client leaves, or with 57P01 when
+/// `shutdown` is ready: let that be the end of the process, not the beginning of its drain, which is watched from
+/// here. May be dropped at any time.
+///
+/// # Errors
+/// The connection broke.
+pub async fn serve<S>(
+    stream: S,
+    client: AdminClient,
+    leftover: Vec<u8>,
+    console: Arc<Console>,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut session =
+        Session { stream, client, console, input: leftover, output: Vec::new(), sync: Sync::InStep };
+    tokio::select! {
+        ended = session.run() => ended,
+        () = shutdown => session.goodbye().await,
+    }
+}
+
+struct Session<S> {
+    stream: S,
+    client: AdminClient,
+    console: Arc<Console>,
+    input: Vec<u8>,
+    /// Not empty while it is being written.
+    output: Vec<u8>,
+    sync: Sync,
+}
+
+/// After an error in the extended protocol everything up to Sync is skipped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sync {
+    InStep,
+    Skipping,
+}
+
+enum Next {
+    Message { tag: u8, body: Vec<u8> },
+    EndOfFile,
+    Oversized,
+}
+
+enum Ran {
+    Done(Result<Reply, AdminError>),
+    ClientGone,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
+    async fn run(&mut self) -> io::Result<()> {
+        self.welcome();
+        self.flush().await?;
+        loop {
+            match self.next_message().await? {
+                Next::Message { tag: frontend::TERMINATE, .. } | Next::EndOfFile => return Ok(()),
+                Next::Oversized => return self.fatal("message to the admin console is too long or malformed").await,
+                Next::Message { tag: frontend::SYNC, .. } => {
+                    self.sync = Sync::InStep;
+                    self.ready();
+                }
+                Next::Message { .. } if self.sync == Sync::Skipping => {}
+                Next::Message { tag: frontend::QUERY, body } => {
+                    if !self.query(&body).await? {
+                        return Ok(());
+                    }
+                }
+                Next::Message { tag, .. } if is_extended(tag) => {
+                    self.refuse(&AdminError::ExtendedProtocol);
+                    self.sync = Sync::Skipping;
+                }
+                Next::Message { tag: frontend::FUNCTION_CALL, .. } => {
+                    self.refuse(&AdminError::ExtendedProtocol);
+                    self.ready();
+                }
+                // outside COPY PostgreSQL ignores these too
+                Next::Message { tag: frontend::COPY_DATA | frontend::COPY_DONE | frontend::COPY_FAIL, .. } => {}
+                Next::Message { tag: frontend::FLUSH, .. } => {}
+                Next::Message { .. } => return self.fatal("unexpected message to the admin console").await,
+            }
+            self.flush().await?;
+        }
+    }
+
+    fn welcome(&mut self) {
+        for (name, value) in [
+            ("server_version", show_version::SERVER_VERSION),
+            ("client_encoding", "UTF8"),
+            ("server_encoding", "UTF8"),
+            ("DateStyle", "ISO"),
+            ("TimeZone", "GMT"),
+            ("standard_conforming_strings", "on"),
+            ("integer_datetimes", "on"),
+            ("is_superuser", if self.client.access == Access::Admin { "on" } else { "off" }),
+        ] {
+            backend::parameter_status(&mut self.output, name, value);
+        }
+        if let Some(key) = &self.client.key {
+            backend::backend_key_data(&mut self.output, key);
+        }
+        self.ready();
+    }
+
+    /// Whether the session goes on.
+    async fn query(&mut self, body: &[u8]) -> io::Result<bool> {
+        let text = String::from_utf8_lossy(body.strip_suffix(b"\0").unwrap_or(body)).into_owned();
+        let commands = match command::parse(&text) {
+            Ok(commands) => commands,
+            Err(error) => {
+                self.refuse(&error);
+                self.ready();
+                return Ok(true);
+            }
+        };
+        if commands.is_empty() {
+            backend::empty_query_response(&mut self.output);
+        }
+        let mut leave = None;
+        for command in commands {
+            let Ran::Done(result) = self.permitted(command).await? else { return Ok(false) };
+            match result {
+                Ok(reply) => {
+                    reply.encode(&mut self.output);
+                    leave = leave.max(reply.shutdown());
+                }
+                Err(error) => {
+                    self.refuse(&error);
+                    break;
+                }
+            }
+        }
+        self.ready();
+        self.flush().await?;
+        if let Some(mode) = leave {
+            self.console.control().shutdown(mode);
+        }
+        Ok(true)
+    }
+
+    async fn permitted(&mut self, command: command::Command) -> io::Result<Ran> {
+        if let Some(name) = command.admin_only() {
+            if self.client.access != Access::Admin {
+                return Ok(Ran::Done(Err(AdminError::NeedsAdmin(name))));
+            }
+            tracing::info!(user = %self.client.user, ?command, "console command");
+        }
+        self.execute(command).await
+    }
+
+    /// A `PAUSE` may take for ever, so the client is watched meanwhile; what it sends early is kept.
+    async fn execute(&mut self, command: command::Command) -> io::Result<Ran> {
+        let Self { stream, console, input, .. } = self;
+        let mut running = pin!(console.execute(command));
+        loop {
+            tokio::select! {
+                biased;
+                result = &mut running => return Ok(Ran::Done(result)),
+                read = stream.read_buf(input), if input.len() <= MESSAGE_LIMIT as usize => {
+                    if read? == 0 {
+                        return Ok(Ran::ClientGone);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn next_message(&mut self) -> io::Result<Next> {
+        loop {
+            match split_message(&self.input, MESSAGE_LIMIT) {
+                Err(_) => return Ok(Next::Oversized),
+                Ok(Some((header, body, _))) => {
+                    let message = Next::Message { tag: header.tag, body: body.to_vec() };
+                    self.input.drain(..header.total());
+                    return Ok(message);
+                }
+                Ok(None) => {
+                    if self.stream.read_buf(&mut self.input).await? == 0 {
+                        return Ok(Next::EndOfFile);
+                    }
+                }
+            }
+        }
+    }
+
+    fn refuse(&mut self, error: &AdminError) {
+        tracing::debug!(user = %self.client.user, %error, "console command refused");
+        error.response().encode(&mut self.output);
+    }
+
+    fn ready(&mut self) {
+        backend::ready_for_query(&mut self.output, TransactionStatus::Idle);
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        if !self.output.is_empty() {
+            self.stream.write_all(&self.output).await?;
+            self.stream.flush().await?;
+            self.output = Vec::new();
+        }
+        Ok(())
+    }
+
+    async fn fatal(&mut self, message: &'static str) -> io::Result<()> {
+        ErrorResponse::fatal(SqlState::PROTOCOL_VIOLATION, message).encode(&mut self.output);
+        self.flush().await?;
+        self.stream.shutdown().await?;
+        // closing with bytes unread would reset the connection and take the message back
+        let _ = tokio::time::timeout(GOODBYE, self.drain()).await;
+        Ok(())
+    }
+
+    async fn drain(&mut self) -> io::Result<()> {
+        loop {
+            self.input.clear();
+            if self.stream.read_buf(&mut self.input).await? == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn goodbye(&mut self) -> io::Result<()> {
+        if self.output.is_empty() {
+            let message = "terminating connection: the pooler is shutting down";
+            ErrorResponse::fatal(SqlState::ADMIN_SHUTDOWN, message).encode(&mut self.output);
+            // a client that does not read cannot hold the process up
+            let _ = tokio::time::timeout(GOODBYE, self.flush()).await;
+        }
+        Ok(())
+    }
+}
+
+fn is_extended(tag: u8) -> bool {
+    matches!(
+        tag,
+        frontend::PARSE | frontend::BIND | frontend::DESCRIBE | frontend::EXECUTE | frontend::CLOSE
+    )
+}

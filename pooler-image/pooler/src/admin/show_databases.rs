@@ -1,0 +1,91 @@
+//! `SHOW DATABASES`: one row a database that has a pool or a rule of its own. Any other name works as well: databases
+//! need no entry.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use pgpooler_config::{ANY, Document, PoolRule};
+
+use super::sockets::mode_word;
+use super::table::{Cell, Column, Table, cell, int4, text};
+use crate::report::Report;
+
+const COLUMNS: [Column; 17] = [
+    text("name"),
+    text("host"),
+    int4("port"),
+    text("database"),
+    text("force_user"),
+    int4("pool_size"),
+    int4("min_pool_size"),
+    int4("reserve_pool_size"),
+    int4("server_lifetime"),
+    text("pool_mode"),
+    text("load_balance_hosts"),
+    int4("max_connections"),
+    int4("current_connections"),
+    int4("max_client_connections"),
+    int4("current_client_connections"),
+    int4("paused"),
+    int4("disabled"),
+];
+
+#[derive(Clone, Copy, Default)]
+struct Connections {
+    clients: u32,
+    servers: u32,
+}
+
+/// Names of the databases that are known.
+pub(super) fn names(report: &Report, document: &Document) -> BTreeSet<String> {
+    let pools = report.work.pools.iter().map(|pool| pool.database.clone());
+    let rules = document.pools.iter().map(|rule| rule.database.clone()).filter(|name| name != ANY);
+    pools.chain(rules).chain(report.process.paused.databases.iter().cloned()).collect()
+}
+
+pub(super) fn table(report: &Report, document: &Document) -> Table {
+    let connections = connections(report);
+    Table::new(COLUMNS).rows(names(report, document).into_iter().map(|name| {
+        let counted = connections.get(name.as_str()).copied().unwrap_or_default();
+        row(&name, counted, report, document)
+    }))
+}
+
+fn connections(report: &Report) -> BTreeMap<&str, Connections> {
+    let mut sums = BTreeMap::<&str, Connections>::new();
+    for pool in &report.work.pools {
+        let sum = sums.entry(&pool.database).or_default();
+        sum.clients += pool.clients.total();
+        sum.servers += pool.servers.total();
+    }
+    sums
+}
+
+fn row(name: &str, counted: Connections, report: &Report, document: &Document) -> Vec<Cell> {
+    let rule = rule_of(name, document);
+    let limit = document.max_server_connections;
+    vec![
+        cell(name),
+        cell(&document.target.host),
+        cell(document.target.port),
+        cell(name),
+        None,
+        cell(rule.and_then(|rule| rule.pool_size).unwrap_or(limit)),
+        cell(0),
+        cell(0),
+        cell(document.server_lifetime.as_duration().as_secs()),
+        rule.and_then(|rule| rule.pool_mode).map(|mode| mode_word(mode).to_owned()),
+        None,
+        cell(limit),
+        cell(counted.servers),
+        cell(document.max_client_conn),
+        cell(counted.clients),
+        cell(u8::from(report.process.paused.covers(name))),
+        cell(0),
+    ]
+}
+
+/// The first rule for every user of the database; rules for some users show in `SHOW POOLS`.
+fn rule_of<'a>(name: &str, document: &'a Document) -> Option<&'a PoolRule> {
+    let for_all = |rule: &&PoolRule| rule.users.iter().any(|user| user == ANY);
+    document.pools.iter().filter(for_all).find(|rule| rule.database == ANY || rule.database == name)
+}

@@ -1,0 +1,35 @@
+//! `SHOW HELP`: a notice, as in PgBouncer.
+
+use pgpooler_core::wire::{ErrorResponse, Severity, SqlState};
+
+use super::reply::Reply;
+
+const USAGE: &str = "
+\tSHOW HELP|CONFIG|DATABASES|POOLS|CLIENTS|SERVERS|USERS|VERSION
+\tSHOW LISTS|STATE
+\tSHOW STATS|STATS_TOTALS|STATS_AVERAGES
+\tRELOAD
+\tPAUSE [<db>]
+\tRESUME [<db>]
+\tRECONNECT [<db>]
+\tSHUTDOWN
+\tSHUTDOWN WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS";
+
+pub(super) fn reply() -> Reply {
+    let usage = ErrorResponse::new(Severity::Notice, SqlState::SUCCESSFUL_COMPLETION, "Console usage");
+    Reply::done("SHOW").with(usage.detail(USAGE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::command::SHOWS;
+    use super::*;
+
+    #[test]
+    fn every_show_command_is_in_the_help() {
+        for (word, _) in SHOWS {
+            let word = word.to_ascii_uppercase();
+            assert!(USAGE.split(['|', ' ', '\n', '\t']).any(|shown| shown == word), "{word}");
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! What `SHOW CLIENTS` and `SHOW SERVERS` have in common: columns, addresses, times.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use pgpooler_config::PoolMode;
+
+use super::table::{Cell, Column, cell, int4, text};
+use crate::report::SocketReport;
+
+pub(super) const COLUMNS: [Column; 21] = [
+    text("type"),
+    text("user"),
+    text("database"),
+    text("replication"),
+    text("state"),
+    text("addr"),
+    int4("port"),
+    text("local_addr"),
+    int4("local_port"),
+    text("connect_time"),
+    text("request_time"),
+    int4("wait"),
+    int4("wait_us"),
+    int4("close_needed"),
+    text("ptr"),
+    text("link"),
+    int4("remote_pid"),
+    text("tls"),
+    text("application_name"),
+    int4("prepared_statements"),
+    int4("id"),
+];
+
+/// `addr`, `port`, `local_addr`, `local_port`.
+pub(super) fn address_cells(socket: &SocketReport) -> [Cell; 4] {
+    [
+        cell(socket.peer.ip()),
+        cell(socket.peer.port()),
+        cell(socket.local.ip()),
+        cell(socket.local.port()),
+    ]
+}
+
+/// `ptr` and `link`: PgBouncer shows addresses in memory; ours are the ids, in a form that cannot be taken for one.
+pub(super) fn client_ref(id: u64) -> String {
+    format!("C{id}")
+}
+
+/// As [`client_ref`].
+pub(super) fn server_ref(id: u64) -> String {
+    format!("S{id}")
+}
+
+pub(super) fn mode_word(mode: PoolMode) -> &'static str {
+    match mode {
+        PoolMode::Session => "session",
+        PoolMode::Transaction => "transaction",
+    }
+}
+
+/// PgBouncer's form, always in UTC.
+pub(super) fn time_text(time: SystemTime) -> String {
+    let seconds = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    let (year, month, day) = civil(days);
+    let (hour, minute) = (second / 3600, second / 60 % 60);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{:02} UTC", second % 60)
+}
+
+/// Year, month and day of a day since 1970-01-01, after Howard Hinnant's `civil_from_days`: years begin in March, so
+/// the leap day comes last; 146,097 days are 400 years.
+fn civil(days: u64) -> (u64, u64, u64) {
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    (year_of_era + era * 400 + u64::from(month <= 2), month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn times_are_told_in_utc() {
+        for (seconds, expected) in [
+            (0, "1970-01-01 00:00:00 UTC"),
+            (951_782_399, "2000-02-28 23:59:59 UTC"),
+            (951_782_400, "2000-02-29 00:00:00 UTC"),
+            (1_709_251_199, "2024-02-29 23:59:59 UTC"),
+            (1_735_689_599, "2024-12-31 23:59:59 UTC"),
+            (4_107_542_400, "2100-03-01 00:00:00 UTC"),
+        ] {
+            assert_eq!(time_text(UNIX_EPOCH + Duration::from_secs(seconds)), expected);
+        }
+    }
+
+    #[test]
+    fn a_clock_before_1970_does_not_panic() {
+        assert_eq!(time_text(UNIX_EPOCH - Duration::from_secs(1)), "1970-01-01 00:00:00 UTC");
+    }
+}

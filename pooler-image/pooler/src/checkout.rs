@@ -1,0 +1,329 @@
+//! How a client comes by a server connection, and how one comes back.
+
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use pgpooler_core::pool::{Checkout, ClientId, Next, PoolId, Pressure, Release, ServerId, Verdict};
+use pgpooler_core::session::Dirt;
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+use tokio::task::spawn_local;
+
+use crate::buffers::poll_read;
+use crate::client::{ClientShared, Kick};
+use crate::process::Mail;
+use crate::report::{ClientState, ServerState};
+use crate::server::{Lent, ServerConn};
+use crate::worker::Worker;
+
+/// What a waiting client was given.
+#[derive(Debug)]
+pub(crate) enum Grant {
+    Server(Box<ServerConn>),
+    /// PostgreSQL will not have this pool's user or database: its ErrorResponse.
+    Refused(Arc<[u8]>),
+}
+
+/// Why a client got no server connection.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    Kicked(Kick),
+    /// PostgreSQL's ErrorResponse.
+    Server(Vec<u8>),
+}
+
+/// A client's place in the queue; it leaves the queue when dropped, and gives back what it was given meanwhile.
+struct Ticket<'a> {
+    worker: &'a Rc<Worker>,
+    client: &'a Rc<ClientShared>,
+    stream: &'a TcpStream,
+}
+
+impl Future for Ticket<'_> {
+    type Output = Result<Box<ServerConn>, Refusal>;
+
+    fn poll(self: std::pin::Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let client = self.client;
+        client.watch(cx);
+        if let Some(grant) = client.grant.borrow_mut().take() {
+            return Poll::Ready(match grant {
+                Grant::Server(server) => Ok(server),
+                Grant::Refused(response) => Err(Refusal::Server(response.to_vec())),
+            });
+        }
+        match client.kick.take() {
+            Some(kick) => Poll::Ready(Err(Refusal::Kicked(kick))),
+            // the janitor wakes whoever waits long, for this
+            None if hung_up(self.stream, cx) => Poll::Ready(Err(Refusal::Kicked(Kick::HungUp))),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl Drop for Ticket<'_> {
+    fn drop(&mut self) {
+        self.worker.ledger.borrow_mut().leave(self.client.pool.id, self.client.slot);
+        let granted = self.client.grant.borrow_mut().take();
+        if let Some(Grant::Server(server)) = granted {
+            self.worker.release(server, Instant::now());
+        }
+    }
+}
+
+impl Worker {
+    /// A server connection for a client, at once or after a wait.
+    ///
+    /// Cancel-safe: a client that is dropped while it waits leaves the queue.
+    pub(crate) async fn checkout(
+        self: &Rc<Self>,
+        client: &Rc<ClientShared>,
+        stream: &TcpStream,
+        now: Instant,
+    ) -> Result<Box<ServerConn>, Refusal> {
+        let server = match self.take_idle(client) {
+            Some(server) => server,
+            None => self.wait(client, stream, now).await?,
+        };
+        // what came too late for the wait is not for the next one
+        if client.kick.get().is_some_and(|kick| kick != Kick::Shutdown) {
+            client.kick.set(None);
+        }
+        server.shared.state.set(ServerState::Active);
+        server.shared.link.set(Some(client.id));
+        server.shared.requested.set(Some(std::time::SystemTime::now()));
+        client.server.replace(Some(Rc::clone(&server.shared)));
+        client.enter(ClientState::Active, Instant::now());
+        Ok(server)
+    }
+
+    /// An idle connection that is still alive; else the client is in the queue.
+    fn take_idle(self: &Rc<Self>, client: &Rc<ClientShared>) -> Option<Box<ServerConn>> {
+        loop {
+            let checkout = self.ledger.borrow_mut().checkout(client.pool.id, client.slot);
+            let Checkout::Take(id) = checkout else { return None };
+            let Some(mut server) = self.remove_idle(id) else { continue };
+            if self.is_alive(&mut server) {
+                return Some(server);
+            }
+            self.retire(server);
+        }
+    }
+
+    async fn wait(
+        self: &Rc<Self>,
+        client: &Rc<ClientShared>,
+        stream: &TcpStream,
+        now: Instant,
+    ) -> Result<Box<ServerConn>, Refusal> {
+        client.enter(ClientState::Waiting, now);
+        let ticket = pin!(Ticket { worker: self, client, stream });
+        if self.ledger.borrow().has_next(client.pool.id) {
+            self.pump(client.pool.id, now);
+        }
+        let outcome = ticket.await;
+        if outcome.is_err() {
+            client.enter(ClientState::Idle, Instant::now());
+        }
+        outcome
+    }
+
+    /// Reads what an idle connection has been sent: mostly nothing, which costs no system call.
+    pub(crate) fn is_alive(&self, server: &mut ServerConn) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        if server.stream.poll_read_ready(&mut cx).is_pending() {
+            return true;
+        }
+        let mut read = [0; 4096];
+        loop {
+            let fresh = match poll_read(&mut server.stream, &mut cx, &mut read) {
+                Poll::Pending => return true,
+                Poll::Ready(Ok(0) | Err(_)) => return false,
+                Poll::Ready(Ok(fresh)) => read.get(..fresh).unwrap_or_default(),
+            };
+            let input = server.carry.join(fresh);
+            match server.session.settle(input) {
+                Ok(dealt_with) => server.carry.keep(fresh, dealt_with),
+                Err(_) => return false,
+            }
+        }
+    }
+
+    /// What becomes of a connection whose client has finished with it, whatever state it is in.
+    pub(crate) fn recycle(self: &Rc<Self>, server: Box<ServerConn>, now: Instant) {
+        let session = &server.session;
+        if server.shared.doomed.get() {
+            self.retire(server);
+        } else if session.is_clean() && server.is_quiet() {
+            if session.dirt() == Dirt::None { self.release(server, now) } else { self.tidy(server) }
+        } else if session.needs_only_rollback() && server.is_quiet() {
+            self.tidy(server);
+        } else {
+            self.abandon(server);
+        }
+    }
+
+    /// The only way back into the pool. Whoever calls has seen that it is clean; it is looked at once more.
+    pub(crate) fn release(self: &Rc<Self>, server: Box<ServerConn>, now: Instant) {
+        let session = &server.session;
+        if !(session.is_clean() && server.is_quiet() && session.dirt() == Dirt::None) || self.is_over(&server, now) {
+            return self.retire(server);
+        }
+        if server.shared.cancels.get() > 0 {
+            server.shared.state.set(ServerState::BeingCanceled);
+            return self.await_cancels(server);
+        }
+        let pool = server.shared.pool;
+        let verdict = self.verdict(pool);
+        let id = self.vacant_idle();
+        let release = self.ledger.borrow_mut().release(pool, id, now, verdict);
+        match release {
+            Release::Hand(client) => self.grant(client, Grant::Server(server)),
+            Release::Keep => {
+                server.shared.state.set(ServerState::Idle);
+                self.insert_idle(server);
+            }
+            Release::Close => self.retire(server),
+            Release::Lend(to) => self.lend(server, to),
+        }
+        if self.ledger.borrow().has_next(pool) {
+            self.pump(pool, now);
+        }
+    }
+
+    fn verdict(&self, pool: PoolId) -> Verdict {
+        let cell = (self.me, pool);
+        match self.process.pressure() {
+            Pressure::None => Verdict::Keep,
+            Pressure::Only(wanting) if wanting == cell => Verdict::Keep,
+            _ => {
+                let spare = self.ledger.borrow().is_spare(pool);
+                self.process.slots(|slots| slots.verdict(cell, spare))
+            }
+        }
+    }
+
+    pub(crate) fn grant(&self, client: ClientId, grant: Grant) {
+        if let Some(client) = self.client(client) {
+            client.grant.replace(Some(grant));
+            client.wake();
+        }
+    }
+
+    /// Does what the ledger says for the clients that wait for a pool.
+    pub(crate) fn pump(self: &Rc<Self>, pool: PoolId, now: Instant) {
+        loop {
+            let matched = self.ledger.borrow_mut().match_up(pool);
+            if let Some((client, server)) = matched {
+                self.hand_idle(client, server, pool);
+                continue;
+            }
+            let next = self.process.slots(|slots| self.ledger.borrow_mut().next(pool, now, slots));
+            match next {
+                Next::Connect => self.open(pool),
+                Next::Close(_, server) => {
+                    if let Some(server) = self.remove_idle(server) {
+                        self.retire(server);
+                    }
+                }
+                Next::Lack => return self.process.call_for_slots(self.me),
+                Next::Nothing => return,
+            }
+        }
+    }
+
+    fn hand_idle(self: &Rc<Self>, client: ClientId, server: ServerId, pool: PoolId) {
+        if let Some(mut server) = self.remove_idle(server) {
+            if self.is_alive(&mut server) {
+                return self.grant(client, Grant::Server(server));
+            }
+            self.retire(server);
+        }
+        self.ledger.borrow_mut().requeue(pool, client);
+    }
+
+    /// A slot came free for this loop.
+    pub(crate) fn slot_came_free(self: &Rc<Self>) {
+        self.ledger.borrow_mut().slot_came_free();
+        let now = Instant::now();
+        let waiting = self.ledger.borrow().waiting_pools();
+        waiting.into_iter().for_each(|pool| self.pump(pool, now));
+    }
+
+    /// Another loop lacks connections: gives what lies idle here.
+    pub(crate) fn spare_idle(self: &Rc<Self>) {
+        let pools: Vec<_> = self.ledger.borrow().pools().collect();
+        for pool in pools {
+            while self.ledger.borrow().is_spare(pool) {
+                let verdict = self.process.slots(|slots| slots.verdict((self.me, pool), true));
+                if verdict == Verdict::Keep {
+                    break;
+                }
+                let Some(id) = self.ledger.borrow_mut().take_idle(pool) else { break };
+                let Some(server) = self.remove_idle(id) else { continue };
+                match verdict {
+                    Verdict::Lend(to) => self.lend(server, to),
+                    Verdict::Close | Verdict::Keep => self.retire(server),
+                }
+            }
+        }
+    }
+
+    fn lend(self: &Rc<Self>, server: Box<ServerConn>, to: pgpooler_core::pool::LoopId) {
+        let pool = server.shared.pool;
+        let id = server.shared.id;
+        match server.lend() {
+            Ok(lent) => {
+                self.forget_server(id);
+                self.ledger.borrow_mut().closed(pool);
+                self.process.slots(|slots| slots.lend((self.me, pool), to));
+                if let Err(Mail::Lent(lent)) = self.process.send(to, Mail::Lent(Box::new(lent))) {
+                    // that loop has ended: the connection ends with it, and its slot with its socket
+                    drop(lent);
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "server connection could not be moved to another loop");
+                self.forget_server(id);
+                self.process.slots(pgpooler_core::pool::Slots::closing);
+                self.slot_back(pool);
+            }
+        }
+    }
+
+    /// Takes a connection from another loop.
+    pub(crate) fn borrow_server(self: &Rc<Self>, lent: Lent) {
+        let pool = lent.pool;
+        self.ensure_pool(pool);
+        self.ledger.borrow_mut().borrowed(pool);
+        match lent.receive() {
+            Ok(server) => {
+                self.remember_server(&server.shared);
+                self.release(Box::new(server), Instant::now());
+            }
+            Err(error) => {
+                tracing::warn!(%error, "server connection could not be taken from another loop");
+                self.process.slots(pgpooler_core::pool::Slots::closing);
+                self.slot_back(pool);
+            }
+        }
+    }
+
+    fn await_cancels(self: &Rc<Self>, server: Box<ServerConn>) {
+        let worker = Rc::clone(self);
+        spawn_local(async move {
+            while server.shared.cancels.get() > 0 {
+                worker.cancel_done.notified().await;
+            }
+            worker.release(server, Instant::now());
+        });
+    }
+}
+
+/// The peer has closed its side, as far as the poller knows; costs no system call.
+fn hung_up(stream: &TcpStream, cx: &mut Context<'_>) -> bool {
+    let ready = pin!(stream.ready(Interest::READABLE));
+    matches!(ready.poll(cx), Poll::Ready(Ok(state)) if state.is_read_closed())
+}

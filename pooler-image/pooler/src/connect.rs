@@ -1,0 +1,243 @@
+//! Opens a connection to PostgreSQL and logs in, and closes one.
+//!
+//! A connection takes a place in PostgreSQL's connection table from its StartupMessage until the server has closed
+//! it. So an error after that point brings the connection along: the caller keeps its slot until
+//! [`close_and_wait_eof`] has seen the end.
+
+use std::io;
+use std::time::Duration;
+
+use pgpooler_config::Target;
+use pgpooler_core::login::{LoggedIn, Login, LoginError, LoginStep};
+use pgpooler_core::wire::{CancelKey, SqlState, frontend};
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::auth::{self, RandomError, User};
+use crate::socket;
+
+/// The protocol that we speak with servers: its four-byte cancel keys suffice, and every version knows it.
+const MINOR: u16 = 0;
+
+/// Where to log in, and as what.
+#[derive(Debug, Clone, Copy)]
+pub struct ConnectRequest<'a> {
+    /// The server.
+    pub target: &'a Target,
+    /// The database.
+    pub database: &'a str,
+    /// The user.
+    pub user: &'a User,
+    /// `application_name`.
+    pub application_name: &'a str,
+    /// Further settings of the StartupMessage.
+    pub settings: &'a [(String, String)],
+    /// How long all of it may take.
+    pub limit: Duration,
+}
+
+/// A session on a server, idle.
+#[derive(Debug)]
+pub struct ServerLogin {
+    /// The connection.
+    pub stream: TcpStream,
+    /// The parameters that the server reported, in its order and spelling.
+    pub parameters: Vec<(String, String)>,
+    /// What cancels the session's queries.
+    pub backend_key: Option<CancelKey>,
+    /// What the server has sent behind its first ReadyForQuery; hardly ever anything.
+    pub input: Vec<u8>,
+}
+
+/// No session, and perhaps a connection that still takes a place on the server.
+#[derive(Debug, thiserror::Error)]
+#[error("{kind}")]
+pub struct ConnectError {
+    /// What failed.
+    #[source]
+    pub kind: ConnectErrorKind,
+    /// Set once the StartupMessage may have reached the server: for [`close_and_wait_eof`].
+    pub stream: Option<TcpStream>,
+}
+
+/// Why there is no session on a server.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectErrorKind {
+    /// The name has no address.
+    #[error("cannot resolve the name of the server: {0}")]
+    Resolve(#[source] io::Error),
+    /// Nobody listens, or no way there.
+    #[error("cannot connect to the server: {0}")]
+    Connect(#[source] io::Error),
+    /// Not done in time.
+    #[error("no login to the server within {0:?}")]
+    Timeout(Duration),
+    /// The connection ended during the login, without an ErrorResponse.
+    #[error("the server closed the connection during login: {0}")]
+    Lost(#[source] io::Error),
+    /// The server is full (53300), starting or stopping (57P03 and its kin): the same login can succeed later.
+    #[error("the server takes no more connections now: {0}")]
+    Busy(#[source] LoginError),
+    /// The login failed: wrong password, no such database, an exchange out of form.
+    #[error("{0}")]
+    Login(#[source] LoginError),
+    /// No random bytes for the exchange.
+    #[error("{0}")]
+    Random(#[from] RandomError),
+}
+
+impl ConnectErrorKind {
+    /// The server's SQLSTATE, if it sent one.
+    pub fn sqlstate(&self) -> Option<SqlState> {
+        self.refusal().map(|(sqlstate, _)| sqlstate)
+    }
+
+    /// The server's ErrorResponse as it came, if it sent one.
+    pub fn error_response(&self) -> Option<&[u8]> {
+        self.refusal().map(|(_, raw)| raw)
+    }
+
+    /// Whether the same attempt can succeed later without anybody changing anything: clients go on waiting.
+    pub fn is_temporary(&self) -> bool {
+        !matches!(self, Self::Login(_))
+    }
+
+    fn refusal(&self) -> Option<(SqlState, &[u8])> {
+        match self {
+            Self::Busy(LoginError::Refused { sqlstate, raw, .. })
+            | Self::Login(LoginError::Refused { sqlstate, raw, .. }) => Some((*sqlstate, raw)),
+            _ => None,
+        }
+    }
+
+    fn of(error: LoginError) -> Self {
+        match &error {
+            LoginError::Refused { sqlstate, .. } if is_busy(*sqlstate) => Self::Busy(error),
+            _ => Self::Login(error),
+        }
+    }
+}
+
+/// Connects and logs in.
+///
+/// Not cancel-safe: dropping it closes the connection without waiting for the server to have closed it too.
+pub async fn connect(request: ConnectRequest<'_>) -> Result<ServerLogin, ConnectError> {
+    let without_stream = |kind| ConnectError { kind, stream: None };
+    let deadline = Instant::now() + request.limit;
+    let nonce = auth::nonce().map_err(|error| without_stream(error.into()))?;
+    let stream = match timeout_at(deadline, open(request.target)).await {
+        Ok(opened) => opened.map_err(without_stream)?,
+        Err(_) => return Err(without_stream(ConnectErrorKind::Timeout(request.limit))),
+    };
+    let mut shell = Shell { stream, input: Vec::new(), out: Vec::new() };
+    let outcome = timeout_at(deadline, shell.login(&request, nonce)).await;
+    let kind = match outcome {
+        Ok(Ok(LoggedIn { parameters, backend_key })) => {
+            let Shell { stream, input, .. } = shell;
+            return Ok(ServerLogin { stream, parameters, backend_key, input });
+        }
+        Ok(Err(kind)) => kind,
+        Err(_) => ConnectErrorKind::Timeout(request.limit),
+    };
+    Err(ConnectError { kind, stream: Some(shell.stream) })
+}
+
+/// Says goodbye and waits until the server has closed the connection: only then is its slot free.
+///
+/// False when that was not seen within `limit`; the server may then still hold the slot. Not cancel-safe: dropping
+/// it closes the connection without waiting.
+pub async fn close_and_wait_eof(mut stream: TcpStream, limit: Duration) -> bool {
+    timeout(limit, until_eof(&mut stream)).await.unwrap_or(false)
+}
+
+struct Shell {
+    stream: TcpStream,
+    input: Vec<u8>,
+    out: Vec<u8>,
+}
+
+impl Shell {
+    async fn login(
+        &mut self,
+        request: &ConnectRequest<'_>,
+        nonce: String,
+    ) -> Result<LoggedIn, ConnectErrorKind> {
+        let own = [
+            ("user", request.user.name()),
+            ("database", request.database),
+            ("application_name", request.application_name),
+        ];
+        let settings = request.settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let mut state = Login::start(MINOR, own.into_iter().chain(settings), nonce, &mut self.out);
+        loop {
+            self.exchange().await.map_err(ConnectErrorKind::Lost)?;
+            let credential = &mut *request.user.credential();
+            match state.receive(&mut self.input, credential, &mut self.out) {
+                LoginStep::More(next) => state = next,
+                LoginStep::Done(session) => return Ok(session),
+                LoginStep::Failed(error) => return Err(ConnectErrorKind::of(error)),
+            }
+        }
+    }
+
+    async fn exchange(&mut self) -> io::Result<()> {
+        if !self.out.is_empty() {
+            self.stream.write_all(&self.out).await?;
+            self.out.clear();
+        }
+        match socket::read_more(&self.stream, &mut self.input).await? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The first of the server's addresses that answers.
+async fn open(target: &Target) -> Result<TcpStream, ConnectErrorKind> {
+    let addresses =
+        lookup_host((target.host.as_str(), target.port)).await.map_err(ConnectErrorKind::Resolve)?;
+    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for address in addresses {
+        match TcpStream::connect(address).await {
+            Ok(stream) => {
+                socket::prepare(&stream).map_err(ConnectErrorKind::Connect)?;
+                return Ok(stream);
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(ConnectErrorKind::Connect(last))
+}
+
+async fn until_eof(stream: &mut TcpStream) -> bool {
+    let mut out = Vec::new();
+    frontend::terminate(&mut out);
+    // a connection that the server has closed already cannot be written to; its end is read below
+    let _ = stream.write_all(&out).await;
+    let _ = stream.shutdown().await;
+    let mut input = Vec::new();
+    loop {
+        input.clear();
+        match socket::read_more(stream, &mut input).await {
+            Ok(0) => return true,
+            Ok(_) => {}
+            Err(error) => return is_gone(&error),
+        }
+    }
+}
+
+/// A reset comes from a socket that is no more; other errors say nothing about the server.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
+}
+
+fn is_busy(sqlstate: SqlState) -> bool {
+    [
+        SqlState::TOO_MANY_CONNECTIONS,
+        SqlState::CANNOT_CONNECT_NOW,
+        SqlState::ADMIN_SHUTDOWN,
+        SqlState::CRASH_SHUTDOWN,
+    ]
+    .contains(&sqlstate)
+}

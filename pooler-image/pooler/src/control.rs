@@ -1,0 +1,100 @@
+//! What the console, `/metrics` and the signals may ask of the running process.
+//!
+//! The event loops implement [`Control`]; everything that is for people and not for clients goes through it,
+//! so no loop knows that a console exists.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use crate::reload::{Loaded, ReloadError, ReloadOutcome};
+use crate::report::{Detail, Report};
+
+/// An answer that takes a while: loops are asked on their own threads.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The running process.
+///
+/// Every future may be dropped at any time: a `PAUSE` or a reload that has begun goes on.
+pub trait Control: Send + Sync + 'static {
+    /// Asks every loop; the answer comes when all have answered, so it also shows that they are alive.
+    fn report(&self, detail: Detail) -> Answer<'_, Report>;
+
+    /// The document and the users in force.
+    fn settings(&self) -> Arc<Loaded>;
+
+    /// Whether new clients should be sent here.
+    fn readiness(&self) -> Readiness;
+
+    /// Reads document and user list again; a faulty one changes nothing.
+    fn reload(&self) -> Answer<'_, Result<ReloadOutcome, ReloadError>>;
+
+    /// Lends no more server connections of `database` (none: of any); the answer comes when all of them are closed.
+    fn pause(&self, database: Option<String>) -> Answer<'_, Result<(), ControlError>>;
+
+    /// Ends [`pause`](Self::pause).
+    fn resume(&self, database: Option<String>) -> Answer<'_, Result<(), ControlError>>;
+
+    /// Closes every server connection of `database` (none: of any) as soon as it is released.
+    fn reconnect(&self, database: Option<String>) -> Answer<'_, Result<(), ControlError>>;
+
+    /// Begins to leave and returns at once; a later call may only hurry.
+    fn shutdown(&self, mode: ShutdownMode);
+}
+
+/// How to leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ShutdownMode {
+    /// When every client has left by itself.
+    WaitForClients,
+    /// When running transactions have ended, at the latest after `drain_timeout`.
+    WaitForServers,
+    /// Now.
+    Immediate,
+}
+
+/// Whether new clients should be sent to this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readiness {
+    /// Listening, configured, not draining.
+    Ready,
+    /// Not listening yet.
+    Starting,
+    /// Waits for its first grant of server connections.
+    AwaitingGrant,
+    /// Leaves.
+    Draining,
+}
+
+impl Readiness {
+    /// Why not, for people.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Starting => "starting: not listening yet",
+            Self::AwaitingGrant => "starting: no server connections granted yet",
+            Self::Draining => "draining: no new clients are taken",
+        }
+    }
+}
+
+/// Why a command was not carried out.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ControlError {
+    /// There is no pool or rule of that database.
+    #[error("no such database: {0}")]
+    NoSuchDatabase(String),
+    /// `PAUSE` of what is paused.
+    #[error("already paused")]
+    AlreadyPaused,
+    /// `RESUME` of a process that is not paused.
+    #[error("pooler is not paused")]
+    NotPaused,
+    /// `RESUME db` of a database that is not paused.
+    #[error("database {0} is not paused")]
+    DatabaseNotPaused(String),
+    /// The process leaves.
+    #[error("pooler is shutting down")]
+    ShuttingDown,
+}

@@ -1,0 +1,186 @@
+//! Drives a client's handshake over its socket.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pgpooler_core::handshake::{Authentication, AuthenticationStep, ExpectStartup, StartupStep};
+use pgpooler_core::startup::StartupParameters;
+use pgpooler_core::wire::{CancelKey, ErrorResponse, SqlState, StartupPacketError};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::auth::{AuthState, Challenge, RandomError, User};
+use crate::socket;
+
+/// What a new connection turned out to be.
+#[derive(Debug)]
+pub enum Accepted {
+    /// A request to cancel; the connection is closed already, its answer is its end.
+    Cancel(CancelKey),
+    /// A client whose password was right.
+    Client(Box<Client>),
+}
+
+/// A client that has proven who it is and waits for ParameterStatus, BackendKeyData and ReadyForQuery.
+#[derive(Debug)]
+pub struct Client {
+    /// The connection.
+    pub stream: TcpStream,
+    /// What the client asked for.
+    pub parameters: StartupParameters,
+    /// Its user.
+    pub user: Arc<User>,
+    /// What it has sent behind its proof: the beginning of its first messages.
+    pub input: Vec<u8>,
+    /// What has not been sent to it yet, up to AuthenticationOk; the rest of the greeting belongs behind it, so that
+    /// all goes in one write.
+    pub out: Vec<u8>,
+}
+
+/// Why a connection did not become a client.
+#[derive(Debug, thiserror::Error)]
+pub enum HandshakeError {
+    /// The client was told why.
+    #[error("client refused: {0}")]
+    Refused(ErrorResponse),
+    /// Not PostgreSQL's protocol; closed without a word.
+    #[error("not a PostgreSQL client")]
+    Protocol(#[source] StartupPacketError),
+    /// The client left; health checks and port scanners do.
+    #[error("client closed the connection during login")]
+    Disconnected,
+    /// The connection broke.
+    #[error("cannot read from or write to the client")]
+    Io(#[from] io::Error),
+    /// Not done in time.
+    #[error("client did not log in within {0:?}")]
+    Timeout(Duration),
+    /// No random bytes for the exchange.
+    #[error("cannot start the authentication")]
+    Random(#[from] RandomError),
+}
+
+/// Takes a new connection to the point where its user is known, within `limit`.
+///
+/// Not cancel-safe, and need not be: dropping it closes the connection.
+pub async fn accept(
+    mut stream: TcpStream,
+    auth: &AuthState,
+    limit: Duration,
+) -> Result<Accepted, HandshakeError> {
+    socket::prepare(&stream)?;
+    let mut shell = Shell { input: Vec::new(), out: Vec::new(), stream: &mut stream };
+    let Ok(outcome) = timeout(limit, shell.run(auth)).await else {
+        say_too_late(&stream);
+        return Err(HandshakeError::Timeout(limit));
+    };
+    let (input, out) = (unless_empty(shell.input), shell.out);
+    match outcome? {
+        Outcome::Cancel(key) => Ok(Accepted::Cancel(key)),
+        Outcome::Client(parameters, user) => {
+            Ok(Accepted::Client(Box::new(Client { stream, parameters, user, input, out })))
+        }
+    }
+}
+
+struct Shell<'a> {
+    stream: &'a mut TcpStream,
+    input: Vec<u8>,
+    out: Vec<u8>,
+}
+
+enum Outcome {
+    Cancel(CancelKey),
+    Client(StartupParameters, Arc<User>),
+}
+
+impl Shell<'_> {
+    async fn run(&mut self, auth: &AuthState) -> Result<Outcome, HandshakeError> {
+        let parameters = match self.startup().await? {
+            Started::Cancel(key) => return Ok(Outcome::Cancel(key)),
+            Started::Client(parameters) => parameters,
+        };
+        let challenge = auth.challenge(&parameters.user)?;
+        let user = self.authenticate(&parameters.user, challenge).await?;
+        Ok(Outcome::Client(parameters, user))
+    }
+
+    async fn startup(&mut self) -> Result<Started, HandshakeError> {
+        let mut state = ExpectStartup::new();
+        loop {
+            match state.receive(&mut self.input, &mut self.out) {
+                StartupStep::More(next) => state = next,
+                StartupStep::Cancel(key) => return Ok(Started::Cancel(key)),
+                StartupStep::Startup(parameters) => return Ok(Started::Client(parameters)),
+                StartupStep::Refused(error) => return Err(self.refuse(error).await),
+                StartupStep::Close(error) => return Err(HandshakeError::Protocol(error)),
+            }
+            self.exchange().await?;
+        }
+    }
+
+    async fn authenticate(&mut self, name: &str, challenge: Challenge) -> Result<Arc<User>, HandshakeError> {
+        let mut state = Authentication::start(name, challenge.method, &mut self.out);
+        loop {
+            match state.receive(&mut self.input, &mut self.out) {
+                AuthenticationStep::More(next) => state = next,
+                AuthenticationStep::Refused(error) => return Err(self.refuse(error).await),
+                AuthenticationStep::Authenticated(keys) => {
+                    // a mock verifier fits no proof; should one fit all the same, there is no user to let in
+                    let user = challenge.user.ok_or(HandshakeError::Disconnected)?;
+                    keys.into_iter().for_each(|keys| user.learn(keys));
+                    return Ok(user);
+                }
+            }
+            self.exchange().await?;
+        }
+    }
+
+    /// Sends what is to be sent, then waits for bytes.
+    async fn exchange(&mut self) -> Result<(), HandshakeError> {
+        self.flush().await?;
+        match socket::read_more(self.stream, &mut self.input).await? {
+            0 => Err(HandshakeError::Disconnected),
+            _ => Ok(()),
+        }
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        if !self.out.is_empty() {
+            self.stream.write_all(&self.out).await?;
+            self.out.clear();
+        }
+        Ok(())
+    }
+
+    /// Sends the refusal, which `out` ends with. Whether it arrives is not our concern.
+    async fn refuse(&mut self, error: ErrorResponse) -> HandshakeError {
+        let _ = self.flush().await;
+        let _ = self.stream.shutdown().await;
+        HandshakeError::Refused(error)
+    }
+}
+
+enum Started {
+    Cancel(CancelKey),
+    Client(StartupParameters),
+}
+
+/// A client without early messages keeps no buffer.
+fn unless_empty(input: Vec<u8>) -> Vec<u8> {
+    if input.is_empty() { Vec::new() } else { input }
+}
+
+/// Best effort: the client may be gone or stuck.
+fn say_too_late(stream: &TcpStream) {
+    let told = "canceling authentication due to timeout";
+    let _ = stream.try_write(&ErrorResponse::fatal(SqlState::QUERY_CANCELED, told).to_bytes());
+}
+
+/// The address of a peer for logs.
+pub fn peer(stream: &TcpStream) -> Option<SocketAddr> {
+    stream.peer_addr().ok()
+}

@@ -1,0 +1,77 @@
+//! What happens because time has passed.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use pgpooler_config::Document;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::client::{ClientShared, Kick};
+use crate::report::ClientState;
+use crate::worker::Worker;
+
+/// How late a timeout may come.
+const PERIOD: Duration = Duration::from_millis(200);
+
+/// Every so many rounds, clients in the queue look whether they are still there.
+const LOOK_ROUNDS: u64 = 5;
+
+/// Looks after a loop; never returns.
+pub(crate) async fn run(worker: Rc<Worker>) {
+    let mut ticks = interval(PERIOD);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for round in 0_u64.. {
+        ticks.tick().await;
+        let now = Instant::now();
+        worker.sweep_clients(now, round % LOOK_ROUNDS == 0);
+        worker.sweep_idle();
+        worker.expire_idle(now);
+        worker.retry(now);
+        worker.cut(now);
+    }
+}
+
+impl Worker {
+    fn sweep_clients(&self, now: Instant, look: bool) {
+        let document = std::sync::Arc::clone(&self.current.borrow().loaded.document);
+        for client in self.clients() {
+            if let Some(kick) = due(&client, &document, now) {
+                client.kick(kick);
+            } else if look && client.state.get() == ClientState::Waiting {
+                client.wake();
+            }
+        }
+    }
+
+    fn expire_idle(self: &Rc<Self>, now: Instant) {
+        let expired = self.ledger.borrow_mut().expire(now);
+        for (_, id) in expired {
+            if let Some(server) = self.remove_idle(id) {
+                self.retire(server);
+            }
+        }
+        self.close_stale_idle();
+    }
+
+    /// Attempts that had to wait, and wants whose turn may have come without a word.
+    fn retry(self: &Rc<Self>, now: Instant) {
+        let waiting = self.ledger.borrow().waiting_pools();
+        waiting.into_iter().for_each(|pool| self.pump(pool, now));
+    }
+}
+
+fn due(client: &ClientShared, document: &Document, now: Instant) -> Option<Kick> {
+    let since = now.saturating_duration_since(client.since.get());
+    let over = |limit: Duration| !limit.is_zero() && since >= limit;
+    match client.state.get() {
+        ClientState::Waiting if over(client.pool.rule().query_wait_timeout) => Some(Kick::WaitedTooLong),
+        ClientState::Idle if over(document.client_idle_timeout.as_duration()) => Some(Kick::SilentTooLong),
+        _ => None,
+    }
+}
+
+/// Up to a quarter more, so that those who failed together do not try again together.
+pub(crate) fn jitter(period: Duration, seed: u64) -> Duration {
+    let part = (seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u32;
+    period + period / 4 * part / 256
+}

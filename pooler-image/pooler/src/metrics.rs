@@ -1,0 +1,195 @@
+//! `/metrics`: a report as `OpenMetrics` text. Pure.
+//!
+//! Nothing is counted here: every figure comes from the loops' own counters when somebody scrapes. Labels are bounded
+//! by what clients were let in to: database, user and the pool's rule, SQLSTATE classes, and closed sets of words.
+
+mod encoder;
+
+use std::fmt;
+use std::sync::Arc;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, text};
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::reload::Loaded;
+use crate::report::{PoolReport, Report, ServerCounts};
+use encoder::Encoder;
+
+/// The media type of what [`render`] writes.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Every metric, as text.
+pub fn render(report: Report, settings: Arc<Loaded>) -> Result<String, fmt::Error> {
+    let mut registry = Registry::with_prefix("pgpooler");
+    registry.register_collector(Box::new(Scrape { report, settings }));
+    let mut out = String::new();
+    text::encode(&mut out, &registry)?;
+    Ok(out)
+}
+
+#[derive(Debug)]
+struct Scrape {
+    report: Report,
+    settings: Arc<Loaded>,
+}
+
+impl Collector for Scrape {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut encoder = Encoder::new(encoder);
+        self.process(&mut encoder)?;
+        self.slots(&mut encoder)?;
+        self.clients(&mut encoder)?;
+        self.traffic(&mut encoder)?;
+        self.durations(&mut encoder)?;
+        self.logins(&mut encoder)?;
+        self.errors(&mut encoder)
+    }
+}
+
+impl Scrape {
+    fn process(&self, encoder: &mut Encoder<'_>) -> fmt::Result {
+        let process = &self.report.process;
+        encoder.info("build", "Version of the pooler", "version", env!("CARGO_PKG_VERSION"))?;
+        encoder.info("config", "Hash of the configuration document", "hash", &self.settings.hash)?;
+        encoder.gauge("loops", "Event loops that answered", u64::from(self.report.loops))?;
+        encoder.gauge("paused", "Whether PAUSE without a database is in force", u64::from(process.paused.all))?;
+        let draining = process.phase == crate::report::Phase::Draining;
+        encoder.gauge("draining", "Whether the process is leaving", u64::from(draining))
+    }
+
+    fn slots(&self, encoder: &mut Encoder<'_>) -> fmt::Result {
+        let ledger = &self.report.process.ledger;
+        let help = "Most server connections that the process may hold";
+        encoder.gauge("server_connections_limit", help, u64::from(ledger.limit))?;
+        let help = "Server connections that the process holds, logins and closing ones included";
+        encoder.gauge("server_connections_held", help, u64::from(ledger.held))?;
+        let help = "Requests for a server connection that wait for the limit";
+        encoder.gauge("server_connections_waiting", help, u64::from(ledger.waiting))?;
+        encoder.gauges("server_connections", "Server connections by state", |family| {
+            for pool in self.pools() {
+                for (state, count) in server_states(&pool.servers) {
+                    family.point(&pool_labels(pool, &[("state", state)]), &u64::from(count))?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn clients(&self, encoder: &mut Encoder<'_>) -> fmt::Result {
+        let work = &self.report.work;
+        let limit = u64::from(self.settings.document.max_client_conn);
+        encoder.gauge("clients_limit", "Most clients connected at once", limit)?;
+        encoder.gauge("clients_login", "Clients that are logging in", u64::from(work.login_clients))?;
+        encoder.gauge("clients_console", "Sessions on the admin console", u64::from(work.console_clients))?;
+        let help = "Clients that hold a server connection";
+        self.pool_gauges(encoder, "clients_active", help, |pool| u64::from(pool.clients.active))?;
+        let help = "Clients that neither hold nor want a server connection";
+        self.pool_gauges(encoder, "clients_idle", help, |pool| u64::from(pool.clients.idle))?;
+        let help = "Clients that wait for a server connection";
+        self.pool_gauges(encoder, "clients_waiting", help, |pool| u64::from(pool.clients.waiting))?;
+        let help = "How long the client at the head of the queue has waited";
+        encoder.seconds("longest_wait", help, |family| {
+            self.pools().try_for_each(|pool| family.point(&pool_labels(pool, &[]), &pool.max_wait.as_secs_f64()))
+        })
+    }
+
+    fn traffic(&self, encoder: &mut Encoder<'_>) -> fmt::Result {
+        let counter = |encoder: &mut Encoder<'_>, name, help, unit: Option<&Unit>, of: fn(&PoolReport) -> u64| {
+            encoder.counters(name, help, unit, |family| {
+                self.pools().try_for_each(|pool| family.point(&pool_labels(pool, &[]), of(pool)))
+            })
+        };
+        counter(encoder, "transactions", "Transactions", None, |pool| pool.traffic.transactions.count())?;
+        counter(encoder, "queries", "Queries", None, |pool| pool.traffic.queries.count())?;
+        let bytes = Some(&Unit::Bytes);
+        counter(encoder, "received", "Bytes from clients", bytes, |pool| pool.traffic.received)?;
+        counter(encoder, "sent", "Bytes to clients", bytes, |pool| pool.traffic.sent)?;
+        let help = "Named prepared statements that clients created";
+        counter(encoder, "client_parses", help, None, |pool| pool.traffic.client_parses)?;
+        let help = "Prepared statements that were created on server connections";
+        counter(encoder, "server_parses", help, None, |pool| pool.traffic.server_parses)?;
+        counter(encoder, "binds", "Bind messages passed on", None, |pool| pool.traffic.binds)
+    }
+
+    fn durations(&self, encoder: &mut Encoder<'_>) -> fmt::Result {
+        let help = "Time that clients waited for a server connection";
+        encoder.durations("wait_duration", help, |family| {
+            self.pools().try_for_each(|pool| family.point(&pool_labels(pool, &[]), &pool.traffic.waits))
+        })?;
+        encoder.durations("query_duration", "Time from a query to its ReadyForQuery", |family| {
+            self.pools().try_for_each(|pool| family.point(&pool_labels(pool, &[]), &pool.traffic.queries))
+        })?;
+        let help = "Time from the first message of a transaction to its end";
+        encoder.durations("transaction_duration", help, |family| {
+            self.pools().try_for_each(|pool| family.point(&pool_labels(pool, &[]), &pool.traffic.transactions))
+        })
+    }
+
+    fn logins(&self, encoder: &mut Encoder<'_>) -> fmt::Result {
+        let logins = &self.report.work.logins;
+        encoder.counters("client_logins", "Logins of clients, by how they ended", None, |family| {
+            family.point(&[("result", "succeeded")], logins.client_succeeded)?;
+            family.point(&[("result", "failed")], logins.client_failed)?;
+            family.point(&[("result", "refused")], logins.client_refused)
+        })?;
+        encoder.counters("server_logins", "Logins to PostgreSQL, by how they ended", None, |family| {
+            family.point(&[("result", "succeeded")], logins.server_succeeded)?;
+            family.point(&[("result", "failed")], logins.server_failed)
+        })
+    }
+
+    fn errors(&self, encoder: &mut Encoder<'_>) -> fmt::Result {
+        let errors = &self.report.work.errors;
+        let sources = [("pooler", &errors.pooler), ("server", &errors.server)];
+        let help = "Errors that clients were sent, by whose they are and class of SQLSTATE";
+        encoder.counters("errors", help, None, |family| {
+            sources.iter().try_for_each(|(source, classes)| {
+                classes.iter().try_for_each(|(class, count)| {
+                    family.point(&[("source", source), ("class", class.to_string().as_str())], *count)
+                })
+            })
+        })
+    }
+
+    fn pools(&self) -> std::slice::Iter<'_, PoolReport> {
+        self.report.work.pools.iter()
+    }
+
+    fn pool_gauges(
+        &self,
+        encoder: &mut Encoder<'_>,
+        name: &str,
+        help: &str,
+        of: fn(&PoolReport) -> u64,
+    ) -> fmt::Result {
+        encoder.gauges(name, help, |family| {
+            self.pools().try_for_each(|pool| family.point(&pool_labels(pool, &[]), &of(pool)))
+        })
+    }
+}
+
+fn pool_labels<'a>(pool: &'a PoolReport, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    let rule = pool.rule.as_deref().unwrap_or_default();
+    let mut labels = vec![("database", pool.database.as_str()), ("user", pool.user.as_str()), ("pool", rule)];
+    labels.extend_from_slice(more);
+    labels
+}
+
+fn server_states(servers: &ServerCounts) -> [(&'static str, u32); 8] {
+    let ServerCounts { active, idle, used, tested, login, active_cancel, being_canceled, closing } = *servers;
+    [
+        ("active", active),
+        ("idle", idle),
+        ("used", used),
+        ("tested", tested),
+        ("login", login),
+        ("active_cancel", active_cancel),
+        ("being_canceled", being_canceled),
+        ("closing", closing),
+    ]
+}
+
+#[cfg(test)]
+#[path = "metrics/tests.rs"]
+mod tests;

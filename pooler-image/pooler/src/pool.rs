@@ -1,0 +1,150 @@
+//! One (database, user) pool, as one loop sees it.
+
+use std::cell::{Cell, Ref, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pgpooler_config::{Document, PoolMode};
+use pgpooler_core::pool::{PoolId, PoolLimits};
+use pgpooler_core::session::{Settings, Tally};
+
+use crate::auth::User;
+use crate::report::Traffic;
+
+/// Names of reported parameters with their values, as a login sends them.
+pub(crate) type Welcome = Vec<(String, String)>;
+
+/// Sets of settings whose welcome is remembered; more are asked of the server each time.
+const WELCOMES: usize = 256;
+
+/// One (database, user) pool.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    pub(crate) id: PoolId,
+    pub(crate) database: String,
+    pub(crate) user_name: String,
+    user: RefCell<Arc<User>>,
+    rule: RefCell<Rule>,
+    /// Connections opened in an earlier epoch of the process are closed at release.
+    pub(crate) epoch: Cell<u32>,
+    pub(crate) paused: Cell<bool>,
+    welcomes: RefCell<HashMap<Settings, Rc<Welcome>>>,
+    traffic: RefCell<Traffic>,
+}
+
+/// What the document says of a pool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Rule {
+    pub(crate) name: Option<String>,
+    pub(crate) mode: PoolMode,
+    pub(crate) size: Option<u32>,
+    pub(crate) query_wait_timeout: Duration,
+    pub(crate) limits: PoolLimits,
+}
+
+impl Rule {
+    pub(crate) fn of(document: &Document, database: &str, user: &str) -> Self {
+        let rule = document.rule_for(database, user);
+        Self {
+            name: rule.map(|rule| rule.name.clone()),
+            mode: rule.and_then(|rule| rule.pool_mode).unwrap_or(document.pool_mode),
+            size: rule.and_then(|rule| rule.pool_size),
+            query_wait_timeout: rule
+                .and_then(|rule| rule.query_wait_timeout)
+                .unwrap_or(document.query_wait_timeout)
+                .as_duration(),
+            limits: PoolLimits { idle_timeout: document.server_idle_timeout.as_duration() },
+        }
+    }
+}
+
+impl Pool {
+    pub(crate) fn new(id: PoolId, database: &str, user: Arc<User>, rule: Rule) -> Self {
+        Self {
+            id,
+            database: database.to_owned(),
+            user_name: user.name().to_owned(),
+            user: RefCell::new(user),
+            rule: RefCell::new(rule),
+            epoch: Cell::new(0),
+            paused: Cell::new(false),
+            welcomes: RefCell::default(),
+            traffic: RefCell::default(),
+        }
+    }
+
+    pub(crate) fn mode(&self) -> PoolMode {
+        self.rule.borrow().mode
+    }
+
+    pub(crate) fn rule(&self) -> Ref<'_, Rule> {
+        self.rule.borrow()
+    }
+
+    pub(crate) fn user(&self) -> Arc<User> {
+        Arc::clone(&self.user.borrow())
+    }
+
+    /// Follows a changed document or user list. Logins made with an old secret do not outlive their client.
+    pub(crate) fn follow(&self, rule: Rule, user: Option<&Arc<User>>, epoch: u32) {
+        *self.rule.borrow_mut() = rule;
+        let Some(user) = user else { return self.renew(epoch) };
+        if !Arc::ptr_eq(&self.user.borrow(), user) {
+            *self.user.borrow_mut() = Arc::clone(user);
+            self.renew(epoch);
+        }
+    }
+
+    /// All connections opened before `epoch` are to be closed when they are released.
+    pub(crate) fn renew(&self, epoch: u32) {
+        self.epoch.set(epoch);
+        self.welcomes.borrow_mut().clear();
+    }
+
+    pub(crate) fn welcome(&self, settings: &Settings) -> Option<Rc<Welcome>> {
+        self.welcomes.borrow().get(settings).map(Rc::clone)
+    }
+
+    pub(crate) fn remember_welcome(&self, settings: Settings, welcome: Rc<Welcome>) {
+        let mut welcomes = self.welcomes.borrow_mut();
+        if welcomes.len() >= WELCOMES {
+            welcomes.clear();
+        }
+        welcomes.insert(settings, welcome);
+    }
+
+    pub(crate) fn traffic(&self) -> Traffic {
+        self.traffic.borrow().clone()
+    }
+
+    pub(crate) fn note_received(&self, bytes: usize) {
+        self.traffic.borrow_mut().received += bytes as u64;
+    }
+
+    pub(crate) fn note_sent(&self, bytes: usize) {
+        self.traffic.borrow_mut().sent += bytes as u64;
+    }
+
+    /// All replies that were owed have come, `took` after the first was.
+    pub(crate) fn note_queries(&self, tally: Tally, took: Duration) {
+        let mut traffic = self.traffic.borrow_mut();
+        traffic.queries.record(took);
+        count(&mut traffic, tally);
+    }
+
+    /// A link has ended.
+    pub(crate) fn note_link(&self, tally: Tally, waited: Duration, held: Duration) {
+        let mut traffic = self.traffic.borrow_mut();
+        traffic.waits.record(waited);
+        traffic.transactions.record(held);
+        count(&mut traffic, tally);
+    }
+}
+
+fn count(traffic: &mut Traffic, tally: Tally) {
+    traffic.client_parses += tally.client_parses;
+    traffic.server_parses += tally.server_parses;
+    traffic.binds += tally.binds;
+}

@@ -1,0 +1,269 @@
+//! What all loops of a process share, and how they are spoken to.
+//!
+//! Nothing here is touched on the path of a transaction but one atomic: whether anybody lacks connections.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::time::Instant;
+
+use pgpooler_core::pool::{LoopId, PoolId, Pressure, Slots};
+use pgpooler_core::wire::CancelKey;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::auth::AuthState;
+use crate::cancel;
+use crate::reload::{Loaded, Source};
+use crate::report::{Detail, LoopReport, Paused, Phase};
+use crate::server::Lent;
+use crate::service::ConsoleDoor;
+
+/// What a loop is told.
+pub(crate) enum Mail {
+    /// A new connection.
+    Client(std::net::TcpStream, SocketAddr),
+    /// A cancel request for one of its clients.
+    Cancel(CancelKey),
+    /// A server connection with its slot.
+    Lent(Box<Lent>),
+    /// A slot came free for it.
+    SlotFree,
+    /// Another loop lacks connections.
+    Wanted,
+    Report(Detail, oneshot::Sender<LoopReport>),
+    Settings(Arc<Current>),
+    Paused { database: Option<String>, paused: bool },
+    Reconnect { database: Option<String>, epoch: u32 },
+    /// Clients are to be closed as they become idle, all of them at the instant.
+    Leave { at_latest: Instant },
+}
+
+/// The settings in force.
+#[derive(Debug)]
+pub(crate) struct Current {
+    pub(crate) loaded: Loaded,
+    pub(crate) auth: Arc<AuthState>,
+    /// Of the process, when they came into force.
+    pub(crate) epoch: u32,
+}
+
+/// One pooler process.
+pub(crate) struct Process {
+    pub(crate) source: Source,
+    current: RwLock<Arc<Current>>,
+    slots: Mutex<Slots>,
+    pressure: AtomicU64,
+    directory: Mutex<Directory>,
+    loops: Vec<Post>,
+    pub(crate) door: OnceLock<ConsoleDoor>,
+    clients: AtomicU32,
+    ids: AtomicU64,
+    epoch: AtomicU32,
+    paused: Mutex<Paused>,
+    pub(crate) phase: watch::Sender<Phase>,
+    /// When everything must be over.
+    pub(crate) deadline: watch::Sender<Option<Leaving>>,
+    pub(crate) application_name: String,
+    pub(crate) statement_secret: [u8; 16],
+    pub(crate) cancel_secret: [u8; 16],
+}
+
+/// How the process leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Leaving {
+    pub(crate) mode: crate::control::ShutdownMode,
+}
+
+/// The way to a loop.
+pub(crate) struct Post {
+    mail: mpsc::UnboundedSender<Mail>,
+    /// Its connections, logged in or not.
+    connections: AtomicU32,
+}
+
+#[derive(Debug, Default)]
+struct Directory {
+    ids: HashMap<(String, String), PoolId>,
+    names: Vec<(String, String)>,
+}
+
+/// Random bytes and names that a process has all its life.
+pub(crate) struct Identity {
+    pub(crate) application_name: String,
+    pub(crate) statement_secret: [u8; 16],
+    pub(crate) cancel_secret: [u8; 16],
+}
+
+const NO_PRESSURE: u64 = 0;
+const PRESSURE: u64 = u64::MAX;
+const ONLY: u64 = 1 << 63;
+
+impl Process {
+    pub(crate) fn new(
+        source: Source,
+        loaded: Loaded,
+        auth: AuthState,
+        identity: Identity,
+        loops: Vec<mpsc::UnboundedSender<Mail>>,
+    ) -> Self {
+        let limit = loaded.document.max_server_connections;
+        let current = Current { loaded, auth: Arc::new(auth), epoch: 0 };
+        Self {
+            source,
+            current: RwLock::new(Arc::new(current)),
+            slots: Mutex::new(Slots::new(limit)),
+            pressure: AtomicU64::new(NO_PRESSURE),
+            directory: Mutex::default(),
+            loops: loops.into_iter().map(|mail| Post { mail, connections: AtomicU32::new(0) }).collect(),
+            door: OnceLock::new(),
+            clients: AtomicU32::new(0),
+            ids: AtomicU64::new(1),
+            epoch: AtomicU32::new(0),
+            paused: Mutex::default(),
+            phase: watch::Sender::new(Phase::Starting),
+            deadline: watch::Sender::new(None),
+            application_name: identity.application_name,
+            statement_secret: identity.statement_secret,
+            cancel_secret: identity.cancel_secret,
+        }
+    }
+
+    pub(crate) fn current(&self) -> Arc<Current> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Brings settings into force, in all loops.
+    pub(crate) fn follow(&self, loaded: Loaded, auth: AuthState) {
+        let epoch = self.new_epoch();
+        self.slots(|slots| slots.set_limit(loaded.document.max_server_connections));
+        let current = Arc::new(Current { loaded, auth: Arc::new(auth), epoch });
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&current);
+        self.tell_all(|| Mail::Settings(Arc::clone(&current)));
+    }
+
+    /// Reads or changes the account of slots.
+    pub(crate) fn slots<T>(&self, act: impl FnOnce(&mut Slots) -> T) -> T {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let outcome = act(&mut slots);
+        let pressure = match slots.pressure() {
+            Pressure::None => NO_PRESSURE,
+            Pressure::Some => PRESSURE,
+            Pressure::Only((id, pool)) => ONLY | u64::from(id.0) << 32 | u64::from(pool.0),
+        };
+        // a loop that sees an old value keeps a connection for one transaction too long
+        self.pressure.store(pressure, Ordering::Relaxed);
+        outcome
+    }
+
+    pub(crate) fn pressure(&self) -> Pressure {
+        match self.pressure.load(Ordering::Relaxed) {
+            NO_PRESSURE => Pressure::None,
+            PRESSURE => Pressure::Some,
+            only => Pressure::Only((LoopId((only >> 32) as u16), PoolId(only as u32))),
+        }
+    }
+
+    /// Asks all other loops to spare what lies idle.
+    pub(crate) fn call_for_slots(&self, me: LoopId) {
+        for id in (0..self.loops.len() as u16).map(LoopId).filter(|id| *id != me) {
+            // a loop that has ended has nothing to spare
+            let _ = self.send(id, Mail::Wanted);
+        }
+    }
+
+    /// The letter comes back when the loop has ended.
+    pub(crate) fn send(&self, to: LoopId, mail: Mail) -> Result<(), Mail> {
+        match self.loops.get(usize::from(to.0)) {
+            Some(post) => post.mail.send(mail).map_err(|refused| refused.0),
+            None => Err(mail),
+        }
+    }
+
+    pub(crate) fn tell_all(&self, mut mail: impl FnMut() -> Mail) {
+        for post in &self.loops {
+            let _ = post.mail.send(mail());
+        }
+    }
+
+    /// Gives a new connection to the loop that has the fewest.
+    pub(crate) fn place(&self, stream: std::net::TcpStream, peer: SocketAddr) {
+        let Some(post) = self.loops.iter().min_by_key(|post| post.connections.load(Ordering::Relaxed)) else {
+            return;
+        };
+        post.connections.fetch_add(1, Ordering::Relaxed);
+        if post.mail.send(Mail::Client(stream, peer)).is_err() {
+            post.connections.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn connection_ended(&self, of: LoopId) {
+        if let Some(post) = self.loops.get(usize::from(of.0)) {
+            post.connections.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Passes a cancel request to the loop of its client.
+    pub(crate) fn cancel(&self, key: CancelKey) {
+        let (id, _) = cancel::whose(&key);
+        // a key of ours tells a loop of ours; any other is wrong
+        let _ = self.send(id, Mail::Cancel(key));
+    }
+
+    pub(crate) fn pool_id(&self, database: &str, user: &str) -> PoolId {
+        let mut directory = self.directory.lock().unwrap_or_else(PoisonError::into_inner);
+        let names = (database.to_owned(), user.to_owned());
+        if let Some(id) = directory.ids.get(&names) {
+            return *id;
+        }
+        let id = PoolId(directory.names.len() as u32);
+        directory.names.push(names.clone());
+        directory.ids.insert(names, id);
+        id
+    }
+
+    /// Database and user of a pool.
+    pub(crate) fn pool_names(&self, id: PoolId) -> Option<(String, String)> {
+        let directory = self.directory.lock().unwrap_or_else(PoisonError::into_inner);
+        directory.names.get(id.0 as usize).cloned()
+    }
+
+    pub(crate) fn knows_database(&self, database: &str) -> bool {
+        let directory = self.directory.lock().unwrap_or_else(PoisonError::into_inner);
+        directory.names.iter().any(|(known, _)| known == database)
+    }
+
+    pub(crate) fn client_arrived(&self) {
+        self.clients.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn client_left(&self) {
+        self.clients.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn client_count(&self) -> u32 {
+        self.clients.load(Ordering::Relaxed)
+    }
+
+    /// A number that nothing else in the process has.
+    pub(crate) fn next_id(&self) -> u64 {
+        self.ids.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Connections opened now belong to it.
+    pub(crate) fn epoch(&self) -> u32 {
+        self.epoch.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn new_epoch(&self) -> u32 {
+        self.epoch.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    pub(crate) fn is_paused(&self, database: &str) -> bool {
+        self.with_paused(|paused| paused.covers(database))
+    }
+
+    pub(crate) fn with_paused<T>(&self, act: impl FnOnce(&mut Paused) -> T) -> T {
+        act(&mut self.paused.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

@@ -1,0 +1,91 @@
+//! What a client hears when it cannot have what it asked for.
+
+use std::future::poll_fn;
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use pgpooler_core::session::{Reject, Rejected};
+use pgpooler_core::wire::{ErrorResponse, SqlState};
+use tokio::io::AsyncWriteExt;
+use tokio::time::timeout;
+
+use crate::buffers::poll_read;
+use crate::client::ClientConn;
+use crate::socket;
+use crate::worker::Worker;
+
+/// How long a client may take to take its last message.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// What became of a client whose request was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Stays,
+    Left,
+}
+
+/// Sends the client its last message, and lets it close first: a close with bytes unread becomes a reset, which
+/// can overtake the message.
+pub(crate) async fn last_words(client: &mut ClientConn, response: &[u8]) {
+    client.spill.bytes().extend_from_slice(response);
+    let goodbye = async {
+        poll_fn(|cx| client.spill.poll_flush(&mut client.stream, cx)).await?;
+        client.stream.shutdown().await?;
+        let mut ignored = Vec::new();
+        while socket::read_more(&client.stream, &mut ignored).await? > 0 {
+            ignored.clear();
+        }
+        io::Result::Ok(())
+    };
+    // the client may be gone or stuck: all the same to us now
+    let _ = timeout(LAST_WORDS, goodbye).await;
+}
+
+/// Answers the client's next request with `error`. The client stays connected.
+pub(crate) async fn reject(
+    worker: &Rc<Worker>,
+    client: &mut ClientConn,
+    error: ErrorResponse,
+) -> io::Result<Outcome> {
+    let mut reject = Reject::new(error);
+    let outcome = poll_fn(|cx| {
+        let read = &mut worker.scratch.borrow_mut().read;
+        loop {
+            let fresh = if client.carry.is_unseen() {
+                0
+            } else {
+                match std::task::ready!(poll_read(&mut client.stream, cx, read))? {
+                    0 => return std::task::Poll::Ready(io::Result::Ok(Outcome::Left)),
+                    fresh => fresh,
+                }
+            };
+            let fresh = read.get(..fresh).unwrap_or_default();
+            let input = client.carry.join(fresh);
+            let rejected =
+                reject.client_bytes(input, client.spill.bytes()).map_err(io::Error::other)?;
+            let dealt_with = match rejected {
+                Rejected::More(bytes) | Rejected::Done(bytes) => bytes,
+                Rejected::Left => return std::task::Poll::Ready(Ok(Outcome::Left)),
+            };
+            client.carry.keep(fresh, dealt_with);
+            if let Rejected::Done(_) = rejected {
+                client.carry.reread();
+                return std::task::Poll::Ready(Ok(Outcome::Stays));
+            }
+        }
+    })
+    .await?;
+    poll_fn(|cx| client.spill.poll_flush(&mut client.stream, cx)).await?;
+    Ok(outcome)
+}
+
+/// For clients whose pool's login failed on our side.
+pub(crate) fn no_login() -> Vec<u8> {
+    ErrorResponse::fatal(
+        SqlState::SQLSERVER_REJECTED_ESTABLISHMENT_OF_SQLCONNECTION,
+        "pgpooler could not log in to PostgreSQL",
+    )
+    .hint("The pooler's log says why.")
+    .to_bytes()
+}

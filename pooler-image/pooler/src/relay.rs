@@ -1,0 +1,300 @@
+//! One client on one server connection, from checkout to release.
+//!
+//! Both sockets are driven by one poll function, so nothing is sent between tasks. The server connection is
+//! released as soon as its last reply was read, before the client has taken it.
+
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use pgpooler_config::PoolMode;
+use pgpooler_core::session::{Exchange, ServerFault, Tally};
+use pgpooler_core::wire::{ErrorResponse, SqlState};
+use tracing::{debug, warn};
+
+use crate::buffers::poll_read;
+use crate::client::ClientConn;
+use crate::server::ServerConn;
+use crate::worker::{Scratch, Worker};
+
+/// How a link ended.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// The server connection is back; the client goes on.
+    Released,
+    /// The client has left; the server connection is taken care of.
+    ClientGone,
+    /// The client is to be sent this and closed.
+    Told(Vec<u8>),
+}
+
+/// Turns of one link before others get theirs.
+const TURNS: u32 = 16;
+
+/// A client's server connection for now.
+#[derive(Debug)]
+pub(crate) struct Link {
+    /// There until the link ends.
+    server: Option<Box<ServerConn>>,
+    asked: Instant,
+    given: Instant,
+    /// Since when replies are owed.
+    busy: Option<Instant>,
+    begun: bool,
+}
+
+/// What one side's turn came to.
+enum Turn {
+    Progress,
+    Nothing,
+    End(End),
+}
+
+impl Link {
+    pub(crate) fn new(server: Box<ServerConn>, asked: Instant) -> Self {
+        let given = Instant::now();
+        Self { server: Some(server), asked, given, busy: None, begun: false }
+    }
+
+    /// Moves bytes both ways until the link ends. Not to be polled after that.
+    pub(crate) fn poll(
+        &mut self,
+        worker: &Rc<Worker>,
+        client: &mut ClientConn,
+        cx: &mut Context<'_>,
+    ) -> Poll<End> {
+        client.shared.watch(cx);
+        let scratch = &mut *worker.scratch.borrow_mut();
+        for _ in 0..TURNS {
+            match self.turn(worker, client, scratch, cx) {
+                Turn::Progress => {}
+                Turn::Nothing => return Poll::Pending,
+                Turn::End(end) => {
+                    // answers of our own are owed all the same
+                    let delivered = client.spill.send(&mut client.stream, cx, &mut scratch.to_client, &[]);
+                    scratch.to_server.clear();
+                    self.let_go(worker, client);
+                    return Poll::Ready(if delivered.is_ok() { end } else { End::ClientGone });
+                }
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn turn(
+        &mut self,
+        worker: &Rc<Worker>,
+        client: &mut ClientConn,
+        scratch: &mut Scratch,
+        cx: &mut Context<'_>,
+    ) -> Turn {
+        let Some(server) = self.server.as_deref_mut() else { return Turn::Nothing };
+        if let Some(end) = flush(server, client, cx) {
+            return Turn::End(end);
+        }
+        let sent = from_client(server, client, scratch, &mut self.begun, cx);
+        self.note_start();
+        let Some(server) = self.server.as_deref_mut() else { return Turn::Nothing };
+        let moved = match (sent, from_server(server, client, scratch, cx)) {
+            (Turn::End(end), _) | (_, Turn::End(end)) => return Turn::End(end),
+            (Turn::Nothing, Turn::Nothing) => false,
+            _ => true,
+        };
+        let end = self.ended(client);
+        if end.is_some() {
+            // the server connection goes first: a client that reads slowly must not keep it
+            self.let_go(worker, client);
+        }
+        let Scratch { read, to_client, .. } = scratch;
+        let delivered = client.spill.send(&mut client.stream, cx, to_client, read);
+        match end {
+            _ if delivered.is_err() => Turn::End(End::ClientGone),
+            Some(end) => Turn::End(end),
+            None if moved => Turn::Progress,
+            None => Turn::Nothing,
+        }
+    }
+
+    /// The link has come to its proper end.
+    fn ended(&mut self, client: &ClientConn) -> Option<End> {
+        self.note_end(client);
+        let server = self.server.as_deref()?;
+        if client.session.is_leaving() && !server.session.is_busy() && server.is_quiet() {
+            return Some(End::ClientGone);
+        }
+        let clean = server.session.is_clean() && server.is_quiet() && client.session.is_between_messages();
+        (clean && self.begun && client.mode() == PoolMode::Transaction).then_some(End::Released)
+    }
+
+    fn note_start(&mut self) {
+        if self.busy.is_none() && self.server.as_ref().is_some_and(|server| server.session.is_busy()) {
+            self.busy = Some(Instant::now());
+        }
+    }
+
+    fn note_end(&mut self, client: &ClientConn) {
+        let Some(server) = self.server.as_deref_mut() else { return };
+        if server.session.is_busy() {
+            return;
+        }
+        let Some(began) = self.busy.take() else { return };
+        let tally = server.session.take_tally();
+        client.shared.pool.note_queries(tally, began.elapsed());
+    }
+
+    /// Gives the server connection to whoever it is for next.
+    fn let_go(&mut self, worker: &Rc<Worker>, client: &ClientConn) {
+        let Some(mut server) = self.server.take() else { return };
+        let now = Instant::now();
+        let tally: Tally = server.session.take_tally();
+        client.shared.pool.note_link(tally, self.given - self.asked, now - self.given);
+        server.shared.statements.set(server.session.statement_count() as u32);
+        server.shared.link.set(None);
+        worker.recycle(server, now);
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        // a link ends through `let_go`; one that is dropped before is of a client task that was ended with its
+        // loop, and so is the connection
+        if let Some(server) = &self.server {
+            debug!(server = server.shared.id, "server connection dropped with its loop");
+        }
+    }
+}
+
+/// What is left over goes first; the end, if a side is gone.
+fn flush(server: &mut ServerConn, client: &mut ClientConn, cx: &mut Context<'_>) -> Option<End> {
+    if !server.spill.is_empty()
+        && let Poll::Ready(Err(_)) = server.spill.poll_flush(&mut server.stream, cx)
+    {
+        return Some(server_lost(server));
+    }
+    if !client.spill.is_empty()
+        && let Poll::Ready(Err(_)) = client.spill.poll_flush(&mut client.stream, cx)
+    {
+        return Some(End::ClientGone);
+    }
+    None
+}
+
+fn from_client(
+    server: &mut ServerConn,
+    client: &mut ClientConn,
+    scratch: &mut Scratch,
+    begun: &mut bool,
+    cx: &mut Context<'_>,
+) -> Turn {
+    if client.session.is_leaving() || server.spill.is_full() {
+        return Turn::Nothing;
+    }
+    let Scratch { read, to_client, to_server, interner, max_prepared_statements } = scratch;
+    let fresh = if !*begun && client.carry.is_unseen() {
+        0
+    } else {
+        match poll_read(&mut client.stream, cx, read) {
+            Poll::Pending => return Turn::Nothing,
+            Poll::Ready(Ok(0)) | Poll::Ready(Err(_)) => return Turn::End(End::ClientGone),
+            Poll::Ready(Ok(fresh)) => fresh,
+        }
+    };
+    let ClientConn { session, carry, .. } = client;
+    let fresh = read.get(..fresh).unwrap_or_default();
+    let input = carry.join(fresh);
+    let mut exchange = Exchange {
+        client: session,
+        server: &mut server.session,
+        interner,
+        to_client,
+        to_server,
+        max_prepared_statements: *max_prepared_statements,
+    };
+    if !*begun {
+        *begun = true;
+        exchange.begin();
+    }
+    let outcome = exchange.client_bytes(input);
+    client.shared.pool.note_received(fresh.len());
+    let sent = server.spill.send(&mut server.stream, cx, to_server, input);
+    match outcome {
+        Ok(dealt_with) => client.carry.keep(fresh, dealt_with),
+        Err(fault) => {
+            let error = ErrorResponse::fatal(SqlState::PROTOCOL_VIOLATION, fault.to_string());
+            return Turn::End(End::Told(error.to_bytes()));
+        }
+    }
+    if sent.is_err() { Turn::End(server_lost(server)) } else { Turn::Progress }
+}
+
+fn from_server(
+    server: &mut ServerConn,
+    client: &mut ClientConn,
+    scratch: &mut Scratch,
+    cx: &mut Context<'_>,
+) -> Turn {
+    if client.spill.is_full() {
+        return Turn::Nothing;
+    }
+    // answers of our own must not be written behind what the next read puts in the buffer
+    let Scratch { read, to_client, to_server, interner, max_prepared_statements } = scratch;
+    if !to_client.is_empty() && client.spill.send(&mut client.stream, cx, to_client, &[]).is_err() {
+        return Turn::End(End::ClientGone);
+    }
+    let fresh = match poll_read(&mut server.stream, cx, read) {
+        Poll::Pending => return Turn::Nothing,
+        Poll::Ready(Ok(0)) | Poll::Ready(Err(_)) => return Turn::End(server_lost(server)),
+        Poll::Ready(Ok(fresh)) => fresh,
+    };
+    let ServerConn { session, carry, .. } = server;
+    let fresh = read.get(..fresh).unwrap_or_default();
+    let was_empty = carry.is_empty();
+    let input = carry.join(fresh);
+    let outcome = Exchange {
+        client: &mut client.session,
+        server: session,
+        interner,
+        to_client,
+        to_server,
+        max_prepared_statements: *max_prepared_statements,
+    }
+    .server_bytes(input);
+    client.shared.pool.note_sent(to_client.len());
+    let delivered = if was_empty && outcome.is_ok() {
+        // left in the outbox: the link may end here, and then the server connection is let go first
+        Ok(())
+    } else {
+        client.spill.send(&mut client.stream, cx, to_client, input)
+    };
+    match (outcome, delivered) {
+        (_, Err(_)) => Turn::End(End::ClientGone),
+        (Ok(dealt_with), Ok(())) => {
+            carry.keep(fresh, dealt_with);
+            Turn::Progress
+        }
+        (Err(fault), Ok(())) => Turn::End(faulty(server, fault)),
+    }
+}
+
+fn server_lost(server: &mut ServerConn) -> End {
+    server.doom();
+    let error = ErrorResponse::fatal(
+        SqlState::CONNECTION_FAILURE,
+        "the server closed the connection unexpectedly",
+    )
+    .detail("The connection between pgpooler and PostgreSQL ended; the transaction was rolled back.");
+    End::Told(error.to_bytes())
+}
+
+fn faulty(server: &mut ServerConn, fault: ServerFault) -> End {
+    server.doom();
+    match fault {
+        ServerFault::Terminated { response } | ServerFault::Replay { response } => End::Told(response),
+        fault => {
+            warn!(server = server.shared.id, %fault, "server connection closed: the protocol was broken");
+            let error = ErrorResponse::fatal(SqlState::PROTOCOL_VIOLATION, fault.to_string());
+            End::Told(error.to_bytes())
+        }
+    }
+}

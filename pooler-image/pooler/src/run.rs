@@ -1,0 +1,273 @@
+//! A process from its start to its end.
+
+use std::io;
+use std::net::TcpListener as StdListener;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use pgpooler_config::Document;
+use pgpooler_core::pool::LoopId;
+use socket2::{Domain, Protocol, Socket, Type};
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+use tracing::{error, info, warn};
+
+use crate::admin::Console;
+use crate::auth::{self, AuthState, RandomError};
+use crate::control::{Control, ShutdownMode};
+use crate::http;
+use crate::process::{Identity, Mail, Process};
+use crate::reload::{Loaded, Source};
+use crate::report::Phase;
+use crate::service::{Service, SignalHandling};
+use crate::worker;
+
+/// Connections that wait to be accepted: a fleet may come in one instant. The kernel has a limit of its own.
+const BACKLOG: i32 = 4096;
+
+/// How long new connections are still taken after the process was asked to leave: Kubernetes sends them for about a
+/// second more.
+const SETTLE: Duration = Duration::from_secs(2);
+
+/// What clients and servers may take after the drain's deadline to be told and closed.
+const AFTER_DEADLINE: Duration = Duration::from_secs(3);
+
+/// Names the pod in `application_name` of server connections.
+const POD_NAME: &str = "PGPOOLER_POD_NAME";
+
+/// Why a process could not start, or did not end well.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// The client port could not be opened.
+    #[error("cannot listen on {addr}:{port}")]
+    Listen {
+        /// `listen_addr`.
+        addr: String,
+        /// `listen_port`.
+        port: u16,
+        /// Why.
+        source: io::Error,
+    },
+    /// The port of `/metrics` could not be opened.
+    #[error("cannot listen on {addr}:{port} for HTTP")]
+    Http {
+        /// `http_addr`.
+        addr: String,
+        /// `http_port`.
+        port: u16,
+        /// Why.
+        source: io::Error,
+    },
+    /// A thread could not be started.
+    #[error("cannot start a thread")]
+    Thread(#[source] io::Error),
+    /// No random bytes for keys.
+    #[error(transparent)]
+    Random(#[from] RandomError),
+    /// A loop ended before its time.
+    #[error("an event loop ended: {0}")]
+    Loop(String),
+}
+
+/// Runs the pooler until a signal or `SHUTDOWN` ends it. Blocks.
+pub fn run(source: Source, loaded: Loaded) -> Result<(), RunError> {
+    raise_file_limit();
+    let document = Arc::clone(&loaded.document);
+    let listener = listen(&document)?;
+    let http = bind_http(&document)?;
+    let workers = workers(&document);
+    let (posts, mailboxes): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
+    let auth = AuthState::new(&loaded.userlist)?;
+    let process = Arc::new(Process::new(source, loaded, auth, identity()?, posts));
+    let control: Arc<dyn Control> = Arc::clone(&process) as Arc<dyn Control>;
+    let service = Service::spawn(Arc::new(Console::new(control)), http, SignalHandling::Take)
+        .map_err(RunError::Thread)?;
+    // set once, here
+    let _ = process.door.set(service.console_door());
+    let threads = start_loops(&process, mailboxes)?;
+    info!(
+        version = env!("CARGO_PKG_VERSION"), listen = %format!("{}:{}", document.listen_addr, document.listen_port),
+        target = %format!("{}:{}", document.target.host, document.target.port), workers,
+        max_server_connections = document.max_server_connections, "pgpooler is listening"
+    );
+    process.phase.send_replace(Phase::Active);
+    let accepted = accept(&process, listener);
+    let ended = join(threads);
+    service.stop();
+    info!("pgpooler has ended");
+    accepted.and(ended)
+}
+
+fn identity() -> Result<Identity, RunError> {
+    let pod = std::env::var(POD_NAME).unwrap_or_default();
+    Ok(Identity {
+        application_name: if pod.is_empty() { "pgpooler".to_owned() } else { format!("pgpooler/{pod}") },
+        statement_secret: auth::random()?,
+        cancel_secret: auth::random()?,
+    })
+}
+
+/// One loop per core that the process may use: `available_parallelism` knows about cgroup limits.
+fn workers(document: &Document) -> u16 {
+    match document.workers {
+        0 => thread::available_parallelism().map_or(1, |cores| cores.get().min(64) as u16),
+        workers => workers.min(64),
+    }
+}
+
+fn start_loops(
+    process: &Arc<Process>,
+    mailboxes: Vec<mpsc::UnboundedReceiver<Mail>>,
+) -> Result<Vec<JoinHandle<io::Result<()>>>, RunError> {
+    mailboxes
+        .into_iter()
+        .enumerate()
+        .map(|(n, mail)| {
+            let process = Arc::clone(process);
+            thread::Builder::new()
+                .name(format!("pgpooler-loop-{n}"))
+                .spawn(move || worker::run(LoopId(n as u16), process, mail))
+        })
+        .collect::<io::Result<_>>()
+        .map_err(RunError::Thread)
+}
+
+fn join(threads: Vec<JoinHandle<io::Result<()>>>) -> Result<(), RunError> {
+    let mut outcome = Ok(());
+    for thread in threads {
+        match thread.join() {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => outcome = Err(RunError::Loop(error.to_string())),
+            Err(_) => outcome = Err(RunError::Loop("it panicked".to_owned())),
+        }
+    }
+    outcome
+}
+
+fn listen(document: &Document) -> Result<StdListener, RunError> {
+    let (addr, port) = (document.listen_addr.clone(), document.listen_port);
+    bind(&addr, port).map_err(|source| RunError::Listen { addr, port, source })
+}
+
+fn bind(addr: &str, port: u16) -> io::Result<StdListener> {
+    let addr: std::net::IpAddr = addr
+        .parse()
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "listen_addr must be an IP address"))?;
+    let addr = std::net::SocketAddr::new(addr, port);
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+fn bind_http(document: &Document) -> Result<Option<StdListener>, RunError> {
+    if document.http_port == 0 {
+        return Ok(None);
+    }
+    let (addr, port) = (document.http_addr.clone(), document.http_port);
+    http::bind(&addr, port).map(Some).map_err(|source| RunError::Http { addr, port, source })
+}
+
+/// Takes connections until the process has left; then sees to it that loops end in time.
+fn accept(process: &Arc<Process>, listener: StdListener) -> Result<(), RunError> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(RunError::Thread)?;
+    runtime.block_on(async {
+        let listener = TcpListener::from_std(listener).map_err(RunError::Thread)?;
+        let mut leaving = process.deadline.subscribe();
+        let mode = tokio::select! {
+            () = accept_forever(process, &listener) => return Ok(()),
+            mode = leaving.wait_for(Option::is_some) => mode.ok().and_then(|mode| *mode),
+        };
+        leave(process, &listener, mode.map_or(ShutdownMode::Immediate, |leaving| leaving.mode), leaving).await;
+        Ok(())
+    })
+}
+
+async fn accept_forever(process: &Process, listener: &TcpListener) {
+    loop {
+        let accepted = listener.accept().await.and_then(|(stream, peer)| Ok((stream.into_std()?, peer)));
+        match accepted {
+            Ok((stream, peer)) => process.place(stream, peer),
+            Err(error) => {
+                // out of file descriptors, most likely: those who wait are taken when somebody leaves
+                warn!(%error, "connection could not be accepted");
+                sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn leave(
+    process: &Arc<Process>,
+    listener: &TcpListener,
+    mode: ShutdownMode,
+    mut leaving: tokio::sync::watch::Receiver<Option<crate::process::Leaving>>,
+) {
+    let hurried = |at: tokio::sync::watch::Ref<'_, Option<crate::process::Leaving>>| {
+        at.is_some_and(|leaving| leaving.mode == ShutdownMode::Immediate)
+    };
+    if mode == ShutdownMode::WaitForClients {
+        let gone = async {
+            while process.client_count() > 0 {
+                sleep(Duration::from_millis(100)).await;
+            }
+        };
+        tokio::select! {
+            () = gone => {}
+            () = accept_forever(process, listener) => {}
+            _ = leaving.wait_for(|at| at.is_some_and(|at| at.mode > ShutdownMode::WaitForClients)) => {}
+        }
+    } else if mode == ShutdownMode::WaitForServers {
+        tokio::select! {
+            () = sleep(SETTLE) => {}
+            () = accept_forever(process, listener) => {}
+            _ = leaving.wait_for(|at| at.is_some_and(|at| at.mode == ShutdownMode::Immediate)) => {}
+        }
+    }
+    let limit = if hurried(leaving.borrow()) {
+        Duration::ZERO
+    } else {
+        process.current().loaded.document.drain_timeout.as_duration()
+    };
+    info!(clients = process.client_count(), ?limit, "leaving: running transactions are finished");
+    process.tell_all(|| Mail::Leave { at_latest: Instant::now() + limit });
+    let process = Arc::clone(process);
+    // whoever asks a second time means now
+    let watch = thread::Builder::new().name("pgpooler-hurry".to_owned()).spawn(move || hurry(&process, limit));
+    if let Err(error) = watch {
+        error!(%error, "a second signal cannot hurry the end");
+    }
+}
+
+/// Ends the loops at once when asked to, while the others wait for them.
+fn hurry(process: &Process, limit: Duration) {
+    let deadline = Instant::now() + limit + AFTER_DEADLINE;
+    while Instant::now() < deadline {
+        let immediate =
+            process.deadline.borrow().is_some_and(|leaving| leaving.mode == ShutdownMode::Immediate);
+        if immediate {
+            process.tell_all(|| Mail::Leave { at_latest: Instant::now() });
+            return;
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// As many open files as the system allows: two for each client at least.
+fn raise_file_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current == limit.maximum {
+        return;
+    }
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        warn!(%error, "the limit of open files could not be raised");
+    }
+}

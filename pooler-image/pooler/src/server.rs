@@ -1,0 +1,121 @@
+//! A logged-in connection to PostgreSQL, as its loop holds it.
+
+use std::cell::Cell;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Instant, SystemTime};
+
+use pgpooler_core::pool::PoolId;
+use pgpooler_core::session;
+use pgpooler_core::wire::CancelKey;
+use tokio::net::TcpStream;
+
+use crate::buffers::{Carry, Spill};
+use crate::report::ServerState;
+
+/// A connection that somebody holds: a client, the idle list, or a task that tidies it up.
+#[derive(Debug)]
+pub(crate) struct ServerConn {
+    pub(crate) stream: TcpStream,
+    pub(crate) session: session::Server,
+    pub(crate) carry: Carry,
+    pub(crate) spill: Spill,
+    pub(crate) shared: Rc<ServerShared>,
+}
+
+/// What others may see of it while somebody holds it.
+#[derive(Debug)]
+pub(crate) struct ServerShared {
+    /// Unique in the process.
+    pub(crate) id: u64,
+    pub(crate) pool: PoolId,
+    /// The process's epoch when it was opened; older than its pool's: closed at release.
+    pub(crate) epoch: u32,
+    pub(crate) key: Option<CancelKey>,
+    pub(crate) peer: SocketAddr,
+    pub(crate) local: SocketAddr,
+    pub(crate) opened: Instant,
+    pub(crate) connected: SystemTime,
+    pub(crate) state: Cell<ServerState>,
+    /// Cancel requests under way: not reusable before PostgreSQL has dealt with them.
+    pub(crate) cancels: Cell<u32>,
+    /// To be closed whatever its state.
+    pub(crate) doomed: Cell<bool>,
+    pub(crate) link: Cell<Option<u64>>,
+    pub(crate) requested: Cell<Option<SystemTime>>,
+    pub(crate) statements: Cell<u32>,
+}
+
+/// A connection on its way to another loop.
+#[derive(Debug)]
+pub(crate) struct Lent {
+    stream: std::net::TcpStream,
+    session: session::Server,
+    id: u64,
+    pub(crate) pool: PoolId,
+    epoch: u32,
+    key: Option<CancelKey>,
+    peer: SocketAddr,
+    local: SocketAddr,
+    opened: Instant,
+    connected: SystemTime,
+}
+
+impl ServerConn {
+    /// Takes it off this loop's poller. Only for an idle connection with nothing unread or unwritten.
+    pub(crate) fn lend(self) -> io::Result<Lent> {
+        let shared = self.shared;
+        Ok(Lent {
+            stream: self.stream.into_std()?,
+            session: self.session,
+            id: shared.id,
+            pool: shared.pool,
+            epoch: shared.epoch,
+            key: shared.key.clone(),
+            peer: shared.peer,
+            local: shared.local,
+            opened: shared.opened,
+            connected: shared.connected,
+        })
+    }
+
+    /// It must not be used again.
+    pub(crate) fn doom(&self) {
+        self.shared.doomed.set(true);
+    }
+
+    /// Nothing of an earlier message is left on either side.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.carry.is_empty() && self.spill.is_empty()
+    }
+}
+
+impl Lent {
+    /// Puts it on this loop's poller.
+    pub(crate) fn receive(self) -> io::Result<ServerConn> {
+        let shared = ServerShared {
+            id: self.id,
+            pool: self.pool,
+            epoch: self.epoch,
+            key: self.key,
+            peer: self.peer,
+            local: self.local,
+            opened: self.opened,
+            connected: self.connected,
+            state: Cell::new(ServerState::Idle),
+            cancels: Cell::new(0),
+            doomed: Cell::new(false),
+            link: Cell::new(None),
+            requested: Cell::new(None),
+            statements: Cell::new(self.session.statement_count() as u32),
+        };
+        Ok(ServerConn {
+            stream: TcpStream::from_std(self.stream)?,
+            session: self.session,
+            carry: Carry::default(),
+            spill: Spill::default(),
+            shared: Rc::new(shared),
+        })
+    }
+}

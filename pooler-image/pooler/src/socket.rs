@@ -1,0 +1,36 @@
+//! What every TCP connection of ours has in common.
+
+use std::io;
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::TcpStream;
+
+/// A peer that vanished is noticed after two minutes; cloud networks drop silent connections after four or more.
+const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
+    .with_time(Duration::from_secs(60))
+    .with_interval(Duration::from_secs(15))
+    .with_retries(4);
+
+/// Bytes asked for at once while logging in.
+const CHUNK: usize = 2048;
+
+/// Sends without delay, and notices a vanished peer.
+pub(crate) fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    SockRef::from(stream).set_tcp_keepalive(&KEEPALIVE)
+}
+
+/// Appends what the peer has sent; 0: it has closed. Cancel-safe.
+///
+/// For logins: a buffer is taken only once there is something to read, so that a silent peer costs none.
+pub(crate) async fn read_more(stream: &TcpStream, input: &mut Vec<u8>) -> io::Result<usize> {
+    loop {
+        stream.readable().await?;
+        input.reserve(CHUNK);
+        match stream.try_read_buf(input) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            result => return result,
+        }
+    }
+}

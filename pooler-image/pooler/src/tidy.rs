@@ -1,0 +1,201 @@
+//! Server connections without a client: opened, cleaned, closed.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant, SystemTime};
+
+use pgpooler_core::pool::{LoopId, PoolId, Slots};
+use pgpooler_core::session::{self, Dirt};
+use tokio::task::spawn_local;
+use tokio::time::timeout;
+use tracing::{debug, info, warn};
+
+use crate::buffers::{Carry, Spill, poll_read};
+use crate::checkout::Grant;
+use crate::connect::{self, ConnectError, ConnectRequest, ServerLogin};
+use crate::pool::Pool;
+use crate::report::ServerState;
+use crate::server::{ServerConn, ServerShared};
+use crate::worker::Worker;
+
+/// How long a rollback or a reset may take before the connection is closed instead.
+const TIDY_LIMIT: Duration = Duration::from_secs(10);
+
+/// A slot is PostgreSQL's until it has closed the connection, however long that takes; a peer that is gone is
+/// noticed by keepalive.
+const EOF_LIMIT: Duration = Duration::from_secs(365 * 24 * 3600);
+
+impl Worker {
+    /// Opens a connection whose slot is taken.
+    pub(crate) fn open(self: &Rc<Self>, id: PoolId) {
+        let Some(pool) = self.pools.borrow().get(&id).cloned() else { return };
+        let worker = Rc::clone(self);
+        spawn_local(async move {
+            let epoch = worker.process.epoch();
+            let outcome = worker.connect(&pool).await;
+            match outcome {
+                Ok(login) => worker.opened(&pool, login, epoch),
+                Err(error) => worker.open_failed(&pool, error).await,
+            }
+        });
+    }
+
+    async fn connect(&self, pool: &Pool) -> Result<ServerLogin, ConnectError> {
+        let document = Arc::clone(&self.current.borrow().loaded.document);
+        let user = pool.user();
+        connect::connect(ConnectRequest {
+            target: &document.target,
+            database: &pool.database,
+            user: &user,
+            application_name: &self.process.application_name,
+            settings: &[],
+            limit: document.server_connect_timeout.as_duration(),
+        })
+        .await
+    }
+
+    fn opened(self: &Rc<Self>, pool: &Pool, login: ServerLogin, epoch: u32) {
+        self.logins.borrow_mut().server_succeeded += 1;
+        self.ledger.borrow_mut().connected(pool.id);
+        let addresses = login.stream.peer_addr().and_then(|peer| Ok((peer, login.stream.local_addr()?)));
+        let Ok((peer, local)) = addresses else {
+            self.process.slots(Slots::closing);
+            return self.slot_back(pool.id);
+        };
+        let shared = Rc::new(ServerShared {
+            id: self.process.next_id(),
+            pool: pool.id,
+            epoch,
+            key: login.backend_key,
+            peer,
+            local,
+            opened: Instant::now(),
+            connected: SystemTime::now(),
+            state: Cell::new(ServerState::Idle),
+            cancels: Cell::new(0),
+            doomed: Cell::new(false),
+            link: Cell::new(None),
+            requested: Cell::new(None),
+            statements: Cell::new(0),
+        });
+        self.remember_server(&shared);
+        debug!(server = shared.id, database = pool.database, user = pool.user_name, "server connection opened");
+        let server = ServerConn {
+            stream: login.stream,
+            session: session::Server::new(login.parameters),
+            carry: Carry::default(),
+            spill: Spill::default(),
+            shared,
+        };
+        self.release(Box::new(server), Instant::now());
+    }
+
+    async fn open_failed(self: &Rc<Self>, pool: &Rc<Pool>, error: ConnectError) {
+        self.logins.borrow_mut().server_failed += 1;
+        let retry = self.current.borrow().loaded.document.server_login_retry.as_duration();
+        let retry_at = Instant::now() + crate::janitor::jitter(retry, self.process.next_id());
+        self.ledger.borrow_mut().connect_failed(pool.id, retry_at);
+        let kind = &error.kind;
+        warn!(database = pool.database, user = pool.user_name, error = %kind, "no server connection");
+        if !kind.is_temporary() {
+            self.refuse_waiting(pool, kind.error_response());
+        }
+        self.process.slots(Slots::closing);
+        if let Some(stream) = error.stream {
+            connect::close_and_wait_eof(stream, EOF_LIMIT).await;
+        }
+        self.slot_back(pool.id);
+    }
+
+    /// Waiting would not help: everybody in the queue hears why.
+    fn refuse_waiting(&self, pool: &Pool, response: Option<&[u8]>) {
+        let response: Arc<[u8]> = response.map_or_else(|| crate::refuse::no_login().into(), Into::into);
+        let waiting = self.ledger.borrow_mut().drain_waiting(pool.id);
+        for client in waiting {
+            self.grant(client, Grant::Refused(Arc::clone(&response)));
+        }
+    }
+
+    /// A slot is free again.
+    pub(crate) fn slot_back(self: &Rc<Self>, pool: PoolId) {
+        self.ledger.borrow_mut().closed(pool);
+        let neediest: Option<LoopId> = self.process.slots(|slots| slots.give_back((self.me, pool)));
+        match neediest {
+            Some(neediest) if neediest == self.me => self.slot_came_free(),
+            Some(neediest) => {
+                // a loop that has ended needs no slot
+                let _ = self.process.send(neediest, crate::process::Mail::SlotFree);
+            }
+            None => {}
+        }
+    }
+
+    /// Closes a connection; its slot is free when PostgreSQL has closed it too.
+    pub(crate) fn retire(self: &Rc<Self>, server: Box<ServerConn>) {
+        server.shared.state.set(ServerState::Closing);
+        self.process.slots(Slots::closing);
+        let worker = Rc::clone(self);
+        spawn_local(async move {
+            let ServerConn { stream, shared, .. } = *server;
+            connect::close_and_wait_eof(stream, EOF_LIMIT).await;
+            debug!(server = shared.id, "server connection closed");
+            worker.forget_server(shared.id);
+            worker.slot_back(shared.pool);
+        });
+    }
+
+    /// Its client left in the middle of something: what it asked for is cancelled, so that it does not go on for
+    /// nobody, and the connection is closed.
+    pub(crate) fn abandon(self: &Rc<Self>, server: Box<ServerConn>) {
+        self.cancel_on_server(&server.shared);
+        self.retire(server);
+    }
+
+    /// Rolls back what was left open and wipes off what was left behind, then releases.
+    pub(crate) fn tidy(self: &Rc<Self>, mut server: Box<ServerConn>) {
+        server.shared.state.set(ServerState::Tested);
+        let worker = Rc::clone(self);
+        spawn_local(async move {
+            match timeout(TIDY_LIMIT, make_clean(&mut server)).await {
+                Ok(Ok(())) => worker.release(server, Instant::now()),
+                failed => {
+                    info!(server = server.shared.id, ?failed, "server connection could not be cleaned");
+                    worker.retire(server);
+                }
+            }
+        });
+    }
+}
+
+async fn make_clean(server: &mut ServerConn) -> io::Result<()> {
+    if server.session.needs_only_rollback() {
+        server.session.rollback(server.spill.bytes());
+        poll_fn(|cx| poll_settled(server, cx)).await?;
+    }
+    if server.session.dirt() != Dirt::None {
+        server.session.reset(server.spill.bytes());
+        poll_fn(|cx| poll_settled(server, cx)).await?;
+    }
+    Ok(())
+}
+
+/// Until all that was sent is answered.
+fn poll_settled(server: &mut ServerConn, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    let mut read = [0; 4096];
+    while server.session.is_busy() || !server.spill.is_empty() {
+        ready!(server.spill.poll_flush(&mut server.stream, cx))?;
+        let fresh = ready!(poll_read(&mut server.stream, cx, &mut read))?;
+        if fresh == 0 {
+            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+        }
+        let fresh = read.get(..fresh).unwrap_or_default();
+        let input = server.carry.join(fresh);
+        let dealt_with = server.session.settle(input).map_err(io::Error::other)?;
+        server.carry.keep(fresh, dealt_with);
+    }
+    Poll::Ready(Ok(()))
+}

@@ -1,0 +1,306 @@
+//! From an accepted connection to a client that may ask for something.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use pgpooler_config::{Document, PoolMode};
+use pgpooler_core::session::{self, Exchange, Naming, ServerFault, Settings};
+use pgpooler_core::startup::StartupParameters;
+use pgpooler_core::wire::{ErrorResponse, SqlState, TransactionStatus, backend};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tracing::{debug, info};
+
+use crate::admin::{self, AdminClient};
+use crate::buffers::{Carry, Spill, poll_read};
+use crate::checkout::Refusal;
+use crate::client::{ClientConn, ClientShared};
+use crate::handshake::{self, Accepted, HandshakeError};
+use crate::pool::{Pool, Welcome};
+use crate::server::ServerConn;
+use crate::worker::Worker;
+use crate::{cancel, refuse};
+
+/// Counts a connection as logging in, however that ends.
+struct LoggingIn<'a>(&'a Worker);
+
+impl<'a> LoggingIn<'a> {
+    fn begin(worker: &'a Worker) -> Self {
+        worker.logging_in.set(worker.logging_in.get() + 1);
+        Self(worker)
+    }
+}
+
+impl Drop for LoggingIn<'_> {
+    fn drop(&mut self) {
+        self.0.logging_in.set(self.0.logging_in.get() - 1);
+    }
+}
+
+/// Logs a client in; `None`: the connection was for something else, or has ended.
+pub(crate) async fn admit(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr) -> Option<ClientConn> {
+    let _login = LoggingIn::begin(worker);
+    let current = Arc::clone(&worker.current.borrow());
+    let document = &current.loaded.document;
+    let limit = document.client_login_timeout.as_duration();
+    let accepted = match handshake::accept(stream, &current.auth, limit).await {
+        Ok(accepted) => accepted,
+        Err(error) => {
+            note_failure(worker, peer, &error);
+            return None;
+        }
+    };
+    match accepted {
+        Accepted::Cancel(key) => {
+            worker.process.cancel(key);
+            None
+        }
+        Accepted::Client(client) if admin::is_console(&client.parameters.database) => {
+            console(worker, *client, document).await;
+            None
+        }
+        Accepted::Client(client) => seat(worker, *client, peer, document).await,
+    }
+}
+
+fn note_failure(worker: &Worker, peer: SocketAddr, error: &HandshakeError) {
+    if matches!(error, HandshakeError::Disconnected) {
+        return debug!(%peer, "connection closed before login");
+    }
+    worker.logins.borrow_mut().client_failed += 1;
+    if let HandshakeError::Refused(response) = error {
+        worker.count_error(response.sqlstate.as_str());
+    }
+    info!(%peer, %error, "login failed");
+}
+
+async fn console(worker: &Rc<Worker>, client: handshake::Client, document: &Document) {
+    let handshake::Client { mut stream, parameters, input, out, .. } = client;
+    let Some(access) = admin::access(document, &parameters.user) else {
+        let error = ErrorResponse::fatal(
+            SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
+            format!("user \"{}\" may not use the admin console", parameters.user),
+        )
+        .hint("List it in admin_users or stats_users.");
+        worker.count_error(error.sqlstate.as_str());
+        let _ = stream.write_all(&[out, error.to_bytes()].concat()).await;
+        return;
+    };
+    worker.logins.borrow_mut().client_succeeded += 1;
+    let who = AdminClient { user: parameters.user, access, key: None };
+    let entered = match stream.write_all(&out).await.and_then(|()| stream.into_std()) {
+        Ok(stream) => worker.process.door.get().is_some_and(|door| door.enter(stream, who, input)),
+        Err(_) => false,
+    };
+    if !entered {
+        debug!("console session did not begin");
+    }
+}
+
+async fn seat(
+    worker: &Rc<Worker>,
+    client: handshake::Client,
+    peer: SocketAddr,
+    document: &Document,
+) -> Option<ClientConn> {
+    let handshake::Client { mut stream, parameters, user, input, out } = client;
+    if let Some(error) = no_room(worker, document) {
+        worker.logins.borrow_mut().client_refused += 1;
+        worker.count_error(error.sqlstate.as_str());
+        let _ = stream.write_all(&[out, error.to_bytes()].concat()).await;
+        return None;
+    }
+    let pool = worker.pool(&parameters.database, &user);
+    let local = stream.local_addr().ok()?;
+    let slot = worker.reserve_seat();
+    let name = parameters.application_name.clone();
+    let id = worker.process.next_id();
+    let shared = Rc::new(ClientShared::new(id, slot, Rc::clone(&pool), (peer, local), name));
+    worker.seat(&shared);
+    let naming = if pool.mode() == PoolMode::Session { Naming::Own } else { Naming::Shared };
+    let session = session::Client::new(naming, settings(&parameters, document));
+    let mut spill = Spill::default();
+    *spill.bytes() = out;
+    let mut client = ClientConn { stream, session, carry: Carry::unseen(input), spill, shared };
+    match greet(worker, &mut client, &parameters).await {
+        Ok(()) => {
+            worker.logins.borrow_mut().client_succeeded += 1;
+            Some(client)
+        }
+        Err(response) => {
+            worker.logins.borrow_mut().client_refused += 1;
+            if let Some(response) = response {
+                refuse::last_words(&mut client, &response).await;
+            }
+            worker.forget_client(&client.shared);
+            None
+        }
+    }
+}
+
+fn no_room(worker: &Worker, document: &Document) -> Option<ErrorResponse> {
+    if worker.is_leaving() {
+        let told = "the database system is shutting down";
+        return Some(ErrorResponse::fatal(SqlState::CANNOT_CONNECT_NOW, told));
+    }
+    (worker.process.client_count() >= document.max_client_conn).then(|| {
+        ErrorResponse::fatal(SqlState::TOO_MANY_CONNECTIONS, "no more connections allowed (max_client_conn)")
+    })
+}
+
+/// What the client wants to differ from the server's defaults. `application_name` is always among it, since our own
+/// connections carry another one.
+fn settings(parameters: &StartupParameters, document: &Document) -> Settings {
+    let wanted = parameters
+        .settings
+        .iter()
+        .filter(|(name, _)| !document.ignore_startup_parameters.iter().any(|ignored| ignored == name))
+        .cloned();
+    Settings::new(wanted.chain([("application_name".to_owned(), parameters.application_name.clone())]))
+}
+
+/// Queues the rest of the login's answer; an error is the client's last message, if it is still there.
+async fn greet(
+    worker: &Rc<Worker>,
+    client: &mut ClientConn,
+    parameters: &StartupParameters,
+) -> Result<(), Option<Vec<u8>>> {
+    let welcome = learn(worker, client).await?;
+    let out = client.spill.bytes();
+    for (name, value) in welcome.iter() {
+        let own = name.eq_ignore_ascii_case("application_name");
+        backend::parameter_status(out, name, if own { &parameters.application_name } else { value });
+    }
+    let long = parameters.protocol_minor >= 2;
+    let shared = &client.shared;
+    let key = cancel::key(&worker.process.cancel_secret, worker.me, shared.slot, shared.id, long);
+    key.iter().for_each(|key| backend::backend_key_data(out, key));
+    backend::ready_for_query(out, TransactionStatus::Idle);
+    Ok(())
+}
+
+/// What PostgreSQL reports to a client with these settings: remembered, or asked of it.
+async fn learn(worker: &Rc<Worker>, client: &mut ClientConn) -> Result<Rc<Welcome>, Option<Vec<u8>>> {
+    let pool = Rc::clone(&client.shared.pool);
+    let known_by = without_application_name(client.session.settings());
+    if let Some(welcome) = pool.welcome(&known_by) {
+        return Ok(welcome);
+    }
+    let now = Instant::now();
+    let mut server = match worker.checkout(&client.shared, &client.stream, now).await {
+        Ok(server) => server,
+        Err(Refusal::Server(response)) => return Err(Some(response)),
+        Err(Refusal::Kicked(_)) => return Err(Some(waited_in_vain(&pool))),
+    };
+    let outcome = poll_fn(|cx| poll_learn(worker, client, &mut server, cx)).await;
+    client.shared.server.borrow_mut().take();
+    client.shared.enter(crate::report::ClientState::Idle, Instant::now());
+    let welcome: Welcome =
+        server.session.reported().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    if outcome.is_err() {
+        server.doom();
+    }
+    worker.recycle(server, Instant::now());
+    outcome.map_err(|error| Some(as_fatal(error)))?;
+    let welcome = Rc::new(welcome);
+    pool.remember_welcome(known_by, Rc::clone(&welcome));
+    Ok(welcome)
+}
+
+fn without_application_name(settings: &Settings) -> Settings {
+    Settings::new(
+        settings
+            .iter()
+            .filter(|(name, _)| *name != "application_name")
+            .map(|(name, value)| (name.to_owned(), value.to_owned())),
+    )
+}
+
+enum Unlearned {
+    Fault(ServerFault),
+    Io(io::Error),
+}
+
+/// Brings a server connection to the client's settings and waits for what it says to them.
+fn poll_learn(
+    worker: &Worker,
+    client: &mut ClientConn,
+    server: &mut ServerConn,
+    cx: &mut std::task::Context<'_>,
+) -> std::task::Poll<Result<(), Unlearned>> {
+    use std::task::{Poll, ready};
+    let scratch = &mut *worker.scratch.borrow_mut();
+    let broken = |error| Poll::Ready(Err(Unlearned::Io(error)));
+    let mut exchange = Exchange {
+        client: &mut client.session,
+        server: &mut server.session,
+        interner: &mut scratch.interner,
+        to_client: &mut scratch.to_client,
+        to_server: &mut scratch.to_server,
+        max_prepared_statements: scratch.max_prepared_statements,
+    };
+    // nothing to do the second time
+    exchange.begin();
+    if let Err(error) = server.spill.send(&mut server.stream, cx, exchange.to_server, &[]) {
+        return broken(error);
+    }
+    while server.session.is_busy() {
+        let fresh = match ready!(poll_read(&mut server.stream, cx, &mut scratch.read)) {
+            Ok(0) => return broken(io::ErrorKind::UnexpectedEof.into()),
+            Ok(fresh) => scratch.read.get(..fresh).unwrap_or_default(),
+            Err(error) => return broken(error),
+        };
+        let input = server.carry.join(fresh);
+        let outcome = Exchange {
+            client: &mut client.session,
+            server: &mut server.session,
+            interner: &mut scratch.interner,
+            to_client: &mut scratch.to_client,
+            to_server: &mut scratch.to_server,
+            max_prepared_statements: scratch.max_prepared_statements,
+        }
+        .server_bytes(input);
+        scratch.to_client.clear();
+        match outcome {
+            Ok(dealt_with) => server.carry.keep(fresh, dealt_with),
+            Err(fault) => return Poll::Ready(Err(Unlearned::Fault(fault))),
+        }
+    }
+    Poll::Ready(Ok(()))
+}
+
+/// PostgreSQL refuses a login with a bad setting by a FATAL; ours has heard an ERROR.
+fn as_fatal(error: Unlearned) -> Vec<u8> {
+    let response = match error {
+        Unlearned::Fault(ServerFault::Replay { response } | ServerFault::Terminated { response }) => response,
+        Unlearned::Fault(fault) => return connection_failure(fault.to_string()),
+        Unlearned::Io(error) => return connection_failure(error.to_string()),
+    };
+    let body = response.get(5..).unwrap_or_default();
+    match pgpooler_core::wire::ErrorFields::parse(body) {
+        Ok(fields) => ErrorResponse::fatal(
+            fields.sqlstate().unwrap_or(SqlState::CONNECTION_FAILURE),
+            fields.message().into_owned(),
+        )
+        .to_bytes(),
+        Err(_) => response,
+    }
+}
+
+fn connection_failure(why: String) -> Vec<u8> {
+    ErrorResponse::fatal(SqlState::CONNECTION_FAILURE, why).to_bytes()
+}
+
+fn waited_in_vain(pool: &Pool) -> Vec<u8> {
+    let limit = pool.rule().query_wait_timeout;
+    ErrorResponse::fatal(
+        SqlState::CANNOT_CONNECT_NOW,
+        format!("no server connection became free within {limit:?} (query_wait_timeout)"),
+    )
+    .to_bytes()
+}
+

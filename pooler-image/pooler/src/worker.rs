@@ -1,0 +1,380 @@
+//! One event loop: its clients, its server connections, and what it is told.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pgpooler_core::pool::{ClientId, Ledger, LoopId, PoolId, ServerId};
+use pgpooler_core::session::{Interner, Outbox};
+use slab::Slab;
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::{LocalSet, spawn_local};
+use tracing::{debug, warn};
+
+use crate::buffers::READ_SIZE;
+use crate::client::{self, ClientShared, Kick};
+use crate::pool::{Pool, Rule};
+use crate::process::{Current, Mail, Process};
+use crate::report::{ErrorCounts, LoginCounts};
+use crate::server::{ServerConn, ServerShared};
+
+/// What all links of a loop use in turn.
+pub(crate) struct Scratch {
+    pub(crate) read: Box<[u8]>,
+    pub(crate) to_client: Outbox,
+    pub(crate) to_server: Outbox,
+    pub(crate) interner: Interner,
+    pub(crate) max_prepared_statements: usize,
+}
+
+/// Whether a loop goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Serving,
+    /// Clients are closed as they become idle; at the instant, all are.
+    Leaving { at_latest: Instant },
+}
+
+/// An event loop. Nothing in it is shared with another thread.
+pub(crate) struct Worker {
+    pub(crate) me: LoopId,
+    pub(crate) process: Arc<Process>,
+    pub(crate) scratch: RefCell<Scratch>,
+    pub(crate) ledger: RefCell<Ledger>,
+    pub(crate) pools: RefCell<HashMap<PoolId, Rc<Pool>>>,
+    idle: RefCell<Slab<Box<ServerConn>>>,
+    clients: RefCell<Slab<Option<Rc<ClientShared>>>>,
+    pub(crate) servers: RefCell<HashMap<u64, Rc<ServerShared>>>,
+    pub(crate) current: RefCell<Arc<Current>>,
+    pub(crate) phase: Cell<Phase>,
+    pub(crate) cancel_done: Notify,
+    /// Connections that have not logged in yet.
+    pub(crate) logging_in: Cell<u32>,
+    pub(crate) logins: RefCell<LoginCounts>,
+    pub(crate) errors: RefCell<ErrorCounts>,
+}
+
+/// How often a leaving loop looks whether it may end.
+const LEAVING_LOOK: Duration = Duration::from_millis(20);
+
+/// What cancelled transactions may take to end, behind the drain's deadline.
+const CUT_LIMIT: Duration = Duration::from_secs(2);
+
+/// Runs a loop on this thread until the process leaves.
+pub(crate) fn run(me: LoopId, process: Arc<Process>, mail: mpsc::UnboundedReceiver<Mail>) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let local = LocalSet::new();
+    local.block_on(&runtime, async move {
+        let worker = Rc::new(Worker::new(me, process));
+        spawn_local(crate::janitor::run(Rc::clone(&worker)));
+        worker.read_mail(mail).await;
+    });
+    Ok(())
+}
+
+impl Worker {
+    fn new(me: LoopId, process: Arc<Process>) -> Self {
+        let current = process.current();
+        let scratch = Scratch {
+            read: vec![0; READ_SIZE].into_boxed_slice(),
+            to_client: Outbox::default(),
+            to_server: Outbox::default(),
+            interner: Interner::new(process.statement_secret),
+            max_prepared_statements: current.loaded.document.max_prepared_statements as usize,
+        };
+        Self {
+            me,
+            process,
+            scratch: RefCell::new(scratch),
+            ledger: RefCell::new(Ledger::new(me)),
+            pools: RefCell::default(),
+            idle: RefCell::default(),
+            clients: RefCell::default(),
+            servers: RefCell::default(),
+            current: RefCell::new(current),
+            phase: Cell::new(Phase::Serving),
+            cancel_done: Notify::new(),
+            logging_in: Cell::new(0),
+            logins: RefCell::default(),
+            errors: RefCell::default(),
+        }
+    }
+
+    async fn read_mail(self: &Rc<Self>, mut mail: mpsc::UnboundedReceiver<Mail>) {
+        loop {
+            // while leaving, the end is looked for at every letter and now and then
+            let letter = if self.is_leaving() {
+                tokio::time::timeout(LEAVING_LOOK, mail.recv()).await.ok().flatten()
+            } else {
+                mail.recv().await
+            };
+            match letter {
+                Some(letter) => self.deliver(letter),
+                None if self.is_leaving() => {}
+                None => return,
+            }
+            if self.is_leaving() && self.is_over_with() {
+                return;
+            }
+        }
+    }
+
+    fn deliver(self: &Rc<Self>, mail: Mail) {
+        match mail {
+            Mail::Client(stream, peer) => self.welcome(stream, peer),
+            Mail::Cancel(key) => self.cancel(&key),
+            Mail::Lent(lent) => self.borrow_server(*lent),
+            Mail::SlotFree => self.slot_came_free(),
+            Mail::Wanted => self.spare_idle(),
+            Mail::Report(detail, answer) => {
+                // whoever asked may have given up
+                let _ = answer.send(self.report(detail));
+            }
+            Mail::Settings(current) => self.follow(current),
+            Mail::Paused { database, paused } => self.set_paused(database.as_deref(), paused),
+            Mail::Reconnect { database, epoch } => self.reconnect(database.as_deref(), epoch),
+            Mail::Leave { at_latest } => self.leave(at_latest),
+        }
+    }
+
+    fn welcome(self: &Rc<Self>, stream: std::net::TcpStream, peer: SocketAddr) {
+        match TcpStream::from_std(stream) {
+            Ok(stream) => {
+                spawn_local(client::serve(Rc::clone(self), stream, peer));
+            }
+            Err(error) => warn!(%error, %peer, "client connection could not be taken"),
+        }
+    }
+
+    pub(crate) fn is_leaving(&self) -> bool {
+        matches!(self.phase.get(), Phase::Leaving { .. })
+    }
+
+    fn leave(self: &Rc<Self>, at_latest: Instant) {
+        self.phase.set(Phase::Leaving { at_latest });
+        for client in self.clients() {
+            client.kick(Kick::Shutdown);
+        }
+        self.close_idle(None);
+    }
+
+    /// Behind the deadline, what still runs is cancelled.
+    pub(crate) fn cut(self: &Rc<Self>, now: Instant) {
+        let Phase::Leaving { at_latest } = self.phase.get() else { return };
+        if now < at_latest {
+            return;
+        }
+        let active: Vec<_> = self.servers.borrow().values().cloned().collect();
+        for server in active.iter().filter(|server| server.cancels.get() == 0) {
+            if server.state.get() == crate::report::ServerState::Active {
+                self.cancel_on_server(server);
+            }
+        }
+    }
+
+    /// Nobody is left, or nobody is waited for any more.
+    fn is_over_with(&self) -> bool {
+        let Phase::Leaving { at_latest } = self.phase.get() else { return false };
+        let nobody = self.logging_in.get() == 0 && self.client_count() == 0;
+        nobody && self.servers.borrow().is_empty() || Instant::now() >= at_latest + CUT_LIMIT
+    }
+
+    /// The pool of a (database, user) pair, known to the process's account from now on.
+    pub(crate) fn pool(self: &Rc<Self>, database: &str, user: &Arc<crate::auth::User>) -> Rc<Pool> {
+        let id = self.process.pool_id(database, user.name());
+        if let Some(pool) = self.pools.borrow().get(&id) {
+            return Rc::clone(pool);
+        }
+        let document = Arc::clone(&self.current.borrow().loaded.document);
+        let rule = Rule::of(&document, database, user.name());
+        self.ledger.borrow_mut().set_limits(id, rule.limits);
+        self.process.slots(|slots| slots.set_pool_size(id, rule.size));
+        let pool = Rc::new(Pool::new(id, database, Arc::clone(user), rule));
+        let paused = self.process.is_paused(database);
+        pool.paused.set(paused);
+        self.ledger.borrow_mut().set_paused(id, paused);
+        self.pools.borrow_mut().insert(id, Rc::clone(&pool));
+        pool
+    }
+
+    /// Makes a pool known that another loop has.
+    pub(crate) fn ensure_pool(self: &Rc<Self>, id: PoolId) {
+        if self.pools.borrow().contains_key(&id) {
+            return;
+        }
+        let Some((database, user)) = self.process.pool_names(id) else { return };
+        let user = self.current.borrow().auth.user(&user).map(Arc::clone);
+        if let Some(user) = user {
+            self.pool(&database, &user);
+        }
+    }
+
+    fn follow(self: &Rc<Self>, current: Arc<Current>) {
+        let document = Arc::clone(&current.loaded.document);
+        self.scratch.borrow_mut().max_prepared_statements = document.max_prepared_statements as usize;
+        let pools: Vec<_> = self.pools.borrow().values().cloned().collect();
+        for pool in pools {
+            let rule = Rule::of(&document, &pool.database, &pool.user_name);
+            self.ledger.borrow_mut().set_limits(pool.id, rule.limits);
+            self.process.slots(|slots| slots.set_pool_size(pool.id, rule.size));
+            pool.follow(rule, current.auth.user(&pool.user_name), current.epoch);
+        }
+        self.current.replace(current);
+        self.close_stale_idle();
+        self.shed();
+        self.slot_came_free();
+    }
+
+    /// Closes idle connections that are above a lowered limit.
+    fn shed(self: &Rc<Self>) {
+        while self.process.slots(|slots| slots.excess()) > 0 {
+            let Some((_, id)) = self.ledger.borrow_mut().oldest_idle() else { return };
+            if let Some(server) = self.remove_idle(id) {
+                self.retire(server);
+            }
+        }
+    }
+
+    fn set_paused(self: &Rc<Self>, database: Option<&str>, paused: bool) {
+        for pool in self.pools_of(database) {
+            pool.paused.set(paused);
+            self.ledger.borrow_mut().set_paused(pool.id, paused);
+        }
+        if paused { self.close_idle(database) } else { self.slot_came_free() }
+    }
+
+    fn reconnect(self: &Rc<Self>, database: Option<&str>, epoch: u32) {
+        self.pools_of(database).iter().for_each(|pool| pool.renew(epoch));
+        self.close_stale_idle();
+    }
+
+    fn pools_of(&self, database: Option<&str>) -> Vec<Rc<Pool>> {
+        let pools = self.pools.borrow();
+        pools.values().filter(|pool| database.is_none_or(|name| pool.database == name)).cloned().collect()
+    }
+
+    fn close_idle(self: &Rc<Self>, database: Option<&str>) {
+        for pool in self.pools_of(database) {
+            let idle = self.ledger.borrow_mut().drain_idle(pool.id);
+            for server in idle.into_iter().filter_map(|id| self.remove_idle(id)).collect::<Vec<_>>() {
+                self.retire(server);
+            }
+        }
+    }
+
+    /// Closes what a new epoch, or age, has made useless.
+    pub(crate) fn close_stale_idle(self: &Rc<Self>) {
+        let now = Instant::now();
+        let stale: Vec<_> = {
+            let idle = self.idle.borrow();
+            let over = idle.iter().filter(|(_, server)| self.is_over(server, now));
+            over.map(|(id, server)| (ServerId(id as u32), server.shared.pool)).collect()
+        };
+        for (id, pool) in stale {
+            self.ledger.borrow_mut().forget_idle(pool, id);
+            if let Some(server) = self.remove_idle(id) {
+                self.retire(server);
+            }
+        }
+    }
+
+    /// It must not be used again, however clean.
+    pub(crate) fn is_over(&self, server: &ServerConn, now: Instant) -> bool {
+        let shared = &server.shared;
+        let lifetime = self.current.borrow().loaded.document.server_lifetime.as_duration();
+        let aged = !lifetime.is_zero() && now.saturating_duration_since(shared.opened) >= jittered(lifetime, shared.id);
+        let pools = self.pools.borrow();
+        let pool = pools.get(&shared.pool);
+        let unwanted = pool.is_none_or(|pool| pool.paused.get() || shared.epoch < pool.epoch.get());
+        let leaving = self.is_leaving() && self.ledger.borrow().is_spare(shared.pool);
+        aged || unwanted || leaving || shared.doomed.get()
+    }
+
+    // --- clients -----------------------------------------------------------------------------------------
+
+    /// A place for a client; it is filled by [`Self::seat`].
+    pub(crate) fn reserve_seat(&self) -> ClientId {
+        ClientId(self.clients.borrow_mut().insert(None) as u32)
+    }
+
+    pub(crate) fn seat(&self, client: &Rc<ClientShared>) {
+        if let Some(seat) = self.clients.borrow_mut().get_mut(client.slot.0 as usize) {
+            *seat = Some(Rc::clone(client));
+        }
+        self.process.client_arrived();
+    }
+
+    pub(crate) fn free_seat(&self, slot: ClientId) {
+        self.clients.borrow_mut().try_remove(slot.0 as usize);
+    }
+
+    pub(crate) fn forget_client(&self, client: &ClientShared) {
+        debug!(client = client.id, "client left");
+        self.free_seat(client.slot);
+        self.process.client_left();
+    }
+
+    pub(crate) fn client(&self, slot: ClientId) -> Option<Rc<ClientShared>> {
+        self.clients.borrow().get(slot.0 as usize).and_then(Clone::clone)
+    }
+
+    pub(crate) fn clients(&self) -> Vec<Rc<ClientShared>> {
+        self.clients.borrow().iter().filter_map(|(_, client)| client.clone()).collect()
+    }
+
+    pub(crate) fn client_count(&self) -> usize {
+        self.clients.borrow().len()
+    }
+
+    pub(crate) fn count_error(&self, sqlstate: &str) {
+        self.errors.borrow_mut().record_pooler(sqlstate.as_bytes());
+    }
+
+    // --- idle server connections -------------------------------------------------------------------------
+
+    pub(crate) fn vacant_idle(&self) -> ServerId {
+        ServerId(self.idle.borrow().vacant_key() as u32)
+    }
+
+    /// Under the id that [`Self::vacant_idle`] gave.
+    pub(crate) fn insert_idle(&self, server: Box<ServerConn>) {
+        self.idle.borrow_mut().insert(server);
+    }
+
+    pub(crate) fn remove_idle(&self, id: ServerId) -> Option<Box<ServerConn>> {
+        self.idle.borrow_mut().try_remove(id.0 as usize)
+    }
+
+    /// Closes idle connections that PostgreSQL has closed, and frees their slots.
+    pub(crate) fn sweep_idle(self: &Rc<Self>) {
+        let ids: Vec<usize> = self.idle.borrow().iter().map(|(id, _)| id).collect();
+        for id in ids {
+            let dead = {
+                let mut idle = self.idle.borrow_mut();
+                idle.get_mut(id).is_some_and(|server| !self.is_alive(server))
+            };
+            if dead && let Some(server) = self.remove_idle(ServerId(id as u32)) {
+                self.ledger.borrow_mut().forget_idle(server.shared.pool, ServerId(id as u32));
+                self.retire(server);
+            }
+        }
+    }
+
+    pub(crate) fn remember_server(&self, server: &Rc<ServerShared>) {
+        self.servers.borrow_mut().insert(server.id, Rc::clone(server));
+    }
+
+    pub(crate) fn forget_server(&self, id: u64) {
+        self.servers.borrow_mut().remove(&id);
+    }
+}
+
+/// Connections opened together do not end together: the last tenth of a lifetime is spread by id.
+fn jittered(lifetime: Duration, id: u64) -> Duration {
+    let part = (id.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u32;
+    lifetime - lifetime / 10 * part / 256
+}

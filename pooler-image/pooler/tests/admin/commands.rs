@@ -1,0 +1,141 @@
+//! Commands through a driver, as the operator gives them.
+
+use pgpooler::admin::Access;
+use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
+
+use crate::driver;
+
+async fn rows(client: &Client, command: &str) -> Vec<SimpleQueryRow> {
+    let messages = client.simple_query(command).await.unwrap();
+    let row = |message| match message {
+        SimpleQueryMessage::Row(row) => Some(row),
+        _ => None,
+    };
+    messages.into_iter().filter_map(row).collect()
+}
+
+async fn refused(client: &Client, command: &str) -> (String, String) {
+    let error = client.simple_query(command).await.unwrap_err();
+    let error = error.as_db_error().unwrap();
+    (error.code().code().to_owned(), error.message().to_owned())
+}
+
+#[tokio::test]
+async fn show_pools_tells_clients_and_servers_of_each_pool() {
+    let (client, _fake, _stop) = driver(Access::Stats).await;
+    let rows = rows(&client, "SHOW POOLS").await;
+    assert_eq!(rows.len(), 1);
+    let value = |column| rows[0].get(column);
+    assert_eq!((value("database"), value("user")), (Some("orders"), Some("app")));
+    assert_eq!((value("cl_active"), value("cl_waiting")), (Some("3"), Some("3")));
+    assert_eq!((value("sv_active"), value("sv_idle")), (Some("1"), Some("4")));
+    assert_eq!((value("maxwait"), value("maxwait_us")), (Some("2"), Some("5")));
+    assert_eq!((value("pool_mode"), value("load_balance_hosts")), (Some("transaction"), None));
+}
+
+#[tokio::test]
+async fn show_clients_and_show_servers_point_at_each_other() {
+    let (client, _fake, _stop) = driver(Access::Stats).await;
+    let clients = rows(&client, "SHOW CLIENTS").await;
+    let servers = rows(&client, "SHOW SERVERS").await;
+    assert_eq!(clients[0].get("state"), Some("waiting"));
+    assert_eq!((clients[0].get("wait"), clients[0].get("wait_us")), (Some("1"), Some("500000")));
+    assert_eq!((clients[0].get("addr"), clients[0].get("port")), (Some("10.0.0.1"), Some("4711")));
+    assert_eq!(clients[0].get("ptr"), servers[0].get("link"));
+    assert_eq!(servers[0].get("remote_pid"), Some("999"));
+    assert_eq!(servers[0].get("request_time"), Some("1970-01-01 00:00:00 UTC"));
+    assert_eq!(servers[0].get("close_needed"), Some("1"));
+}
+
+#[tokio::test]
+async fn show_stats_tells_totals_in_microseconds_and_bytes() {
+    let (client, _fake, _stop) = driver(Access::Stats).await;
+    let rows = rows(&client, "SHOW STATS").await;
+    let value = |column| rows[0].get(column);
+    assert_eq!(value("total_xact_count"), Some("1"));
+    assert_eq!(value("total_xact_time"), Some("5000"));
+    assert_eq!(value("total_query_time"), Some("2000"));
+    assert_eq!(value("total_wait_time"), Some("1000"));
+    assert_eq!((value("total_received"), value("total_sent")), (Some("100"), Some("200")));
+    assert_eq!(value("avg_xact_time"), Some("5000"));
+}
+
+#[tokio::test]
+async fn show_databases_users_and_lists_agree() {
+    let (client, _fake, _stop) = driver(Access::Stats).await;
+    let databases = rows(&client, "SHOW DATABASES").await;
+    assert_eq!(databases[0].get("current_connections"), Some("5"));
+    assert_eq!(databases[0].get("current_client_connections"), Some("6"));
+    let users: Vec<_> = rows(&client, "SHOW USERS").await.iter().map(|row| row.get(0).unwrap().to_owned()).collect();
+    assert_eq!(users, ["app", "zoe"]);
+    let lists = rows(&client, "SHOW LISTS").await;
+    let items = |list| lists.iter().find(|row| row.get(0) == Some(list)).and_then(|row| row.get(1));
+    assert_eq!((items("databases"), items("users"), items("pools")), (Some("1"), Some("2"), Some("1")));
+    assert_eq!((items("used_clients"), items("login_clients")), (Some("7"), Some("1")));
+    assert_eq!(items("used_servers"), Some("5"));
+}
+
+#[tokio::test]
+async fn show_state_tells_the_hash_of_the_document_and_the_slots() {
+    let (client, _fake, _stop) = driver(Access::Stats).await;
+    let rows = rows(&client, "SHOW STATE").await;
+    let value = |key| rows.iter().find(|row| row.get(0) == Some(key)).and_then(|row| row.get(1));
+    assert_eq!((value("active"), value("paused")), (Some("yes"), Some("no")));
+    assert_eq!(value("config_hash"), Some("c0ffee"));
+    assert_eq!(value("server_connections_limit"), Some("20"));
+    assert_eq!(value("server_connections_held"), Some("5"));
+}
+
+#[tokio::test]
+async fn show_config_lists_the_document() {
+    let (client, _fake, _stop) = driver(Access::Stats).await;
+    let rows = rows(&client, "SHOW CONFIG").await;
+    let row = rows.iter().find(|row| row.get("key") == Some("max_client_conn")).unwrap();
+    assert_eq!((row.get("value"), row.get("changeable")), (Some("10000"), Some("yes")));
+}
+
+#[tokio::test]
+async fn an_admin_can_pause_resume_reconnect_and_reload() {
+    let (client, fake, _stop) = driver(Access::Admin).await;
+    for command in ["PAUSE", "PAUSE orders", "RESUME \"my db\"", "reconnect orders;", "RELOAD"] {
+        client.simple_query(command).await.unwrap();
+    }
+    assert_eq!(fake.calls(), ["pause *", "pause orders", "resume my db", "reconnect orders", "reload"]);
+}
+
+#[tokio::test]
+async fn a_shutdown_is_answered_before_it_begins() {
+    let (client, fake, _stop) = driver(Access::Admin).await;
+    client.simple_query("SHUTDOWN WAIT_FOR_SERVERS").await.unwrap();
+    client.simple_query("SHOW VERSION").await.unwrap();
+    assert_eq!(fake.calls(), ["shutdown WaitForServers"]);
+}
+
+#[tokio::test]
+async fn a_stats_user_may_look_and_nothing_else() {
+    let (client, fake, _stop) = driver(Access::Stats).await;
+    for command in ["PAUSE", "RESUME", "RECONNECT", "RELOAD", "SHUTDOWN"] {
+        let (sqlstate, message) = refused(&client, command).await;
+        assert_eq!(sqlstate, "42501");
+        assert_eq!(message, format!("permission denied: {command} needs a user of admin_users"));
+    }
+    assert!(fake.calls().is_empty());
+}
+
+#[tokio::test]
+async fn refusals_carry_an_sqlstate_and_leave_the_session_open() {
+    let (client, _fake, _stop) = driver(Access::Admin).await;
+    assert_eq!(refused(&client, "SELECT 1").await.0, "42601");
+    assert_eq!(refused(&client, "KILL orders").await.0, "0A000");
+    assert_eq!(refused(&client, "SET max_client_conn = 1").await.0, "55P02");
+    assert_eq!(refused(&client, "PAUSE nowhere").await, ("3D000".into(), "no such database: nowhere".into()));
+    assert_eq!(refused(&client, "RESUME running").await.0, "55000");
+    assert_eq!(rows(&client, "SHOW VERSION").await.len(), 1);
+}
+
+#[tokio::test]
+async fn the_commands_before_one_that_fails_have_run() {
+    let (client, fake, _stop) = driver(Access::Admin).await;
+    assert_eq!(refused(&client, "PAUSE a; PAUSE nowhere; PAUSE b").await.0, "3D000");
+    assert_eq!(fake.calls(), ["pause a", "pause nowhere"]);
+}

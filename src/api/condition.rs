@@ -1,0 +1,107 @@
+//! The closed vocabulary of conditions: what is said of a `PgPooler`, and why.
+
+/// What a condition is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ConditionType {
+    /// Summary: everything below is as it should be, and all wanted pods are ready.
+    Ready,
+    /// The operator has a session on the target with the given credentials.
+    TargetReachable,
+    /// All pods that may exist fit in the budget.
+    WithinBudget,
+    /// All pods run the configuration that the spec asks for.
+    ConfigApplied,
+    /// At least one pod serves clients.
+    Available,
+}
+
+impl ConditionType {
+    /// In the order in which status lists them.
+    pub const ALL: [Self; 5] =
+        [Self::Ready, Self::TargetReachable, Self::WithinBudget, Self::ConfigApplied, Self::Available];
+
+    /// As written in status.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "Ready",
+            Self::TargetReachable => "TargetReachable",
+            Self::WithinBudget => "WithinBudget",
+            Self::ConfigApplied => "ConfigApplied",
+            Self::Available => "Available",
+        }
+    }
+}
+
+/// Declares the reasons once, with their spelling.
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// Why a condition has its status. Closed: also the label of metrics and the reason of events.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Reason { $($(#[$doc])* $name,)* }
+
+        impl Reason {
+            /// Every reason there is.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// As written in status and events.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name),)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// All is well.
+    Ready,
+    /// The session on the target is up.
+    Reachable,
+    /// The Secret that `target.secretRef` names does not exist.
+    SecretMissing,
+    /// The Secret exists, but what is needed is not in it or cannot be read.
+    SecretInvalid,
+    /// A field of the spec has a value that the schema could not refuse.
+    SpecInvalid,
+    /// The target's host name has no address.
+    NotResolved,
+    /// Nothing answers at the target's address.
+    Unreachable,
+    /// The target refuses the user name or the password.
+    AuthenticationFailed,
+    /// The target has no connection free for the operator itself.
+    TooManyConnections,
+    /// The target answers and refuses for another reason.
+    Refused,
+    /// The sum fits.
+    WithinBudget,
+    /// Nothing is known of the target yet, so nothing can be summed.
+    BudgetUnknown,
+    /// `maxReplicas` pods would have less than one connection each.
+    ScaleExceedsBudget,
+    /// The budget does not even bear one pod.
+    BudgetTooSmall,
+    /// Pods that exist hold more than the budget that is left.
+    BudgetShrank,
+    /// More pods exist than were counted on; somebody deletes pods faster than they drain.
+    TooManyPods,
+    /// All pods run the current configuration.
+    Applied,
+    /// A rollout is under way.
+    RollingOut,
+    /// A rollout or a scale-up waits until older pods have given back their connections.
+    WaitingForBudget,
+    /// The current configuration cannot be rendered, the pods keep the one they have.
+    Held,
+    /// Pods serve clients.
+    PodsReady,
+    /// Fewer pods are ready than are wanted.
+    PodsNotReady,
+    /// No pod serves clients.
+    NoPodReady,
+    /// `replicas` is 0.
+    ScaledToZero,
+    /// An object with the name of a child exists and is not ours.
+    NameConflict,
+    /// The API server refused a child.
+    Rejected,
+}

@@ -1,0 +1,80 @@
+//! The only place that writes children.
+
+pub mod diff;
+pub mod ssa;
+
+use kube::Client;
+
+use crate::api::{PgPooler, Reason};
+use crate::plan::checks::{self, Blocked};
+use crate::plan::facts::Children;
+use crate::plan::objects::{Applied, Objects, Rendered};
+
+/// A child could not be applied.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// An object of that name is not ours.
+    #[error("{what} already exists and is not this PgPooler's")]
+    NameConflict {
+        /// Kind and name.
+        what: String,
+    },
+    /// The API server does not want it so; trying again soon will not help.
+    #[error("the API server refuses {what}: {message}")]
+    Rejected {
+        /// Kind and name.
+        what: String,
+        /// What it says.
+        message: String,
+    },
+    /// The API server could not be reached, or failed.
+    #[error("cannot apply {what}")]
+    Api {
+        /// Kind and name.
+        what: String,
+        /// Why.
+        source: Box<kube::Error>,
+    },
+}
+
+impl ApplyError {
+    /// What the status says of it; nothing of an API server that cannot be reached, since nothing can be written.
+    pub fn blocked(&self) -> Option<Blocked> {
+        match self {
+            Self::NameConflict { what } => Some(checks::conflict(what)),
+            Self::Rejected { .. } => Some(Blocked { reason: Reason::Rejected, message: self.to_string() }),
+            Self::Api { .. } => None,
+        }
+    }
+}
+
+/// Applies the children.
+///
+/// Flow: nothing is written while an object of somebody else has one of the names; then what the pods need comes
+/// before the Deployment, so that no pod starts with half of it, and the Services before it too, so that the first
+/// ready pod is found. A set applied twice is written once. Not cancel-safe as a whole, but every write is idempotent.
+pub async fn apply(
+    client: &Client,
+    owner: &PgPooler,
+    rendered: Objects<Rendered>,
+    live: &Children,
+) -> Result<Objects<Applied>, ApplyError> {
+    let Objects { service_account, auth, config, peers, service, disruption_budget, deployment } = rendered;
+    ssa::probe(client, owner, &service_account, live.service_account.as_ref()).await?;
+    ssa::probe(client, owner, &auth, live.auth.as_ref()).await?;
+    ssa::probe(client, owner, &config, live.config.as_ref()).await?;
+    ssa::probe(client, owner, &peers, live.peers.as_ref()).await?;
+    ssa::probe(client, owner, &service, live.service.as_ref()).await?;
+    ssa::probe(client, owner, &disruption_budget, live.disruption_budget.as_ref()).await?;
+    ssa::probe(client, owner, &deployment, live.deployment.as_ref()).await?;
+    Ok(Objects {
+        service_account: ssa::apply(client, owner, service_account, live.service_account.as_ref()).await?,
+        auth: ssa::apply(client, owner, auth, live.auth.as_ref()).await?,
+        config: ssa::apply(client, owner, config, live.config.as_ref()).await?,
+        peers: ssa::apply(client, owner, peers, live.peers.as_ref()).await?,
+        service: ssa::apply(client, owner, service, live.service.as_ref()).await?,
+        disruption_budget: ssa::apply(client, owner, disruption_budget, live.disruption_budget.as_ref())
+            .await?,
+        deployment: ssa::apply(client, owner, deployment, live.deployment.as_ref()).await?,
+    })
+}

@@ -1,0 +1,126 @@
+//! One server-side apply for every kind, with our field manager and only where something differs.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use kube::core::NamespaceResourceScope;
+use kube::{Api, Client, Resource, ResourceExt as _};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::api::PgPooler;
+use crate::names;
+use crate::observe::caches::is_owned_by;
+use crate::plan::objects::Child;
+use crate::plan::render::meta::hash;
+
+use super::ApplyError;
+use super::diff::contains;
+
+/// What every kind of child is.
+pub trait Kind:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Serialize + DeserializeOwned
+{
+}
+
+impl<K> Kind for K where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + Serialize
+        + DeserializeOwned
+{
+}
+
+/// Refuses before anything is written if an object that the caches do not know has the name. Only objects to be
+/// created cost this read.
+pub async fn probe<K: Kind>(
+    client: &Client,
+    owner: &PgPooler,
+    child: &Child<K>,
+    live: Option<&Arc<K>>,
+) -> Result<(), ApplyError> {
+    let (Child::Apply(wanted), None) = (child, live) else { return Ok(()) };
+    let name = wanted.name_any();
+    let found = api::<K>(client, owner).get_metadata_opt(&name).await;
+    match found.map_err(|source| failed::<K>(&name, source))? {
+        Some(found) if !is_owned_by(&found, owner) => {
+            Err(ApplyError::NameConflict { what: format!("{} `{name}`", K::kind(&())) })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Makes the API server have the child as rendered.
+pub async fn apply<K: Kind>(
+    client: &Client,
+    owner: &PgPooler,
+    child: Child<K>,
+    live: Option<&Arc<K>>,
+) -> Result<Option<Arc<K>>, ApplyError> {
+    match child {
+        Child::Leave => Ok(live.cloned()),
+        Child::Remove => remove(client, owner, live).await.map(|()| None),
+        Child::Apply(wanted) => {
+            let wanted = sealed(*wanted);
+            match live.filter(|live| is_current(&***live, &wanted)) {
+                Some(live) => Ok(Some(Arc::clone(live))),
+                None => patch(client, owner, &wanted).await.map(|applied| Some(Arc::new(applied))),
+            }
+        }
+    }
+}
+
+async fn patch<K: Kind>(client: &Client, owner: &PgPooler, wanted: &K) -> Result<K, ApplyError> {
+    let name = wanted.name_any();
+    let params = PatchParams::apply(names::MANAGER).force();
+    let applied = api::<K>(client, owner).patch(&name, &params, &Patch::Apply(wanted)).await;
+    tracing::info!(kind = %K::kind(&()), name, ok = applied.is_ok(), "applied");
+    applied.map_err(|source| failed::<K>(&name, source))
+}
+
+/// Only the very object that was seen, which is ours.
+async fn remove<K: Kind>(client: &Client, owner: &PgPooler, live: Option<&Arc<K>>) -> Result<(), ApplyError> {
+    let Some(live) = live.filter(|live| live.meta().deletion_timestamp.is_none()) else { return Ok(()) };
+    let name = live.name_any();
+    let only_this = Preconditions { uid: live.uid(), resource_version: None };
+    let params = DeleteParams { preconditions: Some(only_this), ..DeleteParams::default() };
+    match api::<K>(client, owner).delete(&name, &params).await {
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        Err(source) => Err(failed::<K>(&name, source)),
+        Ok(_) => Ok(()),
+    }
+}
+
+/// With the hash of what is applied.
+fn sealed<K: Kind>(mut wanted: K) -> K {
+    let hash = hash(&wanted);
+    wanted.annotations_mut().insert(names::APPLIED_HASH.to_owned(), hash);
+    wanted
+}
+
+fn is_current<K: Kind>(live: &K, wanted: &K) -> bool {
+    let hash = |object: &K| object.annotations().get(names::APPLIED_HASH).cloned();
+    if hash(live) != hash(wanted) {
+        return false;
+    }
+    match (serde_json::to_value(live), serde_json::to_value(wanted)) {
+        (Ok(live), Ok(wanted)) => contains(&live, &wanted),
+        _ => false,
+    }
+}
+
+fn api<K: Kind>(client: &Client, owner: &PgPooler) -> Api<K> {
+    Api::namespaced(client.clone(), &owner.namespace().unwrap_or_default())
+}
+
+fn failed<K: Kind>(name: &str, source: kube::Error) -> ApplyError {
+    let what = format!("{} `{name}`", K::kind(&()));
+    match source {
+        kube::Error::Api(status) if matches!(status.code, 400 | 403 | 409 | 422) => {
+            ApplyError::Rejected { what, message: status.message.clone() }
+        }
+        source => ApplyError::Api { what, source: Box::new(source) },
+    }
+}

@@ -1,0 +1,166 @@
+//! The driver: observe -> plan -> apply -> status, for every `PgPooler` of one scope.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+use kube::core::PartialObjectMeta;
+use kube::runtime::controller::{Action, Config};
+use kube::runtime::predicates;
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::{Controller, WatchStreamExt as _};
+use kube::{Client, ResourceExt as _};
+use tokio::sync::{Mutex, watch};
+use tokio::time::Instant;
+
+use crate::api::PgPooler;
+use crate::apply;
+use crate::error::Error;
+use crate::metrics::Metrics;
+use crate::observe::Observer;
+use crate::observe::caches::{self, Caches, Watches, pooler_of};
+use crate::plan::conditions::{self, Seen};
+use crate::plan::{self, Settings};
+use crate::status::StatusWriter;
+
+/// How often each target is asked when nothing happens.
+const REST: Duration = Duration::from_secs(30);
+/// How soon a `PgPooler` that waits for something without a watch is looked at again.
+const WAIT: Duration = Duration::from_secs(5);
+/// The longest pause after failures in a row.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// Several events of one rollout make one reconciliation.
+const DEBOUNCE: Duration = Duration::from_millis(100);
+/// Reconciliations at once.
+const CONCURRENCY: u16 = 16;
+
+/// What all reconciliations share.
+pub struct Context {
+    /// The API server.
+    pub client: Client,
+    /// What the operator was started with.
+    pub settings: Settings,
+    /// Sees.
+    pub observer: Observer,
+    /// Tells.
+    pub status: StatusWriter,
+    /// Counts.
+    pub metrics: Metrics,
+    failures: Mutex<HashMap<String, u32>>,
+}
+
+impl Context {
+    /// With nothing seen yet.
+    pub fn new(client: Client, settings: Settings, instance: Option<String>, metrics: Metrics) -> Self {
+        Self {
+            observer: Observer::new(client.clone()),
+            status: StatusWriter::new(client.clone(), instance),
+            client,
+            settings,
+            metrics,
+            failures: Mutex::default(),
+        }
+    }
+}
+
+/// What the reconciliations of one scope share.
+struct Scope {
+    context: Arc<Context>,
+    caches: Caches,
+}
+
+/// Reconciles one namespace, or all, until `shutdown` says so; reconciliations under way are finished.
+pub async fn run(context: Arc<Context>, namespace: Option<&str>, mut shutdown: watch::Receiver<bool>) {
+    let (caches, watches) = caches::open(&context.client, namespace);
+    let poolers = caches.poolers.clone();
+    let scope = Arc::new(Scope { context, caches });
+    let config = Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY);
+    controller(watches, poolers)
+        .with_config(config)
+        .graceful_shutdown_on(async move {
+            // a sender that is gone is a shutdown too
+            let _ = shutdown.wait_for(|down| *down).await;
+        })
+        .run(reconcile, on_error, scope)
+        .for_each(|_| std::future::ready(()))
+        .await;
+}
+
+fn controller(watches: Watches, poolers: Store<PgPooler>) -> Controller<PgPooler> {
+    let by_secret = poolers.clone();
+    // our own status patches must not start the next reconciliation
+    let changed = watches.poolers.predicate_filter(predicates::generation, Default::default());
+    Controller::for_stream(changed, poolers)
+        .owns_stream(watches.service_accounts)
+        .owns_stream(watches.auths)
+        .owns_stream(watches.configs)
+        .owns_stream(watches.services)
+        .owns_stream(watches.disruption_budgets)
+        .owns_stream(watches.deployments)
+        .watches_stream(watches.pods, |pod| pooler_of(&pod))
+        .watches_stream(watches.secrets, move |secret| poolers_with(&by_secret, &secret))
+}
+
+fn poolers_with(poolers: &Store<PgPooler>, secret: &PartialObjectMeta<Secret>) -> Vec<ObjectRef<PgPooler>> {
+    let (name, namespace) = (secret.name_any(), secret.namespace());
+    let uses =
+        |pooler: &PgPooler| pooler.namespace() == namespace && pooler.spec.target.secret_ref.name == name;
+    poolers.state_filter(uses).iter().map(|pooler| ObjectRef::from_obj(&**pooler)).collect()
+}
+
+async fn reconcile(object: Arc<PgPooler>, scope: Arc<Scope>) -> Result<Action, Error> {
+    let started = Instant::now();
+    let result = step(&object, &scope).await;
+    scope.context.metrics.reconciled(started.elapsed(), result.as_ref().err().map(Error::label));
+    if result.is_ok() {
+        scope.context.failures.lock().await.remove(&object.uid().unwrap_or_default());
+    }
+    result
+}
+
+/// The whole of it.
+async fn step(object: &PgPooler, scope: &Scope) -> Result<Action, Error> {
+    let Scope { context, caches } = scope;
+    caches.ready().await.map_err(|_| Error::CachesGone)?;
+    if object.metadata.deletion_timestamp.is_some() {
+        context.status.forget(object).await;
+        return Ok(Action::await_change());
+    }
+    let object = context.status.latest(object).await;
+    let facts = context.observer.facts(caches, &object).await?;
+    let plan = plan::plan(&object, &facts, &context.settings);
+    let waits = plan.verdict.blocked.is_some() || plan.verdict.step.is_some_and(|step| step.waits);
+    let applied = apply::apply(&context.client, &object, plan.objects, &facts.children).await;
+    let blocked = applied.as_ref().err().and_then(apply::ApplyError::blocked);
+    let outcome = match (&applied, &blocked) {
+        (Ok(applied), _) => Some(Ok(applied)),
+        (Err(_), Some(blocked)) => Some(Err(blocked)),
+        (Err(_), None) => None,
+    };
+    if let Some(applied) = outcome {
+        let seen = Seen { object: &object, facts: &facts, verdict: &plan.verdict, applied };
+        let status = conditions::status(seen, Time(Timestamp::now()));
+        context.status.write(&object, status).await?;
+    }
+    applied?;
+    Ok(Action::requeue(if waits { WAIT } else { REST }))
+}
+
+/// Twice as long after every failure in a row.
+fn on_error(object: Arc<PgPooler>, error: &Error, scope: Arc<Scope>) -> Action {
+    let name = object.name_any();
+    let namespace = object.namespace().unwrap_or_default();
+    tracing::warn!(namespace, name, error = error.chain(), "reconciliation failed");
+    // the lock is never held across an await, so a failure to get it means another object is being counted
+    let failures = scope.context.failures.try_lock().map(|mut failures| {
+        let count = failures.entry(object.uid().unwrap_or_default()).or_default();
+        *count = count.saturating_add(1);
+        *count
+    });
+    let pause = Duration::from_secs(1 << failures.unwrap_or(1).min(6));
+    Action::requeue(pause.min(LONGEST_PAUSE))
+}

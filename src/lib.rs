@@ -1,0 +1,28 @@
+//! The operator.
+//!
+//! ```text
+//! watch (events -> key)
+//!   -> observe  async   the cluster and PostgreSQL -> Facts
+//!   -> plan     PURE    (PgPooler, Facts) -> Plan
+//!   -> apply    async   Objects<Rendered> -> Objects<Applied>
+//!   -> status   async   conditions, then one patch; events for transitions
+//! ```
+//!
+//! [`controller`] drives the steps; [`run`] starts it, behind a [`leader`] election.
+
+pub mod api;
+pub mod apply;
+pub mod cli;
+pub mod controller;
+pub mod crd;
+pub mod error;
+pub mod http;
+pub mod leader;
+pub mod metrics;
+pub mod names;
+pub mod observe;
+pub mod plan;
+pub mod rbac;
+pub mod run;
+pub mod status;
+pub mod telemetry;

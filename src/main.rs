@@ -1,0 +1,52 @@
+//! The operator's program.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use pgpooler_operator::cli::{Cli, Command};
+use pgpooler_operator::{crd, run, telemetry};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let options = match cli.command {
+        Some(Command::Crd) => return print_crd(),
+        Some(Command::Run(options)) => *options,
+        None => cli.run,
+    };
+    telemetry::start(options.log_format);
+    // one thread is plenty for an operator, and spares the memory of more
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error),
+    };
+    match runtime.block_on(run::run(options)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    }
+}
+
+fn print_crd() -> ExitCode {
+    let yaml = match crd::yaml() {
+        Ok(yaml) => yaml,
+        Err(error) => return failed(&error),
+    };
+    match std::io::stdout().write_all(yaml.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &dyn std::error::Error) -> ExitCode {
+    let mut text = format!("pgpooler-operator: {error}");
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    // nothing is left to tell if even that cannot be written
+    let _ = writeln!(std::io::stderr(), "{text}");
+    ExitCode::FAILURE
+}

@@ -1,0 +1,80 @@
+//! Every name that the operator gives or reads: group, field manager, labels, annotations, children, keys.
+
+use std::collections::BTreeMap;
+
+/// Field manager of server-side apply, reporter of events, value of the `managed-by` label.
+pub const MANAGER: &str = "pgpooler-operator";
+
+/// Annotation of pods: the most server connections that the pod may hold.
+pub const SERVER_CONNECTIONS: &str = "pgpooler.dev/server-connections";
+/// Annotation of pods: hash of the configuration and the credentials that the pod started with.
+pub const CONFIG_HASH: &str = "pgpooler.dev/config-hash";
+/// Annotation of pods: hash of the pod template.
+pub const TEMPLATE_HASH: &str = "pgpooler.dev/template-hash";
+/// Annotation of every child: hash of what was applied, so that a field that is no longer rendered is noticed.
+pub const APPLIED_HASH: &str = "pgpooler.dev/applied-hash";
+
+/// Name of the pooler's container and of the product.
+pub const POOLER: &str = "pgpooler";
+/// Name of the port for PostgreSQL clients.
+pub const POSTGRES_PORT: &str = "postgres";
+/// Name of the port for `/metrics`, `/healthz` and `/readyz`.
+pub const HTTP_PORT: &str = "http";
+
+/// Key of the document in the `ConfigMap`.
+pub const DOCUMENT_KEY: &str = "pgpooler.toml";
+/// Key of users and passwords in the internal Secret.
+pub const USERLIST_KEY: &str = "userlist.txt";
+/// Key of the password of the admin console in the internal Secret.
+pub const ADMIN_PASSWORD_KEY: &str = "admin-password";
+/// User of the admin console.
+pub const ADMIN_USER: &str = "pgpooler";
+
+/// `application_name` of the operator's own sessions.
+pub const APPLICATION_NAME: &str = MANAGER;
+
+/// Name of the Deployment, the Service and the PodDisruptionBudget.
+pub fn workload(pooler: &str) -> String {
+    pooler.to_owned()
+}
+
+/// Name of the headless Service.
+pub fn peers(pooler: &str) -> String {
+    format!("{pooler}-peers")
+}
+
+/// Name of the `ConfigMap`.
+pub fn config(pooler: &str) -> String {
+    format!("{pooler}-config")
+}
+
+/// Name of the internal Secret.
+pub fn auth(pooler: &str) -> String {
+    format!("{pooler}-auth")
+}
+
+/// Name of the `ServiceAccount`.
+pub fn service_account(pooler: &str) -> String {
+    format!("{pooler}-pooler")
+}
+
+/// Label selector of the pods; never changes, since a Deployment's selector cannot.
+pub fn selector(pooler: &str) -> BTreeMap<String, String> {
+    [("name", POOLER), ("instance", pooler), ("component", "pooler")].into_iter().map(label).collect()
+}
+
+/// Labels of every child.
+pub fn labels(pooler: &str) -> BTreeMap<String, String> {
+    let mut labels = selector(pooler);
+    labels.extend([("part-of", POOLER), ("managed-by", MANAGER)].map(label));
+    labels
+}
+
+/// Label selector of all children of all `PgPoolers`, for watches.
+pub fn watched() -> String {
+    format!("app.kubernetes.io/managed-by={MANAGER},app.kubernetes.io/component=pooler")
+}
+
+fn label((key, value): (&str, &str)) -> (String, String) {
+    (format!("app.kubernetes.io/{key}"), value.to_owned())
+}

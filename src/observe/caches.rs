@@ -1,0 +1,237 @@
+//! What the watches of one scope have seen: no reconciliation reads from the API server what is here.
+
+use std::sync::Arc;
+
+use futures::StreamExt as _;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service, ServiceAccount};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::core::{NamespaceResourceScope, PartialObjectMeta};
+use kube::runtime::reflector::store::WriterDropped;
+use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::{Api, Client, Resource, ResourceExt as _};
+use serde::de::DeserializeOwned;
+
+use crate::api::PgPooler;
+use crate::names;
+use crate::plan::facts::{Children, PodFact};
+
+/// Objects as they come, each once when it appears, changes or goes.
+pub type Touched<K> = futures::stream::BoxStream<'static, Result<K, watcher::Error>>;
+
+/// The caches of one scope.
+pub struct Caches {
+    /// The objects that are reconciled.
+    pub poolers: Store<PgPooler>,
+    service_accounts: Store<ServiceAccount>,
+    auths: Store<Secret>,
+    configs: Store<ConfigMap>,
+    services: Store<Service>,
+    disruption_budgets: Store<PodDisruptionBudget>,
+    deployments: Store<Deployment>,
+    pods: Store<Pod>,
+    /// Names and versions of all Secrets; what is in them is read only where a `PgPooler` names them.
+    pub secrets: Store<PartialObjectMeta<Secret>>,
+}
+
+/// What fills the caches; nothing happens unless they are polled.
+pub struct Watches {
+    /// The objects that are reconciled.
+    pub poolers: Touched<PgPooler>,
+    /// Children.
+    pub service_accounts: Touched<ServiceAccount>,
+    /// Children.
+    pub auths: Touched<Secret>,
+    /// Children.
+    pub configs: Touched<ConfigMap>,
+    /// Children.
+    pub services: Touched<Service>,
+    /// Children.
+    pub disruption_budgets: Touched<PodDisruptionBudget>,
+    /// Children.
+    pub deployments: Touched<Deployment>,
+    /// Their pods.
+    pub pods: Touched<Pod>,
+    /// All Secrets.
+    pub secrets: Touched<PartialObjectMeta<Secret>>,
+}
+
+/// The caches of one namespace, or of all.
+pub fn open(client: &Client, namespace: Option<&str>) -> (Caches, Watches) {
+    let ours = watcher::Config::default().labels(&names::watched());
+    let (poolers, poolers_watch) = cache(api(client, namespace), watcher::Config::default(), |_| {});
+    let (service_accounts, service_accounts_watch) = cache(api(client, namespace), ours.clone(), |_| {});
+    let (auths, auths_watch) = cache(api(client, namespace), ours.clone(), |_| {});
+    let (configs, configs_watch) = cache(api(client, namespace), ours.clone(), |_| {});
+    let (services, services_watch) = cache(api(client, namespace), ours.clone(), |_| {});
+    let (disruption_budgets, disruption_budgets_watch) = cache(api(client, namespace), ours.clone(), |_| {});
+    let (deployments, deployments_watch) = cache(api(client, namespace), ours.clone(), |_| {});
+    let (pods, pods_watch) = cache(api(client, namespace), ours, slim);
+    let (secrets, secrets_watch) = cache(api(client, namespace), watcher::Config::default(), bare);
+    (
+        Caches {
+            poolers,
+            service_accounts,
+            auths,
+            configs,
+            services,
+            disruption_budgets,
+            deployments,
+            pods,
+            secrets,
+        },
+        Watches {
+            poolers: poolers_watch,
+            service_accounts: service_accounts_watch,
+            auths: auths_watch,
+            configs: configs_watch,
+            services: services_watch,
+            disruption_budgets: disruption_budgets_watch,
+            deployments: deployments_watch,
+            pods: pods_watch,
+            secrets: secrets_watch,
+        },
+    )
+}
+
+impl Caches {
+    /// Waits until every cache has been filled once; a plan made earlier would take children for absent.
+    pub async fn ready(&self) -> Result<(), WriterDropped> {
+        tokio::try_join!(
+            self.poolers.wait_until_ready(),
+            self.service_accounts.wait_until_ready(),
+            self.auths.wait_until_ready(),
+            self.configs.wait_until_ready(),
+            self.services.wait_until_ready(),
+            self.disruption_budgets.wait_until_ready(),
+            self.deployments.wait_until_ready(),
+            self.pods.wait_until_ready(),
+            self.secrets.wait_until_ready(),
+        )?;
+        Ok(())
+    }
+
+    /// The children of a `PgPooler`, and the names that objects of others hold.
+    pub fn children(&self, pooler: &PgPooler) -> (Children, Vec<String>) {
+        let mut taken = Vec::new();
+        let name = pooler.name_any();
+        let children = Children {
+            service_account: child(
+                &self.service_accounts,
+                pooler,
+                &names::service_account(&name),
+                &mut taken,
+            ),
+            auth: child(&self.auths, pooler, &names::auth(&name), &mut taken),
+            config: child(&self.configs, pooler, &names::config(&name), &mut taken),
+            peers: child(&self.services, pooler, &names::peers(&name), &mut taken),
+            service: child(&self.services, pooler, &names::workload(&name), &mut taken),
+            disruption_budget: child(&self.disruption_budgets, pooler, &names::workload(&name), &mut taken),
+            deployment: child(&self.deployments, pooler, &names::workload(&name), &mut taken),
+        };
+        (children, taken)
+    }
+
+    /// The pods of a `PgPooler` that have not ended, by name.
+    pub fn pods(&self, pooler: &PgPooler) -> Vec<PodFact> {
+        let namespace = pooler.namespace();
+        let selector = names::selector(&pooler.name_any());
+        let ours = |pod: &Pod| {
+            pod.namespace() == namespace
+                && selector.iter().all(|(key, value)| pod.labels().get(key) == Some(value))
+        };
+        let mut pods: Vec<_> = self.pods.state_filter(ours).iter().filter_map(|pod| pod_fact(pod)).collect();
+        pods.sort_by(|one, other| one.name.cmp(&other.name));
+        pods
+    }
+}
+
+/// Whether `owner` controls an object.
+pub fn is_owned_by<K: Resource>(object: &K, owner: &PgPooler) -> bool {
+    let uid = owner.metadata.uid.as_deref();
+    let mut references = object.meta().owner_references.iter().flatten();
+    references.any(|reference| reference.controller == Some(true) && Some(reference.uid.as_str()) == uid)
+}
+
+/// The `PgPooler` that a pod belongs to, by its labels.
+pub fn pooler_of(pod: &Pod) -> Option<ObjectRef<PgPooler>> {
+    let name = pod.labels().get("app.kubernetes.io/instance")?;
+    Some(ObjectRef::new(name).within(&pod.namespace()?))
+}
+
+fn child<K>(store: &Store<K>, owner: &PgPooler, name: &str, taken: &mut Vec<String>) -> Option<Arc<K>>
+where
+    K: Resource<DynamicType = ()> + reflector::Lookup<DynamicType = ()> + Clone + 'static,
+{
+    let key = ObjectRef::<K>::new(name).within(&owner.namespace()?);
+    let found = store.get(&key)?;
+    if is_owned_by(&*found, owner) {
+        return Some(found);
+    }
+    taken.push(format!("{} `{name}`", <K as Resource>::kind(&())));
+    None
+}
+
+/// A pod that has ended holds no connection.
+fn pod_fact(pod: &Pod) -> Option<PodFact> {
+    let status = pod.status.as_ref();
+    let phase = status.and_then(|status| status.phase.as_deref());
+    if matches!(phase, Some("Succeeded" | "Failed")) {
+        return None;
+    }
+    let annotation = |key: &str| pod.annotations().get(key).cloned().unwrap_or_default();
+    let conditions = status.and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    Some(PodFact {
+        name: pod.name_any(),
+        address: status.and_then(|status| status.pod_ip.clone()),
+        share: annotation(names::SERVER_CONNECTIONS).parse().unwrap_or(0),
+        template_hash: annotation(names::TEMPLATE_HASH),
+        config_hash: annotation(names::CONFIG_HASH),
+        terminating: pod.metadata.deletion_timestamp.is_some(),
+        ready: conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True"),
+    })
+}
+
+fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
+
+fn cache<K>(api: Api<K>, config: watcher::Config, slim: fn(&mut K)) -> (Store<K>, Touched<K>)
+where
+    K: Resource<DynamicType = ()>
+        + reflector::Lookup<DynamicType = ()>
+        + Clone
+        + DeserializeOwned
+        + std::fmt::Debug,
+    K: Send + Sync + 'static,
+{
+    let (store, writer) = reflector::store();
+    let drop_fields = move |object: &mut K| {
+        object.managed_fields_mut().clear();
+        slim(object);
+    };
+    let watch = watcher(api, config).default_backoff().modify(drop_fields).reflect(writer).touched_objects();
+    (store, watch.boxed())
+}
+
+/// The annotation that `kubectl apply` leaves holds what is in the Secret.
+fn bare(object: &mut PartialObjectMeta<Secret>) {
+    object.metadata.annotations = None;
+    object.metadata.labels = None;
+}
+
+/// Of pods only labels, annotations, phase, address and readiness count.
+fn slim(pod: &mut Pod) {
+    pod.spec = None;
+    if let Some(status) = &mut pod.status {
+        status.container_statuses = None;
+        status.init_container_statuses = None;
+    }
+}

@@ -1,0 +1,142 @@
+//! Gathers the facts: from the caches, from the Secret of the target, from PostgreSQL and from the pods.
+
+pub mod caches;
+pub mod clients;
+pub mod postgres;
+
+use std::collections::{BTreeMap, HashMap};
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::runtime::reflector::ObjectRef;
+use kube::{Api, Client, ResourceExt as _};
+use tokio::sync::Mutex;
+
+use crate::api::PgPooler;
+use crate::names;
+use crate::plan::checks;
+use crate::plan::facts::{Children, Facts, Hidden, SecretFact, ServerFact};
+
+use caches::Caches;
+use clients::Waiting;
+use postgres::Sessions;
+
+/// The world could not be seen.
+#[derive(Debug, thiserror::Error)]
+pub enum ObserveError {
+    /// The API server.
+    #[error("cannot read Secret `{name}`")]
+    ReadSecret {
+        /// Its name.
+        name: String,
+        /// Why.
+        source: kube::Error,
+    },
+    /// The system.
+    #[error("cannot get random bytes for a password: {0}")]
+    Random(getrandom::Error),
+}
+
+/// What is kept between observations.
+pub struct Observer {
+    client: Client,
+    sessions: Sessions,
+    waiting: Waiting,
+    contents: Mutex<HashMap<(String, String), Content>>,
+    passwords: Mutex<HashMap<String, Hidden>>,
+}
+
+/// A Secret as last read.
+struct Content {
+    version: Option<String>,
+    data: BTreeMap<String, Vec<u8>>,
+}
+
+impl Observer {
+    /// With nothing seen yet.
+    pub fn new(client: Client) -> Self {
+        Self {
+            client,
+            sessions: Sessions::default(),
+            waiting: Waiting::default(),
+            contents: Mutex::default(),
+            passwords: Mutex::default(),
+        }
+    }
+
+    /// Everything that the plan needs. At rest nothing is read from the API server.
+    pub async fn facts(&self, caches: &Caches, pooler: &PgPooler) -> Result<Facts, ObserveError> {
+        let (children, conflicts) = caches.children(pooler);
+        let pods = caches.pods(pooler);
+        let uid = pooler.uid().unwrap_or_default();
+        let mut facts = Facts {
+            secret: self.secret(caches, pooler).await?,
+            server: ServerFact::NotAsked,
+            admin_password: self.admin_password(&uid, &children).await?,
+            waiting: self.waiting.observe(&uid, &pods).await,
+            children,
+            conflicts,
+            pods,
+        };
+        if let Ok(mut target) = checks::target(pooler, &facts) {
+            target.host = target.host_from_elsewhere(&pooler.namespace().unwrap_or_default());
+            facts.server = self.sessions.observe(&target).await;
+        }
+        Ok(facts)
+    }
+
+    /// Read again only when the watch has seen another version.
+    async fn secret(&self, caches: &Caches, pooler: &PgPooler) -> Result<SecretFact, ObserveError> {
+        let namespace = pooler.namespace().unwrap_or_default();
+        let name = pooler.spec.target.secret_ref.name.clone();
+        let key = (namespace.clone(), name.clone());
+        let mut contents = self.contents.lock().await;
+        let Some(seen) = caches.secrets.get(&ObjectRef::new(&name).within(&namespace)) else {
+            contents.remove(&key);
+            return Ok(SecretFact::Missing);
+        };
+        let version = seen.resource_version();
+        if let Some(content) = contents.get(&key)
+            && content.version == version
+        {
+            return Ok(SecretFact::Found(content.data.clone()));
+        }
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), &namespace);
+        drop(contents);
+        let found = api.get_opt(&name).await;
+        let found = found.map_err(|source| ObserveError::ReadSecret { name, source })?;
+        let Some(found) = found else { return Ok(SecretFact::Missing) };
+        let version = found.resource_version();
+        let data: BTreeMap<_, _> =
+            found.data.unwrap_or_default().into_iter().map(|(key, bytes)| (key, bytes.0)).collect();
+        contents = self.contents.lock().await;
+        contents.insert(key, Content { version, data: data.clone() });
+        Ok(SecretFact::Found(data))
+    }
+
+    /// The one in use; otherwise a new one, which is remembered until it is in use.
+    async fn admin_password(&self, uid: &str, children: &Children) -> Result<Hidden, ObserveError> {
+        let data = children.auth.as_ref().and_then(|secret| secret.data.as_ref());
+        let used = data.and_then(|data| data.get(names::ADMIN_PASSWORD_KEY));
+        let used =
+            used.and_then(|bytes| String::from_utf8(bytes.0.clone()).ok()).filter(|text| !text.is_empty());
+        let mut passwords = self.passwords.lock().await;
+        if let Some(used) = used {
+            passwords.remove(uid);
+            return Ok(Hidden(used));
+        }
+        if let Some(new) = passwords.get(uid) {
+            return Ok(new.clone());
+        }
+        let new = random_password()?;
+        passwords.insert(uid.to_owned(), new.clone());
+        Ok(new)
+    }
+}
+
+/// 160 random bits as letters and digits.
+fn random_password() -> Result<Hidden, ObserveError> {
+    const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+    let mut bytes = [0_u8; 32];
+    getrandom::fill(&mut bytes).map_err(ObserveError::Random)?;
+    Ok(Hidden(bytes.iter().map(|byte| char::from(LETTERS[usize::from(byte % 32)])).collect()))
+}

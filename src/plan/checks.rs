@@ -1,0 +1,119 @@
+//! What must hold before anything is rendered: an ordered chain of pure checks. The first that fails says why, and
+//! the pods that run stay as they are.
+
+use crate::api::{PgPooler, Reason};
+
+use super::Settings;
+use super::budget::{self, Sum};
+use super::facts::{Facts, SecretFact, Server, ServerFact};
+use super::pooler::Pooler;
+use super::target::{self, Target};
+
+/// Why nothing new is put in place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Blocked {
+    /// In the closed vocabulary.
+    pub reason: Reason,
+    /// For people: what is wrong, and what to do.
+    pub message: String,
+}
+
+/// How far the checks came; what comes later needs what came before.
+#[derive(Debug, Default)]
+pub struct Checked<'a> {
+    /// The spec, parsed.
+    pub pooler: Option<Pooler>,
+    /// The target, known.
+    pub target: Option<Target>,
+    /// The server, seen.
+    pub server: Option<&'a Server>,
+    /// The sum, reckoned.
+    pub sum: Option<Sum>,
+    /// What stopped the chain.
+    pub blocked: Option<Blocked>,
+}
+
+/// Runs the chain.
+pub fn check<'a>(object: &PgPooler, facts: &'a Facts, settings: &Settings) -> Checked<'a> {
+    let mut checked = Checked::default();
+    checked.blocked = chain(object, facts, settings, &mut checked).err();
+    checked
+}
+
+fn chain<'a>(
+    object: &PgPooler,
+    facts: &'a Facts,
+    settings: &Settings,
+    checked: &mut Checked<'a>,
+) -> Result<(), Blocked> {
+    let pooler = Pooler::parse(object, settings).map_err(|e| blocked(Reason::SpecInvalid, e.to_string()))?;
+    let pooler = checked.pooler.insert(pooler);
+    conflicts(&facts.conflicts)?;
+    let target = checked.target.insert(target(object, facts)?);
+    let server = *checked.server.insert(server(facts)?);
+    let sum = budget::reckon(&object.spec.budget, pooler.max_replicas, server);
+    let sum = sum.ok_or_else(|| {
+        let text = format!(
+            "spec.budget.serverConnections: `{}` is no number",
+            object.spec.budget.server_connections
+        );
+        blocked(Reason::SpecInvalid, text)
+    })?;
+    let sum = checked.sum.insert(sum);
+    enough(sum)?;
+    let document = pooler.document(target, sum.share, sum.max_pods);
+    document.map_err(|error| blocked(Reason::SpecInvalid, error.to_string()))?;
+    Ok(())
+}
+
+/// The target as far as spec and Secret tell; also what observing starts with.
+pub fn target(object: &PgPooler, facts: &Facts) -> Result<Target, Blocked> {
+    let name = &object.spec.target.secret_ref.name;
+    let SecretFact::Found(data) = &facts.secret else {
+        let text = format!(
+            "Secret `{name}` does not exist in this namespace; create it or change spec.target.secretRef"
+        );
+        return Err(blocked(Reason::SecretMissing, text));
+    };
+    target::resolve(&object.spec.target, data)
+        .map_err(|error| blocked(Reason::SecretInvalid, format!("Secret `{name}` {error}")))
+}
+
+fn conflicts(names: &[String]) -> Result<(), Blocked> {
+    match names.is_empty() {
+        true => Ok(()),
+        false => Err(conflict(&names.join(", "))),
+    }
+}
+
+/// An object of the same name belongs to somebody else.
+pub fn conflict(names: &str) -> Blocked {
+    let text = format!(
+        "{names} already exists and is not this PgPooler's; nothing was changed: delete or rename one of them"
+    );
+    blocked(Reason::NameConflict, text)
+}
+
+fn server(facts: &Facts) -> Result<&Server, Blocked> {
+    match &facts.server {
+        ServerFact::Seen(server) => Ok(server),
+        ServerFact::Failed { reason, message } => Err(blocked(*reason, message.clone())),
+        ServerFact::NotAsked => Err(blocked(Reason::Unreachable, "the target was not asked yet".to_owned())),
+    }
+}
+
+fn enough(sum: &Sum) -> Result<(), Blocked> {
+    if sum.share > 0 {
+        return Ok(());
+    }
+    let text = format!(
+        "{}; one pod needs 3 (itself, its successor and one that drains): raise max_connections or \
+         spec.budget.serverConnections, or lower spec.budget.keepFree",
+        sum.explain()
+    );
+    Err(blocked(Reason::BudgetTooSmall, text))
+}
+
+fn blocked(reason: Reason, message: String) -> Blocked {
+    Blocked { reason, message }
+}

@@ -1,0 +1,222 @@
+//! What to do, as a pure function of what was seen: no client, no clock, no random source below this line.
+
+pub mod budget;
+pub mod checks;
+pub mod conditions;
+pub mod facts;
+pub mod objects;
+pub mod pooler;
+pub mod render;
+pub mod rollout;
+pub mod target;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use crate::api::PgPooler;
+use crate::names;
+
+use budget::Sum;
+use checks::{Blocked, Checked};
+use facts::{Children, Facts, Server};
+use objects::{Child, Objects, Rendered};
+use pooler::Pooler;
+use rollout::{Deployed, Step, Template, Wanted};
+
+/// What the operator was started with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Image of poolers whose spec names none.
+    pub pooler_image: String,
+}
+
+/// What to do.
+#[derive(Debug)]
+pub struct Plan {
+    /// The children.
+    pub objects: Objects<Rendered>,
+    /// Why, for the conditions.
+    pub verdict: Verdict,
+}
+
+/// Why a plan is as it is.
+#[derive(Debug, Default)]
+pub struct Verdict {
+    /// Nothing new is put in place.
+    pub blocked: Option<Blocked>,
+    /// Host and port of the target.
+    pub address: Option<String>,
+    /// The server.
+    pub server: Option<Server>,
+    /// The sum.
+    pub sum: Option<Sum>,
+    /// The step.
+    pub step: Option<Step>,
+    /// Hash of the configuration that pods should run.
+    pub config_hash: Option<String>,
+    /// What all pods that exist could hold together.
+    pub charged: u32,
+}
+
+/// Decides.
+///
+/// Flow: parse the spec, resolve the target, reckon the budget, look how far the rollout may go, render. Guarantees:
+/// equal arguments give an equal plan; a plan applied and observed again gives the same plan; where a check fails,
+/// pods that run are neither replaced nor given another configuration.
+pub fn plan(object: &PgPooler, facts: &Facts, settings: &Settings) -> Plan {
+    let checked = checks::check(object, facts, settings);
+    let mounted = mounted(&facts.children);
+    let verdict = Verdict {
+        blocked: checked.blocked.clone(),
+        address: checked.target.as_ref().map(target::Target::address),
+        server: checked.server.cloned(),
+        sum: checked.sum.clone(),
+        charged: rollout::charged(&facts.pods, mounted),
+        ..Verdict::default()
+    };
+    match checked {
+        Checked { pooler: Some(pooler), target: Some(target), sum: Some(sum), blocked: None, .. } => {
+            go_on(&pooler, &target, &sum, facts, verdict)
+        }
+        Checked { pooler: Some(pooler), .. } if facts.conflicts.is_empty() => {
+            hold(object, &pooler, facts, verdict)
+        }
+        _ => Plan { objects: leave(), verdict },
+    }
+}
+
+fn go_on(pooler: &Pooler, target: &target::Target, sum: &Sum, facts: &Facts, mut verdict: Verdict) -> Plan {
+    // the chain of checks has rendered it once without fault
+    let Ok(document) = pooler.document(target, sum.share, sum.max_pods) else {
+        return Plan { objects: leave(), verdict };
+    };
+    let auth = render::auth::render(pooler, target, &facts.admin_password);
+    let config_hash = config_hash(&document, target, facts);
+    let template = render::deployment::template(pooler, sum.share, &config_hash);
+    let wanted = Wanted {
+        replicas: pooler.replicas.min(sum.max_replicas),
+        template_hash: annotation(template.metadata.as_ref(), names::TEMPLATE_HASH).unwrap_or_default(),
+        share: sum.share,
+    };
+    let live = facts.children.deployment.as_deref();
+    let deployed = live.and_then(deployed);
+    let mounted = mounted(&facts.children);
+    let step = rollout::next_step(&facts.pods, mounted, deployed.as_ref(), wanted, sum.budget);
+    verdict.step = Some(step);
+    verdict.config_hash = Some(config_hash);
+    let objects = match step.template {
+        Template::Replace => {
+            replaced(pooler, step, auth, render::config_map::render(pooler, &document), template)
+        }
+        // the same template, with nothing waiting: rendered anew, so that what others changed is put right
+        Template::Keep if deployed.is_some_and(|deployed| deployed.template_hash == wanted.template_hash) => {
+            replaced(pooler, step, auth, render::config_map::render(pooler, &document), template)
+        }
+        // credentials are no part of the budget: containers that start again may have the new ones
+        Template::Keep => Objects {
+            auth: Child::Apply(Box::new(auth)),
+            deployment: rescaled(pooler, live, step.replicas),
+            ..surroundings(pooler)
+        },
+    };
+    Plan { objects, verdict }
+}
+
+/// Everything around the pods is put right; the pods and what they read stay, but for their number.
+fn hold(object: &PgPooler, pooler: &Pooler, facts: &Facts, mut verdict: Verdict) -> Plan {
+    let live = facts.children.deployment.as_deref();
+    let mut deployment = Child::Leave;
+    if let Some(deployed) = live.and_then(deployed) {
+        // with the target out of sight the budget last reckoned still holds; without one nothing is added
+        let last = object.status.as_ref().and_then(|status| status.budget.as_ref());
+        let known =
+            |pick: fn(&crate::api::BudgetStatus) -> i32| last.map_or(0, |sum| pick(sum).max(0) as u32);
+        let budget = verdict.sum.as_ref().map_or(known(|sum| sum.budget), |sum| sum.budget);
+        let most = known(|sum| sum.max_replicas).max(deployed.replicas);
+        let wanted = pooler.replicas.min(most);
+        let step = rollout::scale(&facts.pods, mounted(&facts.children), &deployed, wanted, budget);
+        deployment = rescaled(pooler, live, step.replicas);
+        verdict.step = Some(step);
+    }
+    Plan { objects: Objects { deployment, ..surroundings(pooler) }, verdict }
+}
+
+fn replaced(
+    pooler: &Pooler,
+    step: Step,
+    auth: Secret,
+    config: ConfigMap,
+    template: k8s_openapi::api::core::v1::PodTemplateSpec,
+) -> Objects<Rendered> {
+    Objects {
+        auth: Child::Apply(Box::new(auth)),
+        config: Child::Apply(Box::new(config)),
+        deployment: Child::Apply(Box::new(render::deployment::render(pooler, step.replicas, template))),
+        ..surroundings(pooler)
+    }
+}
+
+/// What does not touch the pods.
+fn surroundings(pooler: &Pooler) -> Objects<Rendered> {
+    let budget = render::disruption_budget::render(pooler);
+    Objects {
+        service_account: Child::Apply(Box::new(render::service_account::render(pooler))),
+        auth: Child::Leave,
+        config: Child::Leave,
+        peers: Child::Apply(Box::new(render::service::peers(pooler))),
+        service: Child::Apply(Box::new(render::service::render(pooler))),
+        disruption_budget: budget.map_or(Child::Remove, |budget| Child::Apply(Box::new(budget))),
+        deployment: Child::Leave,
+    }
+}
+
+fn leave() -> Objects<Rendered> {
+    Objects {
+        service_account: Child::Leave,
+        auth: Child::Leave,
+        config: Child::Leave,
+        peers: Child::Leave,
+        service: Child::Leave,
+        disruption_budget: Child::Leave,
+        deployment: Child::Leave,
+    }
+}
+
+/// The Deployment with the pod template as it stands and another number of pods.
+fn rescaled(pooler: &Pooler, live: Option<&Deployment>, replicas: u32) -> Child<Deployment> {
+    let Some(spec) = live.and_then(|live| live.spec.as_ref()) else { return Child::Leave };
+    match spec.replicas == Some(replicas as i32) {
+        true => Child::Leave,
+        false => Child::Apply(Box::new(render::deployment::render(pooler, replicas, spec.template.clone()))),
+    }
+}
+
+/// Covers the credentials too. The admin password in it is random, so nobody can guess a password from the hash.
+fn config_hash(document: &pgpooler_config::Document, target: &target::Target, facts: &Facts) -> String {
+    let text = format!("{}\n{}", document.hash(), render::auth::userlist(target, &facts.admin_password));
+    render::meta::hash_bytes(text.as_bytes())
+}
+
+/// The Deployment as it stands; `None` if it has lost our annotations, so that it is rendered anew.
+fn deployed(deployment: &Deployment) -> Option<Deployed> {
+    let spec = deployment.spec.as_ref()?;
+    let metadata = spec.template.metadata.as_ref();
+    Some(Deployed {
+        replicas: u32::try_from(spec.replicas.unwrap_or(1)).ok()?,
+        template_hash: annotation(metadata, names::TEMPLATE_HASH)?.to_owned(),
+        share: annotation(metadata, names::SERVER_CONNECTIONS)?.parse().ok()?,
+    })
+}
+
+/// The share in the `ConfigMap` as it stands.
+fn mounted(children: &Children) -> u32 {
+    let share = children.config.as_ref().and_then(|config| {
+        annotation(Some(&config.metadata), names::SERVER_CONNECTIONS).and_then(|share| share.parse().ok())
+    });
+    share.unwrap_or(0)
+}
+
+fn annotation<'a>(metadata: Option<&'a ObjectMeta>, key: &str) -> Option<&'a str> {
+    metadata?.annotations.as_ref()?.get(key).map(String::as_str)
+}

@@ -1,0 +1,67 @@
+//! The full set of children, by kind. Rendered and applied sets are of different types, so that status cannot be
+//! reckoned from what was only meant.
+
+use std::fmt;
+use std::sync::Arc;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+
+/// How far the objects have come.
+pub trait Stage {
+    /// What is kept of an object of kind `K`.
+    type Of<K>;
+}
+
+/// As they should be.
+#[derive(Debug)]
+pub struct Rendered;
+
+/// As the API server has them.
+#[derive(Debug)]
+pub struct Applied;
+
+impl Stage for Rendered {
+    type Of<K> = Child<K>;
+}
+
+impl Stage for Applied {
+    type Of<K> = Option<Arc<K>>;
+}
+
+/// What to do with one child.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Child<K> {
+    /// It shall be so.
+    Apply(Box<K>),
+    /// It stays as it is, or absent.
+    Leave,
+    /// It shall not be.
+    Remove,
+}
+
+/// All children. Whoever handles them names every field, so that a new kind cannot be forgotten.
+pub struct Objects<S: Stage> {
+    /// Identity of the pods, without a token.
+    pub service_account: S::Of<ServiceAccount>,
+    /// Users and passwords.
+    pub auth: S::Of<Secret>,
+    /// The configuration document.
+    pub config: S::Of<ConfigMap>,
+    /// Headless Service: one name for each pod.
+    pub peers: S::Of<Service>,
+    /// What clients connect to.
+    pub service: S::Of<Service>,
+    /// Keeps evictions from taking all pods at once.
+    pub disruption_budget: S::Of<PodDisruptionBudget>,
+    /// The pods.
+    pub deployment: S::Of<Deployment>,
+}
+
+impl fmt::Debug for Objects<Rendered> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // the Secret's content must never reach a log
+        f.debug_struct("Objects").field("deployment", &self.deployment).finish_non_exhaustive()
+    }
+}

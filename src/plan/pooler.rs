@@ -1,0 +1,167 @@
+//! The spec, parsed: the only thing that the renderers read. A spec that cannot be parsed never reaches them.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::{Resource as _, ResourceExt as _};
+use pgpooler_config::{Document, PoolMode, PoolRule, Seconds};
+
+use crate::api::{self, PgPooler};
+use crate::names;
+
+use super::Settings;
+use super::target::Target;
+
+/// Where the pods find the document.
+pub const CONFIG_DIR: &str = "/etc/pgpooler/config";
+/// Where the pods find users and passwords.
+pub const AUTH_DIR: &str = "/etc/pgpooler/auth";
+
+/// Time beyond the drain in which a pod may end by itself before it is killed.
+const GRACE: i64 = 15;
+
+/// The spec, parsed.
+#[derive(Debug, Clone)]
+pub struct Pooler {
+    /// Name of the object and of its children.
+    pub name: String,
+    /// Namespace of all of them.
+    pub namespace: String,
+    /// Owner of the children.
+    pub owner: OwnerReference,
+    /// Pods wanted.
+    pub replicas: u32,
+    /// Most pods.
+    pub max_replicas: u32,
+    /// Image of the pods.
+    pub image: String,
+    /// How long a pod may take to end.
+    pub termination_grace_seconds: i64,
+    /// The Service.
+    pub service: api::Service,
+    /// More for the pods.
+    pub pod_template: api::PodTemplate,
+    /// The document, but for the target and the share.
+    document: Document,
+    /// The rules for pools, with the limits over all pods.
+    pools: Vec<api::Pool>,
+}
+
+/// The spec has a value that the schema did not refuse.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SpecError {
+    /// A duration.
+    #[error("spec.{field}: {source}")]
+    Duration {
+        /// Its path below `spec`.
+        field: String,
+        /// What is wrong.
+        source: api::BadDuration,
+    },
+    /// A duration of more than ten years.
+    #[error("spec.{0} is too long")]
+    TooLong(String),
+    /// A number.
+    #[error("spec.{0} is out of range")]
+    OutOfRange(&'static str),
+    /// The object has no namespace, uid or name, as no object from an API server.
+    #[error("the object has no {0}")]
+    Incomplete(&'static str),
+    /// The pooler would refuse its configuration.
+    #[error("the pooler would refuse this: {0}")]
+    Document(#[from] pgpooler_config::ValidationError),
+}
+
+impl Pooler {
+    /// Parses the spec.
+    pub fn parse(object: &PgPooler, settings: &Settings) -> Result<Self, SpecError> {
+        let spec = &object.spec;
+        let document = document(spec)?;
+        let drain = document.drain_timeout.as_duration().as_secs_f64().ceil() as i64;
+        Ok(Self {
+            name: object.name_any(),
+            namespace: object.namespace().ok_or(SpecError::Incomplete("namespace"))?,
+            owner: object.controller_owner_ref(&()).ok_or(SpecError::Incomplete("uid"))?,
+            replicas: unsigned(spec.replicas, "replicas")?.min(unsigned(spec.max_replicas, "maxReplicas")?),
+            max_replicas: unsigned(spec.max_replicas, "maxReplicas")?,
+            image: spec.image.clone().unwrap_or_else(|| settings.pooler_image.clone()),
+            termination_grace_seconds: drain + GRACE,
+            service: spec.service.clone(),
+            pod_template: spec.pod_template.clone(),
+            document,
+            pools: spec.pools.clone(),
+        })
+    }
+
+    /// The document of a pod that may hold `share` server connections of the `max_pods` that may exist.
+    pub fn document(&self, target: &Target, share: u32, max_pods: u32) -> Result<Document, SpecError> {
+        let document = Document {
+            max_server_connections: share,
+            target: pgpooler_config::Target { host: target.host.clone(), port: target.port },
+            pools: self.pools.iter().map(|pool| rule(pool, max_pods)).collect::<Result<_, _>>()?,
+            ..self.document.clone()
+        };
+        document.validate()?;
+        Ok(document)
+    }
+
+    /// Labels of the pods: the user's, and over them the operator's.
+    pub fn pod_labels(&self) -> BTreeMap<String, String> {
+        let mut labels = self.pod_template.labels.clone();
+        labels.extend(names::labels(&self.name));
+        labels
+    }
+}
+
+fn document(spec: &api::PgPoolerSpec) -> Result<Document, SpecError> {
+    Ok(Document {
+        auth_file: format!("{AUTH_DIR}/{}", names::USERLIST_KEY).into(),
+        admin_users: vec![names::ADMIN_USER.to_owned()],
+        pool_mode: mode(spec.mode),
+        query_wait_timeout: seconds("queueTimeout", &spec.queue_timeout)?,
+        max_client_conn: unsigned(spec.clients.max, "clients.max")?,
+        client_idle_timeout: seconds("clients.idleTimeout", &spec.clients.idle_timeout)?,
+        client_login_timeout: seconds("clients.loginTimeout", &spec.clients.login_timeout)?,
+        server_idle_timeout: seconds("servers.idleTimeout", &spec.servers.idle_timeout)?,
+        server_lifetime: seconds("servers.lifetime", &spec.servers.lifetime)?,
+        server_connect_timeout: seconds("servers.connectTimeout", &spec.servers.connect_timeout)?,
+        max_prepared_statements: unsigned(
+            spec.servers.max_prepared_statements,
+            "servers.maxPreparedStatements",
+        )?,
+        drain_timeout: seconds("drain.timeout", &spec.drain.timeout)?,
+        ..Document::default()
+    })
+}
+
+/// A limit over all pods is divided like the budget, but a pool without any connection would hang its clients.
+fn rule(pool: &api::Pool, max_pods: u32) -> Result<PoolRule, SpecError> {
+    let limit = pool.max_connections.map(|limit| unsigned(limit, "pools[].maxConnections")).transpose()?;
+    let timeout = pool.queue_timeout.as_ref();
+    let field = || format!("pools[{}].queueTimeout", pool.name);
+    Ok(PoolRule {
+        name: pool.name.clone(),
+        database: pool.database.clone(),
+        users: pool.users.clone(),
+        pool_mode: pool.mode.map(mode),
+        pool_size: limit.map(|limit| (limit / max_pods.max(1)).max(1)),
+        query_wait_timeout: timeout.map(|timeout| seconds(&field(), timeout)).transpose()?,
+    })
+}
+
+fn mode(mode: api::PoolMode) -> PoolMode {
+    match mode {
+        api::PoolMode::Transaction => PoolMode::Transaction,
+        api::PoolMode::Session => PoolMode::Session,
+    }
+}
+
+fn seconds(field: &str, duration: &api::Duration) -> Result<Seconds, SpecError> {
+    let duration =
+        duration.parse().map_err(|source| SpecError::Duration { field: field.to_owned(), source })?;
+    Seconds::try_from(duration).map_err(|_| SpecError::TooLong(field.to_owned()))
+}
+
+fn unsigned(number: i32, field: &'static str) -> Result<u32, SpecError> {
+    u32::try_from(number).map_err(|_| SpecError::OutOfRange(field))
+}

@@ -1,0 +1,21 @@
+//! The `ConfigMap` with the configuration document.
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use pgpooler_config::Document;
+
+use crate::names;
+use crate::plan::pooler::Pooler;
+
+use super::meta::meta;
+
+/// The `ConfigMap`.
+pub fn render(pooler: &Pooler, document: &Document) -> ConfigMap {
+    let mut metadata = meta(pooler, names::config(&pooler.name));
+    let share = document.max_server_connections.to_string();
+    metadata.annotations = Some([(names::SERVER_CONNECTIONS.to_owned(), share)].into());
+    ConfigMap {
+        metadata,
+        data: Some([(names::DOCUMENT_KEY.to_owned(), document.to_toml())].into()),
+        ..ConfigMap::default()
+    }
+}

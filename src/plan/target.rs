@@ -1,0 +1,238 @@
+//! Who the target is: the Secret and the explicit fields brought together.
+
+use std::collections::BTreeMap;
+
+use crate::api;
+
+use super::facts::Hidden;
+
+/// The target, fully known.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Target {
+    /// Host as given.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Database of the operator's own session.
+    pub database: String,
+    /// Login role.
+    pub user: String,
+    /// Its password.
+    pub password: Hidden,
+}
+
+/// The Secret does not say who the target is.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TargetError {
+    /// A needed key is absent.
+    #[error(
+        "has no key `{0}`; it needs username and password, and host unless spec.target.host is set, or uri"
+    )]
+    KeyMissing(&'static str),
+    /// A value is not text, or empty, or has control characters.
+    #[error("key `{0}` is empty or not plain text")]
+    NotText(&'static str),
+    /// The port is no port.
+    #[error("key `port` is not a number between 1 and 65535")]
+    BadPort,
+    /// The URI cannot be read.
+    #[error("key `uri` is not of the form postgresql://user:password@host:port/database")]
+    BadUri,
+    /// The URI names several hosts.
+    #[error("key `uri` names several hosts; set spec.target.host to the one to use")]
+    SeveralHosts,
+}
+
+/// What a Secret may say.
+#[derive(Default)]
+struct Parts {
+    user: Option<String>,
+    password: Option<String>,
+    host: Option<String>,
+    port: Option<u16>,
+    database: Option<String>,
+}
+
+/// Explicit fields count before keys, keys before the URI.
+pub fn resolve(spec: &api::Target, data: &BTreeMap<String, Vec<u8>>) -> Result<Target, TargetError> {
+    let keys = from_keys(data)?;
+    let explicit = spec.host.is_some() || keys.host.is_some();
+    let needed = !explicit || keys.user.is_none() || keys.password.is_none();
+    let uri = text(data, "uri").and_then(|uri| uri.map(|uri| from_uri(&uri, explicit)).transpose());
+    let uri = match uri {
+        Err(error) if needed => return Err(error),
+        uri => uri.ok().flatten().unwrap_or_default(),
+    };
+    let user = keys.user.or(uri.user).ok_or(TargetError::KeyMissing("username"))?;
+    Ok(Target {
+        host: spec.host.clone().or(keys.host).or(uri.host).ok_or(TargetError::KeyMissing("host"))?,
+        port: explicit_port(spec)?.or(keys.port).or(uri.port).unwrap_or(5432),
+        database: spec.database.clone().or(keys.database).or(uri.database).unwrap_or_else(|| user.clone()),
+        password: Hidden(keys.password.or(uri.password).ok_or(TargetError::KeyMissing("password"))?),
+        user,
+    })
+}
+
+impl Target {
+    /// Host and port, as status shows them.
+    pub fn address(&self) -> String {
+        match self.host.contains(':') {
+            true => format!("[{}]:{}", self.host, self.port),
+            false => format!("{}:{}", self.host, self.port),
+        }
+    }
+
+    /// The host as the operator reaches it from its own namespace: a name without dots is a Service beside the
+    /// `PgPooler`. No cluster domain is needed, since the resolver's search list completes `<service>.<namespace>.svc`.
+    pub fn host_from_elsewhere(&self, namespace: &str) -> String {
+        match self.host.contains(['.', ':']) || self.host == "localhost" {
+            true => self.host.clone(),
+            false => format!("{}.{namespace}.svc", self.host),
+        }
+    }
+}
+
+fn explicit_port(spec: &api::Target) -> Result<Option<u16>, TargetError> {
+    spec.port.map(|port| u16::try_from(port).map_err(|_| TargetError::BadPort)).transpose()
+}
+
+fn from_keys(data: &BTreeMap<String, Vec<u8>>) -> Result<Parts, TargetError> {
+    let either = |first, second| Ok(text(data, first)?.or(text(data, second)?));
+    Ok(Parts {
+        user: either("username", "user")?,
+        password: text(data, "password")?,
+        host: text(data, "host")?,
+        port: text(data, "port")?.map(|port| parse_port(&port)).transpose()?,
+        database: either("dbname", "database")?,
+    })
+}
+
+fn text(data: &BTreeMap<String, Vec<u8>>, key: &'static str) -> Result<Option<String>, TargetError> {
+    let Some(bytes) = data.get(key) else { return Ok(None) };
+    let text = std::str::from_utf8(bytes).map_err(|_| TargetError::NotText(key))?;
+    // `echo secret | kubectl create secret --from-file` leaves a line end that nobody means
+    let text = text.trim_end_matches(['\r', '\n']);
+    match text.is_empty() || text.contains(char::is_control) {
+        true => Err(TargetError::NotText(key)),
+        false => Ok(Some(text.to_owned())),
+    }
+}
+
+fn parse_port(text: &str) -> Result<u16, TargetError> {
+    text.parse().ok().filter(|port| *port != 0).ok_or(TargetError::BadPort)
+}
+
+/// `postgresql://user:password@host:port/database?...`, as libpq reads it; parameters are not needed here.
+fn from_uri(uri: &str, host_is_known: bool) -> Result<Parts, TargetError> {
+    let rest = ["postgresql://", "postgres://"].iter().find_map(|scheme| uri.strip_prefix(scheme));
+    let rest = rest.ok_or(TargetError::BadUri)?;
+    let rest = rest.split_once('?').map_or(rest, |(before, _)| before);
+    let (authority, database) = rest.split_once('/').unwrap_or((rest, ""));
+    let (login, place) = match authority.rsplit_once('@') {
+        Some((login, place)) => (login, place),
+        None => ("", authority),
+    };
+    let (user, password) = login.split_once(':').unwrap_or((login, ""));
+    let (host, port) = match place.contains(',') {
+        true if host_is_known => ("", ""),
+        true => return Err(TargetError::SeveralHosts),
+        false => split_place(place)?,
+    };
+    Ok(Parts {
+        user: decoded(user)?,
+        password: decoded(password)?,
+        host: decoded(host)?,
+        port: (!port.is_empty()).then(|| parse_port(port)).transpose()?,
+        database: decoded(database)?,
+    })
+}
+
+fn split_place(place: &str) -> Result<(&str, &str), TargetError> {
+    if let Some(rest) = place.strip_prefix('[') {
+        let (host, tail) = rest.split_once(']').ok_or(TargetError::BadUri)?;
+        return Ok((host, tail.strip_prefix(':').unwrap_or("")));
+    }
+    Ok(place.split_once(':').unwrap_or((place, "")))
+}
+
+/// Percent-decoded; `None` if there is nothing.
+fn decoded(text: &str) -> Result<Option<String>, TargetError> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let mut digit =
+            || rest.next().and_then(|byte| char::from(byte).to_digit(16)).ok_or(TargetError::BadUri);
+        let value = digit()? * 16 + digit()?;
+        bytes.push(value as u8);
+    }
+    let text = String::from_utf8(bytes).map_err(|_| TargetError::BadUri)?;
+    match text.contains(char::is_control) {
+        true => Err(TargetError::BadUri),
+        false => Ok((!text.is_empty()).then_some(text)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret(pairs: &[(&str, &str)]) -> BTreeMap<String, Vec<u8>> {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), value.as_bytes().to_vec())).collect()
+    }
+
+    fn spec() -> api::Target {
+        api::Target { secret_ref: api::LocalRef { name: "s".into() }, host: None, port: None, database: None }
+    }
+
+    #[test]
+    fn a_uri_says_it_all() {
+        let data = secret(&[("uri", "postgresql://app:p%40ss@db.example:6543/shop?sslmode=require")]);
+        let target = resolve(&spec(), &data).expect("complete");
+        assert_eq!(
+            (target.host.as_str(), target.port, target.database.as_str()),
+            ("db.example", 6543, "shop")
+        );
+        assert_eq!((target.user.as_str(), target.password.0.as_str()), ("app", "p@ss"));
+    }
+
+    #[test]
+    fn explicit_fields_count_before_keys_and_keys_before_the_uri() {
+        let data = secret(&[
+            ("uri", "postgres://u:p@one,two/x"),
+            ("username", "app\n"),
+            ("password", "word"),
+            ("dbname", "shop"),
+            ("port", "7777"),
+        ]);
+        let spec = api::Target { host: Some("three".into()), port: Some(8888), ..spec() };
+        let target = resolve(&spec, &data).expect("complete");
+        assert_eq!(target.address(), "three:8888");
+        assert_eq!((target.user.as_str(), target.database.as_str()), ("app", "shop"));
+    }
+
+    #[test]
+    fn what_is_missing_or_malformed_is_named() {
+        let cases: [(&[(&str, &str)], TargetError); 6] = [
+            (&[], TargetError::KeyMissing("username")),
+            (&[("user", "a"), ("password", "b")], TargetError::KeyMissing("host")),
+            (&[("user", "a"), ("host", "h")], TargetError::KeyMissing("password")),
+            (&[("user", "a"), ("password", ""), ("host", "h")], TargetError::NotText("password")),
+            (&[("user", "a"), ("password", "b"), ("host", "h"), ("port", "0")], TargetError::BadPort),
+            (&[("uri", "mysql://a:b@c/d")], TargetError::BadUri),
+        ];
+        for (pairs, error) in cases {
+            assert_eq!(resolve(&spec(), &secret(pairs)), Err(error));
+        }
+    }
+
+    #[test]
+    fn a_host_without_dots_is_a_service_of_the_namespace() {
+        let data = secret(&[("uri", "postgres://u:p@db/x")]);
+        let target = resolve(&spec(), &data).expect("complete");
+        assert_eq!(target.host_from_elsewhere("shop"), "db.shop.svc");
+    }
+}

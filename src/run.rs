@@ -1,0 +1,156 @@
+//! From the command line to a running operator, and back on SIGTERM.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use kube::Client;
+use kube::config::{Config, InClusterError, InferConfigError, KubeConfigOptions, KubeconfigError};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::cli::Run;
+use crate::controller::{self, Context};
+use crate::http::{self, Health};
+use crate::leader::{Election, Leadership};
+use crate::metrics::Metrics;
+use crate::plan::Settings;
+
+/// The operator cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Outside a cluster the context must be named, so that nothing happens in a cluster by accident.
+    #[error("not inside a cluster; outside, say which context of the kubeconfig to use with --context")]
+    NoCluster(#[source] InClusterError),
+    /// The kubeconfig.
+    #[error("cannot use the kubeconfig")]
+    Kubeconfig(#[from] KubeconfigError),
+    /// Both.
+    #[error("no configuration for a client")]
+    Infer(#[from] InferConfigError),
+    /// The client.
+    #[error("cannot make a client")]
+    Client(#[from] kube::Error),
+    /// The HTTP server.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// Where.
+        address: std::net::SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// Signals.
+    #[error("cannot wait for signals")]
+    Signals(#[source] io::Error),
+    /// Another operator leads, or might: this one ends and starts anew.
+    #[error("the Lease is lost")]
+    LeaseLost,
+    /// A scope ended by itself.
+    #[error("the watches have ended")]
+    WatchesEnded,
+}
+
+/// Runs until SIGTERM or SIGINT, or until the Lease is lost.
+pub async fn run(options: Run) -> Result<(), RunError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signals)?;
+    let metrics = Metrics::default();
+    let ready = Arc::new(AtomicBool::new(false));
+    let address = options.http_address;
+    let listener = http::listen(address).await.map_err(|source| RunError::Listen { address, source })?;
+    let server =
+        tokio::spawn(http::serve(listener, Health { metrics: metrics.clone(), ready: Arc::clone(&ready) }));
+    let client = client(options.context.as_deref()).await?;
+    // the API server answers; also the first thing to fail with a message when it does not
+    client.apiserver_version().await?;
+    ready.store(true, Ordering::Relaxed);
+    let stop = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    let result = lead(&options, client, metrics, stop).await;
+    ready.store(false, Ordering::Relaxed);
+    server.abort();
+    result
+}
+
+async fn lead(
+    options: &Run,
+    client: Client,
+    metrics: Metrics,
+    stop: impl Future<Output = ()>,
+) -> Result<(), RunError> {
+    tokio::pin!(stop);
+    let mut leadership = match election(options, &client) {
+        Some(election) => {
+            tracing::info!(lease = options.lease_name, "waiting to lead");
+            tokio::select! {
+                () = &mut stop => return Ok(()),
+                leadership = election.win() => Some(leadership),
+            }
+        }
+        None => None,
+    };
+    metrics.leads(true);
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), image = options.pooler_image, "leading");
+    let settings = Settings { pooler_image: options.pooler_image.clone() };
+    let context = Arc::new(Context::new(client, settings, options.pod_name.clone(), metrics.clone()));
+    let (shutdown, down) = watch::channel(false);
+    let mut work = tokio::spawn(reconcile(context, options.watch_namespaces.clone(), down));
+    let result = tokio::select! {
+        () = &mut stop => Ok(()),
+        () = kept(leadership.as_mut()) => Err(RunError::LeaseLost),
+        _ = &mut work => return Err(RunError::WatchesEnded),
+    };
+    tracing::info!("ending");
+    // whoever has lost the Lease must write no more; otherwise what is under way is finished first
+    if result.is_ok() {
+        let _ = shutdown.send(true);
+        let _ = tokio::time::timeout(std::time::Duration::from_secs(20), &mut work).await;
+    }
+    work.abort();
+    metrics.leads(false);
+    if let (Ok(()), Some(leadership)) = (&result, leadership) {
+        leadership.release().await;
+    }
+    result
+}
+
+async fn reconcile(context: Arc<Context>, namespaces: Vec<String>, down: watch::Receiver<bool>) {
+    let mut scopes: Vec<Option<String>> = namespaces.into_iter().map(Some).collect();
+    if scopes.is_empty() {
+        scopes.push(None);
+    }
+    let running =
+        scopes.iter().map(|scope| controller::run(Arc::clone(&context), scope.as_deref(), down.clone()));
+    futures::future::join_all(running).await;
+}
+
+async fn kept(leadership: Option<&mut Leadership>) {
+    match leadership {
+        Some(leadership) => leadership.keep().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn election(options: &Run, client: &Client) -> Option<Election> {
+    let namespace = options.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
+    // two operators on one machine, outside a cluster, differ in their process id
+    let identity = options.pod_name.clone().unwrap_or_else(|| format!("process-{}", std::process::id()));
+    let election = || Election::new(client.clone(), &namespace, options.lease_name.clone(), identity);
+    options.leader_election.then(election)
+}
+
+async fn client(context: Option<&str>) -> Result<Client, RunError> {
+    let config = match context {
+        None => Config::incluster().map_err(RunError::NoCluster)?,
+        Some(context) => {
+            let options =
+                KubeConfigOptions { context: Some(context.to_owned()), ..KubeConfigOptions::default() };
+            Config::from_kubeconfig(&options).await?
+        }
+    };
+    Ok(Client::try_from(config)?)
+}

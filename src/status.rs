@@ -1,0 +1,127 @@
+//! The only place that writes status: one patch where something differs, and an event for each condition that turned.
+
+use std::collections::HashMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::api::{Patch, PatchParams};
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::{Api, Client, Resource as _, ResourceExt as _};
+use tokio::sync::Mutex;
+
+use crate::api::{ConditionType, PgPooler, PgPoolerStatus, Reason};
+use crate::names;
+
+/// Notes of events may have 1024 bytes.
+const LONGEST_NOTE: usize = 1000;
+
+/// The status could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write the status")]
+pub struct StatusError(#[source] pub kube::Error);
+
+/// Writes status and events.
+pub struct StatusWriter {
+    client: Client,
+    recorder: Recorder,
+    /// What was written last, by uid: the cache may not have seen it yet, and an event must not come twice.
+    written: Mutex<HashMap<String, PgPoolerStatus>>,
+}
+
+impl StatusWriter {
+    /// `instance` is the name of the operator's pod.
+    pub fn new(client: Client, instance: Option<String>) -> Self {
+        let reporter = Reporter { controller: names::MANAGER.to_owned(), instance };
+        Self { recorder: Recorder::new(client.clone(), reporter), client, written: Mutex::default() }
+    }
+
+    /// The object with its status as last written, if that is known better than the cache does.
+    pub async fn latest(&self, object: &PgPooler) -> PgPooler {
+        let written = self.written.lock().await.get(&uid(object)).cloned();
+        let mut object = object.clone();
+        object.status = written.or(object.status);
+        object
+    }
+
+    /// Forgets an object that is no more.
+    pub async fn forget(&self, object: &PgPooler) {
+        self.written.lock().await.remove(&uid(object));
+    }
+
+    /// Writes `status` if it is not the one that `object` has. The events come after it, so that a write that failed
+    /// and is tried again tells of each transition once.
+    pub async fn write(&self, object: &PgPooler, status: PgPoolerStatus) -> Result<(), StatusError> {
+        if object.status.as_ref() == Some(&status) {
+            return Ok(());
+        }
+        let namespace = object.namespace().unwrap_or_default();
+        let api: Api<PgPooler> = Api::namespaced(self.client.clone(), &namespace);
+        let patch = serde_json::json!({
+            "apiVersion": PgPooler::api_version(&()),
+            "kind": PgPooler::kind(&()),
+            "status": status,
+        });
+        let params = PatchParams::apply(names::MANAGER).force();
+        match api.patch_status(&object.name_any(), &params, &Patch::Apply(patch)).await {
+            Err(kube::Error::Api(answer)) if answer.is_not_found() => return Ok(()),
+            answer => answer.map_err(StatusError)?,
+        };
+        let old = object.status.as_ref().map_or(&[][..], |status| status.conditions.as_slice());
+        let turned: Vec<_> = turned(old, &status.conditions).cloned().collect();
+        self.written.lock().await.insert(uid(object), status);
+        for condition in turned {
+            self.tell(object, &condition).await;
+        }
+        Ok(())
+    }
+
+    /// An event that cannot be written is no reason to do anything again.
+    async fn tell(&self, object: &PgPooler, condition: &Condition) {
+        let event = Event {
+            type_: if condition.status == "False" { EventType::Warning } else { EventType::Normal },
+            reason: condition.reason.clone(),
+            note: Some(shortened(&condition.message)),
+            action: condition.type_.clone(),
+            secondary: None,
+        };
+        if let Err(error) = self.recorder.publish(&event, &object.object_ref(&())).await {
+            tracing::warn!(%error, reason = event.reason, "cannot write an event");
+        }
+    }
+}
+
+/// The conditions whose status or reason is another than before; at the very first only what somebody must do
+/// something about.
+fn turned<'a>(old: &'a [Condition], new: &'a [Condition]) -> impl Iterator<Item = &'a Condition> {
+    new.iter().filter(move |new| match old.iter().find(|old| old.type_ == new.type_) {
+        _ if repeats(new) => false,
+        Some(old) => old.status != new.status || old.reason != new.reason,
+        None => new.status == "False" && !waits(new),
+    })
+}
+
+/// The summary says what another condition says too, but for reasons of its own.
+fn repeats(condition: &Condition) -> bool {
+    let own = [Reason::NameConflict, Reason::Rejected, Reason::SpecInvalid, Reason::PodsNotReady];
+    condition.type_ == ConditionType::Ready.as_str()
+        && condition.status != "True"
+        && own.iter().all(|reason| reason.as_str() != condition.reason)
+}
+
+/// Time alone will mend it.
+fn waits(condition: &Condition) -> bool {
+    let waiting =
+        [Reason::NoPodReady, Reason::PodsNotReady, Reason::RollingOut, Reason::Held, Reason::ScaledToZero];
+    waiting.iter().any(|reason| reason.as_str() == condition.reason)
+}
+
+fn shortened(text: &str) -> String {
+    let mut end = text.len().min(LONGEST_NOTE);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end).unwrap_or_default().to_owned()
+}
+
+fn uid(object: &PgPooler) -> String {
+    object.uid().unwrap_or_default()
+}

@@ -1,0 +1,133 @@
+//! The whole plan and the whole status, case by case. A change of either shows as a difference of these files.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod fixtures;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use pgpooler_operator::api::{PgPooler, Reason};
+use pgpooler_operator::plan::conditions::{self, Seen};
+use pgpooler_operator::plan::facts::{Facts, SecretFact, Server, ServerFact};
+use pgpooler_operator::plan::plan;
+use serde_json::{Value, json};
+
+use fixtures::{applied, applied_objects, as_json, facts, pods, pooler, pooler_with, secret, server, settings};
+
+/// Plan and status of one case.
+fn outcome(object: &PgPooler, facts: &Facts) -> Value {
+    let plan = plan(object, facts, &settings());
+    let children = applied_objects(&applied(&plan, &facts.children));
+    let seen = Seen { object, facts, verdict: &plan.verdict, applied: Ok(&children) };
+    let status = conditions::status(seen, Time("2026-01-02T03:04:05Z".parse().unwrap()));
+    json!({ "objects": as_json(&plan.objects), "status": status })
+}
+
+fn check(name: &str, object: &PgPooler, facts: &Facts) {
+    let mut insta = insta::Settings::clone_current();
+    insta.set_snapshot_path("golden");
+    insta.set_prepend_module_to_snapshot(false);
+    insta.set_omit_expression(true);
+    insta.bind(|| insta::assert_yaml_snapshot!(name, outcome(object, facts)));
+}
+
+/// As it is once everything runs.
+fn running(object: &PgPooler, count: usize) -> Facts {
+    let before = facts();
+    let children = applied(&plan(object, &before, &settings()), &before.children);
+    Facts { pods: pods(&children, count), children, waiting: Some(0), ..before }
+}
+
+#[test]
+fn minimal() {
+    check("minimal", &pooler(include_str!("../examples/minimal.yaml")), &facts());
+}
+
+#[test]
+fn full() {
+    check("full", &pooler(include_str!("../examples/full.yaml")), &facts());
+}
+
+#[test]
+fn running_and_ready() {
+    let object = pooler_with(json!({}));
+    check("running", &object, &running(&object, 2));
+}
+
+#[test]
+fn a_secret_with_only_a_uri() {
+    let uri = [("uri", "postgresql://app:p%40ss@db.example.com:6543/shop?sslmode=prefer")];
+    check("uri_secret", &pooler_with(json!({})), &Facts { secret: secret(&uri), ..facts() });
+}
+
+#[test]
+fn a_secret_of_cloudnative_pg() {
+    let data = [
+        ("username", "app"),
+        ("user", "app"),
+        ("password", "secret"),
+        ("host", "orders-db-rw"),
+        ("port", "5432"),
+        ("dbname", "app"),
+        ("uri", "postgresql://app:secret@orders-db-rw.shop:5432/app"),
+        ("jdbc-uri", "jdbc:postgresql://orders-db-rw.shop:5432/app?password=secret&user=app"),
+        ("pgpass", "orders-db-rw:5432:app:app:secret\n"),
+    ];
+    let object = pooler(include_str!("../examples/cloudnative-pg.yaml"));
+    check("cnpg_secret", &object, &Facts { secret: secret(&data), ..facts() });
+}
+
+#[test]
+fn nothing_deployed_and_no_secret() {
+    let facts = Facts { secret: SecretFact::Missing, server: ServerFact::NotAsked, ..facts() };
+    check("secret_missing", &pooler_with(json!({})), &facts);
+}
+
+#[test]
+fn the_secret_is_gone_while_pods_run() {
+    let object = pooler_with(json!({}));
+    let facts = Facts { secret: SecretFact::Missing, server: ServerFact::NotAsked, ..running(&object, 2) };
+    check("secret_gone", &object, &facts);
+}
+
+#[test]
+fn the_target_is_unreachable_while_pods_run() {
+    let object = pooler_with(json!({"image": "changed"}));
+    let message = "cannot connect to orders-rw:5432: connection refused".to_owned();
+    let server = ServerFact::Failed { reason: Reason::Unreachable, message };
+    check("unreachable", &object, &Facts { server, ..running(&pooler_with(json!({})), 2) });
+}
+
+#[test]
+fn the_budget_bears_no_pod() {
+    check(
+        "budget_too_small",
+        &pooler_with(json!({})),
+        &Facts { server: ServerFact::Seen(server(14)), ..facts() },
+    );
+}
+
+#[test]
+fn the_budget_bears_fewer_pods_than_wanted() {
+    let object = pooler_with(json!({"replicas": 6, "budget": {"serverConnections": 10}}));
+    check("scale_exceeds_budget", &object, &facts());
+}
+
+#[test]
+fn the_role_has_a_limit() {
+    let server = Server { role_limit: Some(20), ..server(100) };
+    check("role_limit", &pooler_with(json!({})), &Facts { server: ServerFact::Seen(server), ..facts() });
+}
+
+#[test]
+fn a_rollout_waits_for_pods_that_drain() {
+    let mut facts = running(&pooler_with(json!({"replicas": 6})), 13);
+    for pod in &mut facts.pods[6..] {
+        pod.terminating = true;
+    }
+    check("rollout_waits", &pooler_with(json!({"replicas": 6, "image": "changed"})), &facts);
+}
+
+#[test]
+fn a_name_is_taken() {
+    let facts = Facts { conflicts: vec!["Service `orders`".into()], ..facts() };
+    check("name_conflict", &pooler_with(json!({})), &facts);
+}

@@ -1,0 +1,254 @@
+//! What must hold for every spec, every server and every order of events.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod fixtures;
+
+use pgpooler_operator::plan::facts::{Facts, PodFact, ServerFact};
+use pgpooler_operator::plan::rollout::{self, Deployed, Template, Wanted, charged, next_step};
+use pgpooler_operator::plan::{budget, plan};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use fixtures::{applied, as_json, facts, pods, pooler_with, server, settings};
+
+fn spec() -> impl Strategy<Value = Value> {
+    let labels = proptest::collection::btree_map("[a-z]{1,5}", "[a-z]{0,5}", 0..3);
+    (0i32..=6, 6i32..=20, 1u32..=100, 0i32..50, proptest::option::of("[a-z]{1,8}"), labels).prop_map(
+        |(replicas, most, percent, keep_free, image, labels)| {
+            let mut spec = json!({
+                "replicas": replicas, "maxReplicas": most,
+                "budget": {"serverConnections": format!("{percent}%"), "keepFree": keep_free},
+                "podTemplate": {"labels": labels.clone(), "nodeSelector": labels},
+            });
+            if let Some(image) = image {
+                spec["image"] = image.into();
+            }
+            spec
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn a_plan_applied_and_observed_gives_the_same_plan(spec in spec(), max_connections in 3u32..1000) {
+        let object = pooler_with(spec);
+        let before = Facts { server: ServerFact::Seen(server(max_connections)), ..facts() };
+        let first = plan(&object, &before, &settings());
+        prop_assert_eq!(as_json(&first.objects), as_json(&plan(&object, &before, &settings()).objects));
+
+        let children = applied(&first, &before.children);
+        let after = Facts { children, ..before };
+        prop_assert_eq!(as_json(&first.objects), as_json(&plan(&object, &after, &settings()).objects));
+    }
+
+    #[test]
+    fn the_selector_never_changes(one in spec(), other in spec()) {
+        let selector = |spec| as_json(&plan(&pooler_with(spec), &facts(), &settings()).objects)
+            .pointer("/deployment/spec/selector").cloned();
+        let (one, other) = (selector(one), selector(other));
+        prop_assert!(one.is_none() || other.is_none() || one == other);
+    }
+
+    #[test]
+    fn pods_that_run_are_neither_replaced_nor_reconfigured_while_the_target_is_away(one in spec(), other in spec()) {
+        let before = facts();
+        let first = plan(&pooler_with(one), &before, &settings());
+        prop_assume!(first.verdict.blocked.is_none());
+        let children = applied(&first, &before.children);
+        let template = |children: &pgpooler_operator::plan::facts::Children| {
+            (children.config.clone(), children.deployment.as_ref().unwrap().spec.clone().unwrap().template)
+        };
+        let away = Facts {
+            server: ServerFact::NotAsked, pods: pods(&children, 2), children: children.clone(), ..before
+        };
+        let later = applied(&plan(&pooler_with(other), &away, &settings()), &children);
+        prop_assert_eq!(template(&later), template(&children));
+    }
+}
+
+/// What may happen next.
+#[derive(Debug, Clone)]
+enum Happens {
+    /// A person scales.
+    Scale(u32),
+    /// A person changes the image.
+    NewImage,
+    /// A person changes `maxReplicas`, and with it every pod's share.
+    MaxReplicas(u32),
+    /// The operator reconciles.
+    Reconcile,
+    /// The Deployment controller starts or ends one pod, whichever the number chooses of what it may do.
+    Controller(usize),
+    /// A pod becomes ready.
+    Ready(usize),
+    /// A pod has drained.
+    Gone(usize),
+}
+
+fn happens() -> impl Strategy<Value = Happens> {
+    prop_oneof![
+        1 => (0u32..=8).prop_map(Happens::Scale),
+        1 => Just(Happens::NewImage),
+        1 => (1u32..=8).prop_map(Happens::MaxReplicas),
+        6 => Just(Happens::Reconcile),
+        12 => any::<usize>().prop_map(Happens::Controller),
+        8 => any::<usize>().prop_map(Happens::Ready),
+        4 => any::<usize>().prop_map(Happens::Gone),
+    ]
+}
+
+/// A Deployment controller, kubelets and the operator's rules; time is whatever order the test chooses.
+struct World {
+    server: u32,
+    image: u32,
+    replicas: u32,
+    max_replicas: u32,
+    deployed: Option<Deployed>,
+    mounted: u32,
+    pods: Vec<PodFact>,
+}
+
+impl World {
+    fn sum(&self) -> budget::Sum {
+        let server = server(self.server);
+        budget::reckon(&pgpooler_operator::api::Budget::default(), self.max_replicas, &server).unwrap()
+    }
+
+    fn reconcile(&mut self) {
+        let sum = self.sum();
+        if sum.share == 0 {
+            return;
+        }
+        let hash = format!("{}-{}", self.image, sum.share);
+        let wanted = Wanted {
+            replicas: self.replicas.min(sum.max_replicas),
+            template_hash: &hash,
+            share: sum.share,
+        };
+        let step = next_step(&self.pods, self.mounted, self.deployed.as_ref(), wanted, sum.budget);
+        if step.template == Template::Replace {
+            self.mounted = sum.share;
+            self.deployed = Some(Deployed { replicas: step.replicas, template_hash: hash, share: sum.share });
+        } else if let Some(deployed) = &mut self.deployed {
+            deployed.replicas = step.replicas;
+        }
+    }
+
+    /// `maxSurge: 1`, `maxUnavailable: 0`; pods that drain are not counted.
+    fn control(&mut self, choice: usize) {
+        let Some(Deployed { replicas, template_hash, share }) = self.deployed.clone() else { return };
+        let alive = self.pods.iter().filter(|pod| !pod.terminating).count() as u32;
+        let current = |pod: &&PodFact| !pod.terminating && pod.template_hash == template_hash;
+        let new = self.pods.iter().filter(current).count() as u32;
+        let ready = self.pods.iter().filter(|pod| pod.ready && !pod.terminating).count() as u32;
+        let may_end = |pod: &PodFact| {
+            let is_old = pod.template_hash != template_hash;
+            !pod.terminating && (is_old || new > replicas) && (!pod.ready || ready > replicas)
+        };
+        let mut moves: Vec<Option<usize>> =
+            (0..self.pods.len()).filter(|index| may_end(&self.pods[*index])).map(Some).collect();
+        if new < replicas && alive < replicas + u32::from(alive > new) {
+            moves.push(None);
+        }
+        match moves.get(choice % moves.len().max(1)) {
+            Some(Some(index)) => self.pods[*index].terminating = true,
+            Some(None) => self.pods.push(PodFact { share, template_hash, ..PodFact::default() }),
+            None => {}
+        }
+    }
+
+    fn happen(&mut self, what: &Happens) {
+        match *what {
+            Happens::Scale(replicas) => self.replicas = replicas.min(self.max_replicas),
+            Happens::NewImage => self.image += 1,
+            Happens::MaxReplicas(most) => {
+                self.max_replicas = most;
+                self.replicas = self.replicas.min(most);
+            }
+            Happens::Reconcile => self.reconcile(),
+            Happens::Controller(choice) => self.control(choice),
+            Happens::Ready(choice) if !self.pods.is_empty() => {
+                let index = choice % self.pods.len();
+                self.pods[index].ready = true;
+            }
+            Happens::Gone(choice) => {
+                let draining: Vec<_> =
+                    (0..self.pods.len()).filter(|index| self.pods[*index].terminating).collect();
+                if !draining.is_empty() {
+                    self.pods.remove(draining[choice % draining.len()]);
+                }
+            }
+            Happens::Ready(_) => {}
+        }
+    }
+
+    /// Nothing happens any more but what machines do.
+    fn settle(&mut self) {
+        for round in 0..400 {
+            self.reconcile();
+            self.control(round);
+            for pod in &mut self.pods {
+                pod.ready = true;
+            }
+            if round % 5 == 0 {
+                self.pods.retain(|pod| !pod.terminating);
+            }
+        }
+    }
+}
+
+fn world(max_connections: u32) -> World {
+    World {
+        server: max_connections,
+        image: 0,
+        replicas: 2,
+        max_replicas: 6,
+        deployed: None,
+        mounted: 0,
+        pods: vec![],
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_shares_of_all_pods_never_exceed_the_budget(
+        max_connections in 14u32..200, events in proptest::collection::vec(happens(), 0..150),
+    ) {
+        let mut world = world(max_connections);
+        for event in &events {
+            world.happen(event);
+            let sum = world.sum();
+            prop_assert!(charged(&world.pods, world.mounted) <= sum.budget, "after {event:?}: {:?}", world.pods);
+        }
+    }
+
+    #[test]
+    fn in_the_end_every_wanted_pod_runs_what_is_wanted(
+        max_connections in 50u32..200, events in proptest::collection::vec(happens(), 0..100),
+    ) {
+        let mut world = world(max_connections);
+        for event in &events {
+            world.happen(event);
+        }
+        world.settle();
+        let sum = world.sum();
+        let hash = format!("{}-{}", world.image, sum.share);
+        let current = world.pods.iter().filter(|pod| pod.template_hash == hash).count() as u32;
+        // one old pod that leaves no room beside it may be left to people; it is within the budget then
+        let stuck = world.pods.len() == 1 && world.pods[0].share + sum.share > sum.budget;
+        prop_assert!(stuck || current == world.replicas.min(sum.max_replicas), "{:?} {:?}", world.deployed, world.pods);
+        prop_assert!(stuck || world.pods.len() as u32 == current);
+    }
+}
+
+#[test]
+fn a_scale_up_waits_while_pods_with_larger_shares_exist() {
+    let old = PodFact { share: 25, template_hash: "old".into(), ..PodFact::default() };
+    let deployed = Deployed { replicas: 1, template_hash: "new".into(), share: 5 };
+    let pods = [old.clone(), old.clone(), old];
+    let step = rollout::scale(&pods, 5, &deployed, 6, 77);
+    assert!(step.waits);
+    assert_eq!(step.replicas, 1);
+}

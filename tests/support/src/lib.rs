@@ -1,0 +1,21 @@
+//! What pgpooler's tests run against: real PostgreSQL servers that live as long as a test, pooler
+//! processes, and a client that shows every byte.
+//!
+//! Nothing here outlives the test process, however that ends: each server hangs on a [leash](leash)
+//! that kills it when the process that started it is gone.
+
+mod leash;
+mod pooler;
+mod ports;
+mod postgres;
+mod programs;
+mod raw_client;
+pub mod scram;
+pub mod wire;
+
+pub use pooler::{Pooler, PoolerOptions};
+pub use ports::free_port;
+pub use postgres::{Auth, Postgres, PostgresOptions};
+pub use programs::{Account, Programs};
+pub use raw_client::{Login, RawClient};
+pub use wire::Message;

@@ -1,0 +1,166 @@
+//! The three kinds of load.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    sync::Barrier,
+    task::JoinSet,
+    time::{sleep, sleep_until},
+};
+
+use super::{
+    connection::{Connection, Failure, Target},
+    report::{Report, Tally},
+};
+
+/// A transaction as applications write it: three round trips.
+const TRANSACTION: [&str; 3] = ["BEGIN", "SELECT 1", "COMMIT"];
+
+/// How a fleet grows.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Growth {
+    /// Clients at the start.
+    pub(crate) from: u64,
+    /// Clients at the end.
+    pub(crate) to: u64,
+    /// How long it takes.
+    pub(crate) over: Duration,
+}
+
+impl Growth {
+    /// When the client with this number arrives.
+    fn arrival(self, client: u64) -> Duration {
+        let newcomers = self.to.saturating_sub(self.from);
+        if client < self.from || newcomers == 0 {
+            return Duration::ZERO;
+        }
+        // the last one still gets a tenth of the time
+        self.over.mul_f64(0.9 * (client - self.from) as f64 / newcomers as f64)
+    }
+}
+
+/// All clients are connected at the same moment, or were refused.
+pub(crate) async fn storm(target: &Target, clients: u64, transactions: u64) -> Report {
+    let all_in = Arc::new(Barrier::new(clients as usize));
+    fleet(clients, |_| {
+        let (target, all_in) = (target.clone(), Arc::clone(&all_in));
+        async move {
+            let mut tally = Tally::default();
+            let connection = log_in(&target, &mut tally).await;
+            all_in.wait().await;
+            if let Some(mut connection) = connection {
+                for _ in 0..transactions {
+                    if !transact(&mut connection, &mut tally).await {
+                        return tally;
+                    }
+                }
+                connection.close().await;
+            }
+            tally
+        }
+    })
+    .await
+}
+
+/// A login for every request.
+pub(crate) async fn churn(target: &Target, clients: u64, requests: u64) -> Report {
+    fleet(clients, |_| {
+        let target = target.clone();
+        async move {
+            let mut tally = Tally::default();
+            for _ in 0..requests {
+                let start = Instant::now();
+                let Some(mut connection) = log_in(&target, &mut tally).await else { continue };
+                match connection.query("SELECT 1").await {
+                    Ok(_) => tally.transaction(start),
+                    Err(failure) => tally.failure(failure),
+                }
+                connection.close().await;
+            }
+            tally
+        }
+    })
+    .await
+}
+
+/// Clients that come one after the other and stay.
+pub(crate) async fn ramp(target: &Target, growth: Growth, pause: Duration) -> Report {
+    let start = tokio::time::Instant::now();
+    let end = start + growth.over;
+    fleet(growth.to.max(growth.from), |client| {
+        let target = target.clone();
+        async move {
+            sleep_until(start + growth.arrival(client)).await;
+            let mut tally = Tally::default();
+            let Some(mut connection) = log_in(&target, &mut tally).await else { return tally };
+            while tokio::time::Instant::now() < end {
+                if !transact(&mut connection, &mut tally).await {
+                    return tally;
+                }
+                sleep(pause).await;
+            }
+            connection.close().await;
+            tally
+        }
+    })
+    .await
+}
+
+async fn fleet<F: Future<Output = Tally> + 'static + Send>(
+    clients: u64,
+    client: impl Fn(u64) -> F,
+) -> Report {
+    let began = Instant::now();
+    let mut running: JoinSet<Tally> = (0..clients).map(client).collect();
+    let mut tally = Tally::default();
+    while let Some(finished) = running.join_next().await {
+        match finished {
+            Ok(one) => tally.merge(one),
+            Err(error) => tally.failure(Failure::Protocol(format!("a client of the fleet died: {error}"))),
+        }
+    }
+    tally.report(clients, began)
+}
+
+async fn log_in(target: &Target, tally: &mut Tally) -> Option<Connection> {
+    let start = Instant::now();
+    match Connection::open(target).await {
+        Ok(connection) => {
+            tally.login(start);
+            Some(connection)
+        }
+        Err(failure) => {
+            tally.failure(failure);
+            None
+        }
+    }
+}
+
+/// Whether the connection is still good.
+async fn transact(connection: &mut Connection, tally: &mut Tally) -> bool {
+    let start = Instant::now();
+    for sql in TRANSACTION {
+        if let Err(failure) = connection.query(sql).await {
+            tally.failure(failure);
+            return false;
+        }
+    }
+    tally.transaction(start);
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_arrive_evenly_and_the_first_ones_at_once() {
+        let growth = Growth { from: 50, to: 500, over: Duration::from_secs(10) };
+        assert_eq!(growth.arrival(49), Duration::ZERO);
+        assert_eq!(growth.arrival(275), Duration::from_millis(4500));
+        assert!(growth.arrival(499) < Duration::from_secs(9));
+    }
+}

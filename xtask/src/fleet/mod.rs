@@ -1,0 +1,178 @@
+//! `cargo xtask fleet`: many clients at once, in one process, bounded in count and time.
+//!
+//! Writes its [`Report`] as one line of JSON to standard output. The demo and the cluster tests run it inside
+//! the cluster's network namespace.
+
+mod connection;
+mod load;
+mod report;
+mod sample;
+#[cfg(test)]
+mod tests;
+
+use std::{net::SocketAddr, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+use clap::{Args, Subcommand};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+pub(crate) use report::{Latency, Report};
+pub(crate) use sample::Samples;
+
+use connection::Target;
+
+/// Files that the process needs besides its sockets.
+const OTHER_FILES: u64 = 50;
+
+/// Arguments of `cargo xtask fleet`.
+#[derive(Debug, Args)]
+pub(crate) struct FleetArgs {
+    /// Address and port of PostgreSQL or of a pooler.
+    #[arg(long)]
+    address: SocketAddr,
+    /// Role.
+    #[arg(long, default_value = "app")]
+    user: String,
+    /// Its password.
+    #[arg(long, env = "PGPASSWORD", hide_env_values = true, default_value = "")]
+    password: String,
+    /// Database.
+    #[arg(long, default_value = "app")]
+    database: String,
+    /// Seconds that a login or a transaction may take.
+    #[arg(long, default_value_t = 60)]
+    patience: u64,
+    #[command(subcommand)]
+    load: Load,
+}
+
+/// What the clients do.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum Load {
+    /// All log in at once, wait for each other, run their transactions, leave.
+    Storm {
+        /// Clients.
+        #[arg(long)]
+        clients: u64,
+        /// Transactions of each.
+        #[arg(long, default_value_t = 1)]
+        transactions: u64,
+    },
+    /// Each request is a login, one transaction and a goodbye.
+    Churn {
+        /// Clients that do so side by side.
+        #[arg(long)]
+        clients: u64,
+        /// Requests of each.
+        #[arg(long)]
+        requests: u64,
+    },
+    /// The number of clients grows evenly; each pauses between its transactions.
+    Ramp {
+        /// Clients at the start.
+        #[arg(long)]
+        from: u64,
+        /// Clients at the end.
+        #[arg(long)]
+        to: u64,
+        /// Seconds in all.
+        #[arg(long)]
+        seconds: u64,
+        /// Milliseconds between two transactions of a client.
+        #[arg(long, default_value_t = 100)]
+        pause: u64,
+    },
+    /// Counts sessions in `pg_stat_activity` until standard input ends.
+    Sample {
+        /// Which sessions count, as an SQL condition.
+        #[arg(long)]
+        condition: String,
+        /// Milliseconds between two looks.
+        #[arg(long, default_value_t = 50)]
+        interval: u64,
+    },
+}
+
+/// Runs the fleet and prints what it has seen.
+pub(crate) fn run(arguments: FleetArgs) -> Result<()> {
+    let clients = arguments.load.clients();
+    raise_file_limit(clients + OTHER_FILES)?;
+    let target = Target {
+        address: arguments.address,
+        user: arguments.user,
+        password: arguments.password,
+        database: arguments.database,
+        patience: Duration::from_secs(arguments.patience),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let line = runtime.block_on(async {
+        match arguments.load {
+            Load::Storm { clients, transactions } => {
+                serde_json::to_string(&load::storm(&target, clients, transactions).await)
+            }
+            Load::Churn { clients, requests } => {
+                serde_json::to_string(&load::churn(&target, clients, requests).await)
+            }
+            Load::Ramp { from, to, seconds, pause } => {
+                let growth = load::Growth { from, to, over: Duration::from_secs(seconds) };
+                serde_json::to_string(&load::ramp(&target, growth, Duration::from_millis(pause)).await)
+            }
+            Load::Sample { condition, interval } => {
+                let samples =
+                    sample::until_input_ends(&target, &condition, Duration::from_millis(interval)).await?;
+                serde_json::to_string(&samples)
+            }
+        }
+        .context("report")
+    })?;
+    println!("{line}");
+    Ok(())
+}
+
+impl Load {
+    /// The command line of [`FleetArgs`] that asks for this load.
+    pub(crate) fn to_arguments(&self) -> Vec<String> {
+        let words = |name: &str, options: &[(&str, u64)]| {
+            let options = options.iter().map(|(option, value)| format!("--{option}={value}"));
+            std::iter::once(name.to_owned()).chain(options).collect::<Vec<_>>()
+        };
+        match self {
+            Self::Storm { clients, transactions } => {
+                words("storm", &[("clients", *clients), ("transactions", *transactions)])
+            }
+            Self::Churn { clients, requests } => {
+                words("churn", &[("clients", *clients), ("requests", *requests)])
+            }
+            Self::Ramp { from, to, seconds, pause } => {
+                words("ramp", &[("from", *from), ("to", *to), ("seconds", *seconds), ("pause", *pause)])
+            }
+            Self::Sample { condition, interval } => {
+                let mut words = words("sample", &[("interval", *interval)]);
+                words.push(format!("--condition={condition}"));
+                words
+            }
+        }
+    }
+
+    fn clients(&self) -> u64 {
+        match self {
+            Self::Storm { clients, .. } | Self::Churn { clients, .. } => *clients,
+            Self::Ramp { from, to, .. } => *from.max(to),
+            Self::Sample { .. } => 1,
+        }
+    }
+}
+
+fn raise_file_limit(wanted: u64) -> Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= wanted) {
+        return Ok(());
+    }
+    ensure!(
+        limit.maximum.is_none_or(|maximum| maximum >= wanted),
+        "this fleet needs {wanted} open files and the hard limit is {}: raise it (ulimit -Hn) or take fewer clients",
+        limit.maximum.unwrap_or_default()
+    );
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum.or(Some(wanted)), ..limit })
+        .context("raise the limit of open files")
+}

@@ -1,0 +1,49 @@
+//! The fleet against a real PostgreSQL.
+
+use std::time::Duration;
+
+use pgpooler_test_support::{Postgres, PostgresOptions};
+
+use super::{
+    connection::Target,
+    load::{self, Growth},
+};
+
+fn target(server: &Postgres) -> Target {
+    Target {
+        address: ([127, 0, 0, 1], server.port()).into(),
+        user: "postgres".to_owned(),
+        password: "postgres".to_owned(),
+        database: "postgres".to_owned(),
+        patience: Duration::from_secs(30),
+    }
+}
+
+#[tokio::test]
+async fn a_storm_counts_who_was_refused_and_who_was_served() {
+    let server =
+        Postgres::start(&PostgresOptions { max_connections: 20, ..PostgresOptions::default() }).unwrap();
+    let report = load::storm(&target(&server), 50, 2).await;
+    assert_eq!(report.failures_with("53300"), 30, "{report:?}");
+    assert_eq!((report.failures(), report.logins.count, report.transactions.count), (30, 20, 40));
+}
+
+#[tokio::test]
+async fn a_churn_logs_in_for_every_request() {
+    let server = Postgres::start(&PostgresOptions::default()).unwrap();
+    let report = load::churn(&target(&server), 3, 4).await;
+    assert_eq!(
+        (report.failures(), report.logins.count, report.transactions.count),
+        (0, 12, 12),
+        "{report:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_ramp_ends_with_every_client_served() {
+    let server = Postgres::start(&PostgresOptions::default()).unwrap();
+    let growth = Growth { from: 2, to: 8, over: Duration::from_secs(1) };
+    let report = load::ramp(&target(&server), growth, Duration::from_millis(10)).await;
+    assert_eq!((report.failures(), report.logins.count), (0, 8), "{report:?}");
+    assert!(report.transactions.count >= 8);
+}

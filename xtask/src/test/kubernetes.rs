@@ -1,0 +1,77 @@
+//! Checks that need a Kubernetes: its API server alone first, then a node.
+
+use anyhow::{Result, ensure};
+
+use crate::{
+    cluster::Cluster,
+    command,
+    image::Profile,
+    site::{OPERATOR_NAMESPACE, Site},
+    ui, workspace,
+};
+
+use super::{Count, counting, pools};
+
+/// A cluster of its own: the developer's stays as it is.
+const CLUSTER: &str = "test";
+/// Test programs with names like this run in the cluster's network, with the kubeconfig in this variable.
+const API_TESTS: &str = "api";
+const KUBECONFIG: &str = "PGPOOLER_TEST_KUBECONFIG";
+
+/// The operator's tests against an API server without nodes.
+pub(crate) fn api() -> Result<Count> {
+    let mut build = command::cargo(&[
+        "test",
+        "--locked",
+        "--no-run",
+        "--workspace",
+        "--message-format=json-render-diagnostics",
+    ]);
+    let programs = command::executables(&mut build)?;
+    let programs: Vec<_> = programs.iter().filter(|(name, _)| name.starts_with(API_TESTS)).collect();
+    ensure!(!programs.is_empty(), "no integration test has a name that begins with {API_TESTS:?}");
+    let site = Site::up(CLUSTER, 0)?;
+    let mut count = Count::default();
+    for (name, path) in programs {
+        ui::say(&format!("running {name} against the API server"));
+        let mut program = site.cluster().netns_command(path)?;
+        program.current_dir(workspace::root()).env(KUBECONFIG, site.cluster().kubeconfig_path());
+        count += counting::run(program.args(["--test-threads=2"]))?;
+    }
+    Ok(count)
+}
+
+/// Helm's own checks, and every rendered object dry-run against the API server, which knows its schemas better than
+/// any copy of them.
+pub(crate) fn chart() -> Result<Count> {
+    let site = Site::up(CLUSTER, 0)?;
+    let chart = workspace::root().join("charts/pgpooler-operator");
+    let image = "--set=image.repository=localhost/pgpooler,image.tag=test";
+    command::output(site.cluster().helm(["lint", "--strict", image])?.arg(&chart))?;
+    for set in ["replicas=1", "replicas=2", "scope.watchNamespaces={default}", "crds.enabled=false"] {
+        let mut template = site.cluster().helm(["template", "pgpooler", image, "--namespace=default"])?;
+        let rendered = command::output(template.arg(&chart).arg(format!("--set={set}")))?;
+        ui::say(&format!("dry run of the chart with {set}"));
+        site.dry_run(&rendered)?;
+    }
+    Ok(Count { passed: 5, failed: 0 })
+}
+
+/// The operator by Helm, PostgreSQL and pools on one node.
+pub(crate) fn pools() -> Result<Count> {
+    let site = Site::up(CLUSTER, 1)?;
+    let image = site.load_pgpooler(Profile::Dev)?;
+    let postgres = site.load_postgres()?;
+    site.install_operator(&image)?;
+    let count = pools::run(&site, &postgres)?;
+    command::output(
+        site.cluster().helm(["uninstall", "pgpooler", "--namespace", OPERATOR_NAMESPACE])?.arg("--wait"),
+    )?;
+    Ok(count)
+}
+
+/// Removes what the checks above made.
+pub(crate) fn down() -> Result<()> {
+    let cluster = Cluster::open(CLUSTER)?;
+    if cluster.is_up() { cluster.down() } else { Ok(()) }
+}

@@ -1,0 +1,147 @@
+//! What a user sees of a `PgPooler` on a real cluster, step by step: each test starts where the one before ended.
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use crate::{
+    fleet::Load,
+    image::Image,
+    site::{Server, Site},
+    ui,
+};
+
+use super::Count;
+
+const SERVER: Server = Server { name: "orders-db", max_connections: 100 };
+const ORDERS: &str = include_str!("../../../tests/demo/orders.yaml");
+
+type Test = fn(&Site) -> Result<()>;
+
+const TESTS: &[(&str, Test)] = &[
+    ("a PgPooler becomes Ready and shows its sum", becomes_ready),
+    ("300 clients at once are all served within the budget", serves_a_storm),
+    ("scaling changes the pods and keeps the budget", scales_within_the_budget),
+    ("replicas above maxReplicas are refused with what to do", refuses_too_many_replicas),
+    ("a Secret that does not exist becomes a condition", says_that_a_secret_is_missing),
+    ("a wrong password becomes a condition and the pods stay", keeps_the_pods_when_the_password_is_wrong),
+    ("the right password heals it", heals),
+    ("deleting the PgPooler removes what it made", leaves_nothing),
+];
+
+/// Runs all, in order.
+pub(crate) fn run(site: &Site, postgres: &Image) -> Result<Count> {
+    site.run_postgres(SERVER, postgres)?;
+    let mut count = Count::default();
+    for (name, test) in TESTS {
+        match test(site) {
+            Ok(()) => {
+                ui::say(&format!("{name} ... {}", ui::good("ok")));
+                count.passed += 1;
+            }
+            Err(error) => {
+                ui::say(&format!("{name} ... {}\n{error:#}", ui::bad("FAILED")));
+                count.failed += 1;
+            }
+        }
+    }
+    Ok(count)
+}
+
+fn becomes_ready(site: &Site) -> Result<()> {
+    site.apply(ORDERS)?;
+    site.wait_for_pgpooler("orders", "Ready")?;
+    let columns = site.kubectl(&["get", "pgpooler", "orders"])?;
+    for title in ["READY", "BUDGET", "USED", "WAITING", "MAXCONN", "TARGET", "STATUS", "AGE"] {
+        ensure!(columns.contains(title), "no column {title} in\n{columns}");
+    }
+    ensure!(number(site, "/status/budget/maxConnections")? == 100, "max_connections was not read");
+    // 80 % of the 97 that ordinary roles have
+    ensure!(number(site, "/status/budget/budget")? == 77, "the budget is not 77");
+    Ok(())
+}
+
+fn serves_a_storm(site: &Site) -> Result<()> {
+    let sampler = site.sample(site.address(SERVER.name)?)?;
+    let report = site.fleet(site.address("orders")?, &Load::Storm { clients: 300, transactions: 5 })?;
+    let peak = sampler.stop()?.peak;
+    ensure!(report.failures() == 0, "{:?}", report.errors);
+    ensure!(report.transactions.count == 1500, "{} transactions", report.transactions.count);
+    ensure!((1..=77).contains(&peak), "{peak} server connections");
+    Ok(())
+}
+
+fn scales_within_the_budget(site: &Site) -> Result<()> {
+    site.kubectl(&["scale", "pgpooler/orders", "--replicas=1"])?;
+    site.kubectl(&["wait", "pgpooler/orders", "--for=jsonpath={.status.replicas}=1", "--timeout=90s"])?;
+    site.kubectl(&["scale", "pgpooler/orders", "--replicas=2"])?;
+    site.kubectl(&["wait", "pgpooler/orders", "--for=jsonpath={.status.replicas}=2", "--timeout=90s"])?;
+    site.wait_for_pgpooler("orders", "Ready")?;
+    serves_a_storm(site)
+}
+
+fn refuses_too_many_replicas(site: &Site) -> Result<()> {
+    let patch = ["patch", "pgpooler/orders", "--type=merge", "--patch", r#"{"spec":{"replicas":3}}"#];
+    let Err(refusal) = site.kubectl(&patch) else {
+        anyhow::bail!("3 replicas with maxReplicas 2 were accepted")
+    };
+    ensure!(format!("{refusal:#}").contains("raise maxReplicas"), "{refusal:#}");
+    Ok(())
+}
+
+fn says_that_a_secret_is_missing(site: &Site) -> Result<()> {
+    site.apply(
+        &ORDERS.replace("name: orders\n", "name: nowhere\n").replace("orders-db-app", "no-such-secret"),
+    )?;
+    wait_for_reason(site, "nowhere", "SecretMissing")?;
+    site.kubectl(&["delete", "pgpooler/nowhere", "--timeout=60s"]).map(drop)
+}
+
+fn keeps_the_pods_when_the_password_is_wrong(site: &Site) -> Result<()> {
+    let before = pods(site)?;
+    set_password(site, "wrong")?;
+    wait_for_reason(site, "orders", "AuthenticationFailed")?;
+    ensure!(pods(site)? == before, "the pods were touched");
+    let report = site.fleet(site.address("orders")?, &Load::Storm { clients: 5, transactions: 1 })?;
+    ensure!(report.failures() == 0, "the pods that run no longer serve: {:?}", report.errors);
+    Ok(())
+}
+
+fn heals(site: &Site) -> Result<()> {
+    set_password(site, "only-for-the-demo")?;
+    site.wait_for_pgpooler("orders", "Ready")
+}
+
+fn leaves_nothing(site: &Site) -> Result<()> {
+    site.kubectl(&["delete", "pgpooler/orders", "--timeout=60s"])?;
+    let selector = "--selector=app.kubernetes.io/instance=orders";
+    let kinds = "deployments,services,configmaps,secrets,serviceaccounts,poddisruptionbudgets,pods";
+    site.kubectl(&["wait", kinds, selector, "--for=delete", "--timeout=90s"])?;
+    let left = site.kubectl(&["get", kinds, selector, "--output=name"])?;
+    ensure!(left.is_empty(), "left behind: {left}");
+    Ok(())
+}
+
+/// A number in the status of the pool.
+fn number(site: &Site, pointer: &str) -> Result<u64> {
+    let object = site.object("pgpooler/orders")?;
+    object.pointer(pointer).and_then(Value::as_u64).with_context(|| format!("no {pointer}"))
+}
+
+/// Some condition of the `PgPooler` has this reason and a message.
+fn wait_for_reason(site: &Site, name: &str, reason: &str) -> Result<()> {
+    let path = format!("--for=jsonpath={{.status.conditions[?(@.reason==\"{reason}\")].status}}=False");
+    let waited = site.kubectl(&["wait", &format!("pgpooler/{name}"), &path, "--timeout=90s"]);
+    waited.with_context(|| site.why_not(crate::site::NAMESPACE)).map(drop)
+}
+
+/// Names of the pool's pods with their restarts.
+fn pods(site: &Site) -> Result<String> {
+    let what =
+        "--output=jsonpath={range .items[*]}{.metadata.uid}{.status.containerStatuses[*].restartCount}{end}";
+    site.kubectl(&["get", "pods", "--selector=app.kubernetes.io/instance=orders", what])
+}
+
+fn set_password(site: &Site, password: &str) -> Result<()> {
+    let patch = format!("{{\"stringData\":{{\"password\":\"{password}\"}}}}");
+    site.kubectl(&["patch", "secret/orders-db-app", "--type=merge", "--patch", &patch]).map(drop)
+}
