@@ -23,7 +23,7 @@ pub struct Cli {
 pub enum Command {
     /// Run the operator.
     Run(Box<Run>),
-    /// Print the CustomResourceDefinition.
+    /// Print the definition of the custom resource.
     Crd,
 }
 

@@ -10,9 +10,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::core::PartialObjectMeta;
 use kube::runtime::controller::{Action, Config};
-use kube::runtime::predicates;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{Controller, WatchStreamExt as _};
+use kube::runtime::{PredicateConfig, predicates};
 use kube::{Client, ResourceExt as _};
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
@@ -32,7 +32,7 @@ const REST: Duration = Duration::from_secs(30);
 /// How soon a `PgPooler` that waits for something without a watch is looked at again.
 const WAIT: Duration = Duration::from_secs(5);
 /// The longest pause after failures in a row.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 /// Several events of one rollout make one reconciliation.
 const DEBOUNCE: Duration = Duration::from_millis(100);
 /// Reconciliations at once.
@@ -93,7 +93,7 @@ pub async fn run(context: Arc<Context>, namespace: Option<&str>, mut shutdown: w
 fn controller(watches: Watches, poolers: Store<PgPooler>) -> Controller<PgPooler> {
     let by_secret = poolers.clone();
     // our own status patches must not start the next reconciliation
-    let changed = watches.poolers.predicate_filter(predicates::generation, Default::default());
+    let changed = watches.poolers.predicate_filter(predicates::generation, PredicateConfig::default());
     Controller::for_stream(changed, poolers)
         .owns_stream(watches.service_accounts)
         .owns_stream(watches.auths)
@@ -143,7 +143,7 @@ async fn step(object: &PgPooler, scope: &Scope) -> Result<Action, Error> {
     };
     if let Some(applied) = outcome {
         let seen = Seen { object: &object, facts: &facts, verdict: &plan.verdict, applied };
-        let status = conditions::status(seen, Time(Timestamp::now()));
+        let status = conditions::status(seen, &Time(Timestamp::now()));
         context.status.write(&object, status).await?;
     }
     applied?;
@@ -151,6 +151,7 @@ async fn step(object: &PgPooler, scope: &Scope) -> Result<Action, Error> {
 }
 
 /// Twice as long after every failure in a row.
+#[expect(clippy::needless_pass_by_value, reason = "the signature is kube's")]
 fn on_error(object: Arc<PgPooler>, error: &Error, scope: Arc<Scope>) -> Action {
     let name = object.name_any();
     let namespace = object.namespace().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The CustomResourceDefinition as YAML.
+//! The `CustomResourceDefinition` as YAML.
 
 use kube::CustomResourceExt as _;
 

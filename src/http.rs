@@ -44,7 +44,8 @@ pub async fn serve(listener: TcpListener, health: Health) {
         };
         let health = health.clone();
         tokio::spawn(async move {
-            let service = service_fn(move |request| std::future::ready(answer(&request, &health)));
+            let service =
+                service_fn(move |request| std::future::ready(Ok::<_, Infallible>(answer(&request, &health))));
             let mut server = http1::Builder::new();
             server.timer(TokioTimer::new()).header_read_timeout(PATIENCE);
             if let Err(error) = server.serve_connection(TokioIo::new(stream), service).await {
@@ -54,13 +55,16 @@ pub async fn serve(listener: TcpListener, health: Health) {
     }
 }
 
-fn answer(request: &Request<Incoming>, health: &Health) -> Result<Response<Full<Bytes>>, Infallible> {
+fn answer(request: &Request<Incoming>, health: &Health) -> Response<Full<Bytes>> {
     let (status, text) = match (request.method(), request.uri().path()) {
         (&Method::GET | &Method::HEAD, "/healthz") => (StatusCode::OK, "ok\n".to_owned()),
-        (&Method::GET | &Method::HEAD, "/readyz") => match health.ready.load(Ordering::Relaxed) {
-            true => (StatusCode::OK, "ok\n".to_owned()),
-            false => (StatusCode::SERVICE_UNAVAILABLE, "not yet\n".to_owned()),
-        },
+        (&Method::GET | &Method::HEAD, "/readyz") => {
+            if health.ready.load(Ordering::Relaxed) {
+                (StatusCode::OK, "ok\n".to_owned())
+            } else {
+                (StatusCode::SERVICE_UNAVAILABLE, "not yet\n".to_owned())
+            }
+        }
         (&Method::GET | &Method::HEAD, "/metrics") => match health.metrics.text() {
             Ok(text) => (StatusCode::OK, text),
             Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
@@ -74,5 +78,5 @@ fn answer(request: &Request<Incoming>, health: &Health) -> Result<Response<Full<
         let value = hyper::header::HeaderValue::from_static(content_type);
         response.headers_mut().insert(hyper::header::CONTENT_TYPE, value);
     }
-    Ok(response)
+    response
 }

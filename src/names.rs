@@ -33,7 +33,7 @@ pub const ADMIN_USER: &str = "pgpooler";
 /// `application_name` of the operator's own sessions.
 pub const APPLICATION_NAME: &str = MANAGER;
 
-/// Name of the Deployment, the Service and the PodDisruptionBudget.
+/// Name of the Deployment, the Service and the `PodDisruptionBudget`.
 pub fn workload(pooler: &str) -> String {
     pooler.to_owned()
 }

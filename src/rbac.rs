@@ -40,7 +40,12 @@ pub const CALLS: &[Calls] = &[
     watched("apps", "deployments", CHILD),
     watched("policy", "poddisruptionbudgets", &["get", "list", "watch", "create", "patch", "delete"]),
     watched("events.k8s.io", "events", &["create", "patch"]),
-    Calls { group: "coordination.k8s.io", resource: "leases", verbs: &["get", "create", "update"], scope: Scope::Own },
+    Calls {
+        group: "coordination.k8s.io",
+        resource: "leases",
+        verbs: &["get", "create", "update"],
+        scope: Scope::Own,
+    },
 ];
 
 const fn watched(group: &'static str, resource: &'static str, verbs: &'static [&'static str]) -> Calls {

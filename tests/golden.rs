@@ -10,14 +10,16 @@ use pgpooler_operator::plan::facts::{Facts, SecretFact, Server, ServerFact};
 use pgpooler_operator::plan::plan;
 use serde_json::{Value, json};
 
-use fixtures::{applied, applied_objects, as_json, facts, pods, pooler, pooler_with, secret, server, settings};
+use fixtures::{
+    applied, applied_objects, as_json, facts, pods, pooler, pooler_with, secret, server, settings,
+};
 
 /// Plan and status of one case.
 fn outcome(object: &PgPooler, facts: &Facts) -> Value {
     let plan = plan(object, facts, &settings());
     let children = applied_objects(&applied(&plan, &facts.children));
     let seen = Seen { object, facts, verdict: &plan.verdict, applied: Ok(&children) };
-    let status = conditions::status(seen, Time("2026-01-02T03:04:05Z".parse().unwrap()));
+    let status = conditions::status(seen, &Time("2026-01-02T03:04:05Z".parse().unwrap()));
     json!({ "objects": as_json(&plan.objects), "status": status })
 }
 

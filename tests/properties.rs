@@ -120,11 +120,8 @@ impl World {
             return;
         }
         let hash = format!("{}-{}", self.image, sum.share);
-        let wanted = Wanted {
-            replicas: self.replicas.min(sum.max_replicas),
-            template_hash: &hash,
-            share: sum.share,
-        };
+        let wanted =
+            Wanted { replicas: self.replicas.min(sum.max_replicas), template_hash: &hash, share: sum.share };
         let step = next_step(&self.pods, self.mounted, self.deployed.as_ref(), wanted, sum.budget);
         if step.template == Template::Replace {
             self.mounted = sum.share;

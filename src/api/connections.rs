@@ -25,7 +25,7 @@ impl Connections {
             Self::Percent(text) => {
                 let percent: u32 = text.strip_suffix('%')?.parse().ok()?;
                 let part = u64::from(usable) * u64::from(percent) / 100;
-                (1..=100).contains(&percent).then(|| part as u32)
+                (1..=100).contains(&percent).then_some(part as u32)
             }
         }
     }
@@ -53,6 +53,8 @@ impl JsonSchema for Connections {
         // `minimum` binds only numbers and `pattern` only text, so no rule is needed
         json_schema!({
             "x-kubernetes-int-or-string": true,
+            // `null` becomes the default, as for every other field
+            "nullable": false,
             "minimum": 1,
             "maximum": 262_143,
             "pattern": "^([1-9]|[1-9][0-9]|100)%$",

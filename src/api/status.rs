@@ -32,7 +32,7 @@ pub struct PgPoolerStatus {
     /// The clients of all pods; sampled, at most every 30 seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clients: Option<ClientsStatus>,
-    /// Conditions: Ready, TargetReachable, WithinBudget, ConfigApplied, Available.
+    /// Conditions: Ready, `TargetReachable`, `WithinBudget`, `ConfigApplied`, Available.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "conditions_schema")]
     pub conditions: Vec<Condition>,

@@ -24,7 +24,7 @@ const FRESH: Duration = Duration::from_secs(29);
 /// After failures in a row, the time before the next attempt doubles up to this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// A session that nobody asked for as long belongs to a target that is no more.
-const FORGOTTEN: Duration = Duration::from_secs(300);
+const FORGOTTEN: Duration = Duration::from_mins(5);
 
 /// Everything that the budget needs, and how many sessions there are. A role without special rights may run it; to it
 /// `backend_type` of other roles' sessions is hidden, hence the test for a user, which background processes lack.
@@ -56,7 +56,7 @@ struct Slot {
 
 enum State {
     New,
-    Open { session: Session, server: Server, read_at: Instant },
+    Open { session: Session, server: Box<Server>, read_at: Instant },
     Failed { fact: Failure, pause: Duration, until: Instant },
 }
 
@@ -103,7 +103,7 @@ impl State {
             }
             Self::Open { session, .. } if !session.client.is_closed() => {
                 if let Ok(server) = session.ask().await {
-                    return Self::Open { session, server, read_at: now };
+                    return Self::Open { session, server: Box::new(server), read_at: now };
                 }
             }
             Self::Failed { fact, pause, until } if now < until => return Self::Failed { fact, pause, until },
@@ -111,7 +111,9 @@ impl State {
             Self::Open { .. } | Self::New => {}
         }
         match Session::open(target).await {
-            Ok((session, server)) => Self::Open { session, server, read_at: Instant::now() },
+            Ok((session, server)) => {
+                Self::Open { session, server: Box::new(server), read_at: Instant::now() }
+            }
             Err(fact) => Self::Failed { fact, pause, until: Instant::now() + pause },
         }
     }
@@ -119,7 +121,7 @@ impl State {
     fn fact(&self) -> ServerFact {
         match self {
             Self::New => ServerFact::NotAsked,
-            Self::Open { server, .. } => ServerFact::Seen(server.clone()),
+            Self::Open { server, .. } => ServerFact::Seen((**server).clone()),
             Self::Failed { fact, .. } => {
                 ServerFact::Failed { reason: fact.reason, message: fact.message.clone() }
             }
@@ -218,7 +220,7 @@ async fn dial(target: &Target, address: &str) -> Result<TcpStream, Failure> {
                 return Ok(stream);
             }
             Ok(Err(error)) => last = error.to_string(),
-            Err(_) => last = "no answer in 5 s".to_owned(),
+            Err(_) => last = String::from("no answer in 5 s"),
         }
     }
     Err(failure(
@@ -245,11 +247,10 @@ fn refusal_or_silence(error: Option<tokio_postgres::Error>, target: &Target) -> 
 fn refusal(error: &tokio_postgres::Error, target: &Target) -> Failure {
     let Some(refusal) = error.as_db_error() else {
         let address = target.address();
-        let text = match error.is_closed() {
-            true => format!("{address} closed the connection during the login"),
-            false => format!(
-                "the login at {address} failed: {error}; is it PostgreSQL, with SCRAM, md5 or password?"
-            ),
+        let text = if error.is_closed() {
+            format!("{address} closed the connection during the login")
+        } else {
+            format!("the login at {address} failed: {error}; is it PostgreSQL, with SCRAM, md5 or password?")
         };
         return failure(Reason::Refused, text);
     };

@@ -80,10 +80,7 @@ pub fn target(object: &PgPooler, facts: &Facts) -> Result<Target, Blocked> {
 }
 
 fn conflicts(names: &[String]) -> Result<(), Blocked> {
-    match names.is_empty() {
-        true => Ok(()),
-        false => Err(conflict(&names.join(", "))),
-    }
+    if names.is_empty() { Ok(()) } else { Err(conflict(&names.join(", "))) }
 }
 
 /// An object of the same name belongs to somebody else.

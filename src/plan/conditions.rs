@@ -38,7 +38,7 @@ pub struct Seen<'a> {
 }
 
 /// The status to write.
-pub fn status(seen: Seen<'_>, now: Time) -> PgPoolerStatus {
+pub fn status(seen: Seen<'_>, now: &Time) -> PgPoolerStatus {
     let Seen { object, facts, verdict, .. } = seen;
     let old = object.status.clone().unwrap_or_default();
     let ready = ready_pods(facts);
@@ -51,7 +51,7 @@ pub fn status(seen: Seen<'_>, now: Time) -> PgPoolerStatus {
         target: target(verdict, old.target),
         budget: verdict.sum.as_ref().map(|sum| budget(sum, verdict.server.as_ref())).or(old.budget),
         clients: facts.waiting.map(|waiting| ClientsStatus { waiting: number(waiting) }).or(old.clients),
-        conditions: conditions(seen, &old.conditions, &now),
+        conditions: conditions(seen, &old.conditions, now),
     }
 }
 
@@ -100,9 +100,10 @@ fn ready<'a>(seen: Seen<'_>, mut findings: impl Iterator<Item = &'a Finding>) ->
         return not(first.reason, first.message.clone());
     }
     let (ready, wanted) = (ready_pods(seen.facts), seen.object.spec.replicas);
-    match i64::from(ready) >= i64::from(wanted) {
-        true => yes(Reason::Ready, format!("{ready} of {wanted} pods are ready")),
-        false => not(Reason::PodsNotReady, format!("{ready} of {wanted} pods are ready")),
+    if i64::from(ready) >= i64::from(wanted) {
+        yes(Reason::Ready, format!("{ready} of {wanted} pods are ready"))
+    } else {
+        not(Reason::PodsNotReady, format!("{ready} of {wanted} pods are ready"))
     }
 }
 

@@ -186,9 +186,10 @@ fn leave() -> Objects<Rendered> {
 /// The Deployment with the pod template as it stands and another number of pods.
 fn rescaled(pooler: &Pooler, live: Option<&Deployment>, replicas: u32) -> Child<Deployment> {
     let Some(spec) = live.and_then(|live| live.spec.as_ref()) else { return Child::Leave };
-    match spec.replicas == Some(replicas as i32) {
-        true => Child::Leave,
-        false => Child::Apply(Box::new(render::deployment::render(pooler, replicas, spec.template.clone()))),
+    if spec.replicas == Some(replicas as i32) {
+        Child::Leave
+    } else {
+        Child::Apply(Box::new(render::deployment::render(pooler, replicas, spec.template.clone())))
     }
 }
 

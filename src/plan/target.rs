@@ -76,18 +76,20 @@ pub fn resolve(spec: &api::Target, data: &BTreeMap<String, Vec<u8>>) -> Result<T
 impl Target {
     /// Host and port, as status shows them.
     pub fn address(&self) -> String {
-        match self.host.contains(':') {
-            true => format!("[{}]:{}", self.host, self.port),
-            false => format!("{}:{}", self.host, self.port),
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
         }
     }
 
     /// The host as the operator reaches it from its own namespace: a name without dots is a Service beside the
     /// `PgPooler`. No cluster domain is needed, since the resolver's search list completes `<service>.<namespace>.svc`.
     pub fn host_from_elsewhere(&self, namespace: &str) -> String {
-        match self.host.contains(['.', ':']) || self.host == "localhost" {
-            true => self.host.clone(),
-            false => format!("{}.{namespace}.svc", self.host),
+        if self.host.contains(['.', ':']) || self.host == "localhost" {
+            self.host.clone()
+        } else {
+            format!("{}.{namespace}.svc", self.host)
         }
     }
 }
@@ -112,9 +114,10 @@ fn text(data: &BTreeMap<String, Vec<u8>>, key: &'static str) -> Result<Option<St
     let text = std::str::from_utf8(bytes).map_err(|_| TargetError::NotText(key))?;
     // `echo secret | kubectl create secret --from-file` leaves a line end that nobody means
     let text = text.trim_end_matches(['\r', '\n']);
-    match text.is_empty() || text.contains(char::is_control) {
-        true => Err(TargetError::NotText(key)),
-        false => Ok(Some(text.to_owned())),
+    if text.is_empty() || text.contains(char::is_control) {
+        Err(TargetError::NotText(key))
+    } else {
+        Ok(Some(text.to_owned()))
     }
 }
 
@@ -170,9 +173,10 @@ fn decoded(text: &str) -> Result<Option<String>, TargetError> {
         bytes.push(value as u8);
     }
     let text = String::from_utf8(bytes).map_err(|_| TargetError::BadUri)?;
-    match text.contains(char::is_control) {
-        true => Err(TargetError::BadUri),
-        false => Ok((!text.is_empty()).then_some(text)),
+    if text.contains(char::is_control) {
+        Err(TargetError::BadUri)
+    } else {
+        Ok((!text.is_empty()).then_some(text))
     }
 }
 

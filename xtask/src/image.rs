@@ -28,6 +28,9 @@ pub(crate) struct ImageArgs {
     /// How the programs are compiled.
     #[arg(long, value_enum, default_value_t = Profile::Release)]
     profile: Profile,
+    /// A folder with ready-made programs, instead of compiling them.
+    #[arg(long)]
+    programs: Option<PathBuf>,
     /// The image's name; the tag is the version unless given.
     #[arg(long, default_value = "localhost/pgpooler")]
     name: String,
@@ -64,7 +67,7 @@ pub(crate) struct Built {
 
 /// Compiles the programs, writes the archive and says what it holds.
 pub(crate) fn run(arguments: &ImageArgs) -> Result<()> {
-    let built = build(arguments.profile)?;
+    let built = obtain(arguments.profile, arguments.programs.as_deref())?;
     let name = &arguments.name;
     let (name, tag) = match name.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')) {
         Some((name, tag)) => (name.to_owned(), tag.to_owned()),
@@ -95,8 +98,17 @@ pub(crate) fn write_tagged_by_content(built: &Built, folder: &Path) -> Result<Im
     Ok(image)
 }
 
-/// Compiles both programs.
-pub(crate) fn build(profile: Profile) -> Result<Built> {
+/// Both programs: from this folder, or compiled.
+pub(crate) fn obtain(profile: Profile, ready_made: Option<&Path>) -> Result<Built> {
+    let Some(folder) = ready_made else { return build(profile) };
+    let programs: BTreeMap<_, _> = PROGRAMS.map(|name| (name.to_owned(), folder.join(name))).into();
+    for path in programs.values() {
+        ensure!(path.is_file(), "there is no {}", path.display());
+    }
+    Ok(Built { programs })
+}
+
+fn build(profile: Profile) -> Result<Built> {
     let mut command =
         command::cargo(&["build", "--locked", "--bins", "--message-format=json-render-diagnostics"]);
     command.args(["--profile", profile.name()]);

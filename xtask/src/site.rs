@@ -4,7 +4,7 @@ use std::{
     fs,
     io::Write as _,
     net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
@@ -73,9 +73,9 @@ impl Site {
         &self.cluster
     }
 
-    /// Compiles and packs pgpooler, and loads the image.
-    pub(crate) fn load_pgpooler(&self, profile: Profile) -> Result<Image> {
-        let built = image::build(profile)?;
+    /// Compiles pgpooler unless it is ready-made, packs it, and loads the image.
+    pub(crate) fn load_pgpooler(&self, profile: Profile, ready_made: Option<&Path>) -> Result<Image> {
+        let built = image::obtain(profile, ready_made)?;
         let image = image::write_tagged_by_content(&built, &archives()?)?;
         self.cluster.load_image(&image.archive)?;
         Ok(image)

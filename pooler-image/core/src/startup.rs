@@ -153,6 +153,10 @@ fn parse_switches(words: Vec<String>) -> Result<Vec<(String, String)>, ErrorResp
     let mut settings = Vec::new();
     let mut words = words.into_iter();
     while let Some(word) = words.next() {
+        if word == "--" {
+            // ends the switches
+            return words.next().map_or(Ok(settings), |word| Err(switch_error(&word)));
+        }
         let setting = if let Some(long) = word.strip_prefix("--") {
             parse_setting(long, "--")?
         } else if word == "-c" {
@@ -221,6 +225,8 @@ mod tests {
         assert_eq!(settings("-c"), Err(format!("{told}-c")));
         assert_eq!(settings("geqo=off"), Err(format!("{told}geqo=off")));
         assert_eq!(settings("--geqo"), Err("--geqo requires a value".to_owned()));
+        assert_eq!(settings("-c a=b --"), Ok(pairs(&[("a", "b")])));
+        assert_eq!(settings("-- -ca=b"), Err(format!("{told}-ca=b")));
         assert_eq!(settings("-c geqo"), Err("-c geqo requires a value".to_owned()));
     }
 }

@@ -18,7 +18,8 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 ///
 /// Every future may be dropped at any time: a `PAUSE` or a reload that has begun goes on.
 pub trait Control: Send + Sync + 'static {
-    /// Asks every loop; the answer comes when all have answered, so it also shows that they are alive.
+    /// Asks every loop; the answer comes when all have answered, so it also shows that they are alive. A loop that has
+    /// not answered after five seconds is left out.
     fn report(&self, detail: Detail) -> Answer<'_, Report>;
 
     /// The document and the users in force.

@@ -19,9 +19,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use crate::control::{Control, Readiness};
+use crate::admin::Console;
+use crate::control::Readiness;
 use crate::metrics;
-use crate::report::{Detail, Report};
+use crate::report::Detail;
 
 /// Connections at once; more wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 64;
@@ -29,8 +30,12 @@ const MAX_CONNECTIONS: usize = 64;
 /// From the start of a connection to the end of the request's headers.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long all loops may take to answer, before the process counts as stuck.
-const REPORT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long all loops may take to answer before the process counts as stuck; less than the time after which a report
+/// goes without a loop.
+const LIVENESS_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// How long a scrape may take: it is better told without a loop than not at all.
+const SCRAPE_TIMEOUT: Duration = Duration::from_secs(12);
 
 /// A whole connection, reading the answer included.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(20);
@@ -50,15 +55,15 @@ pub fn bind(addr: &str, port: u16) -> io::Result<net::TcpListener> {
 }
 
 /// Answers requests; never returns. May be dropped at any time.
-pub async fn serve(listener: TcpListener, control: Arc<dyn Control>) {
+pub async fn serve(listener: TcpListener, console: Arc<Console>) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let control = control.clone();
+                let console = console.clone();
                 tokio::spawn(async move {
-                    connection(stream, control).await;
+                    connection(stream, console).await;
                     drop(place);
                 });
             }
@@ -70,10 +75,10 @@ pub async fn serve(listener: TcpListener, control: Arc<dyn Control>) {
     }
 }
 
-async fn connection(stream: TcpStream, control: Arc<dyn Control>) {
+async fn connection(stream: TcpStream, console: Arc<Console>) {
     let service = service_fn(move |request: Request<Incoming>| {
-        let control = control.clone();
-        async move { Ok::<_, Infallible>(respond(request.method(), request.uri().path(), &*control).await) }
+        let console = console.clone();
+        async move { Ok::<_, Infallible>(respond(request.method(), request.uri().path(), &console).await) }
     });
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -90,50 +95,46 @@ async fn connection(stream: TcpStream, control: Arc<dyn Control>) {
 
 type Answer = Response<Full<Bytes>>;
 
-async fn respond(method: &Method, path: &str, control: &dyn Control) -> Answer {
+async fn respond(method: &Method, path: &str, console: &Console) -> Answer {
     if !matches!(*method, Method::GET | Method::HEAD) {
         let mut answer = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
         answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return answer;
     }
     match path {
-        "/metrics" => metrics_answer(control).await,
-        "/healthz" => healthz(control).await,
-        "/readyz" => readyz(control.readiness()),
+        "/metrics" => metrics_answer(console).await,
+        "/healthz" => healthz(console).await,
+        "/readyz" => readyz(console.control().readiness()),
         _ => plain(StatusCode::NOT_FOUND, "there are /metrics, /healthz and /readyz\n"),
     }
 }
 
-async fn metrics_answer(control: &dyn Control) -> Answer {
-    let Some(report) = ask_loops(control).await else { return stuck() };
-    match metrics::render(report, control.settings()) {
+async fn metrics_answer(console: &Console) -> Answer {
+    let Ok(report) = timeout(SCRAPE_TIMEOUT, console.report(Detail::Counters)).await else {
+        return plain(StatusCode::SERVICE_UNAVAILABLE, "no event loop has answered\n");
+    };
+    match metrics::render(report, console.control().settings()) {
         Ok(text) => answer(StatusCode::OK, metrics::CONTENT_TYPE, text),
         Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "metrics cannot be written\n"),
     }
 }
 
-async fn healthz(control: &dyn Control) -> Answer {
-    match ask_loops(control).await {
-        Some(_) => plain(StatusCode::OK, "ok\n"),
-        None => stuck(),
+async fn healthz(console: &Console) -> Answer {
+    if timeout(LIVENESS_TIMEOUT, console.report(Detail::Counters)).await.is_ok() {
+        return plain(StatusCode::OK, "ok\n");
     }
+    let message = format!("an event loop has not answered within {} s\n", LIVENESS_TIMEOUT.as_secs());
+    plain(StatusCode::SERVICE_UNAVAILABLE, message)
 }
 
 fn readyz(readiness: Readiness) -> Answer {
     let status = match readiness {
         Readiness::Ready => StatusCode::OK,
-        Readiness::Starting | Readiness::AwaitingGrant | Readiness::Draining => StatusCode::SERVICE_UNAVAILABLE,
+        Readiness::Starting | Readiness::AwaitingGrant | Readiness::Draining => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
     };
     plain(status, format!("{}\n", readiness.reason()))
-}
-
-async fn ask_loops(control: &dyn Control) -> Option<Report> {
-    timeout(REPORT_TIMEOUT, control.report(Detail::Counters)).await.ok()
-}
-
-fn stuck() -> Answer {
-    let message = format!("an event loop has not answered within {} s\n", REPORT_TIMEOUT.as_secs());
-    plain(StatusCode::SERVICE_UNAVAILABLE, message)
 }
 
 fn plain(status: StatusCode, text: impl Into<Bytes>) -> Answer {

@@ -37,13 +37,13 @@ fn start(cli: &Cli) -> Exit {
     }
 }
 
-fn complain(exit: Exit, error: &dyn Error) -> Exit {
+fn complain(exit: Exit, error: &(dyn Error + 'static)) -> Exit {
     eprintln!("pgpooler: {}", chain(error));
     exit
 }
 
 /// An error with what caused it.
-fn chain(error: &dyn Error) -> String {
+fn chain(error: &(dyn Error + 'static)) -> String {
     let mut told = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -53,7 +53,11 @@ impl Scrape {
         encoder.info("build", "Version of the pooler", "version", env!("CARGO_PKG_VERSION"))?;
         encoder.info("config", "Hash of the configuration document", "hash", &self.settings.hash)?;
         encoder.gauge("loops", "Event loops that answered", u64::from(self.report.loops))?;
-        encoder.gauge("paused", "Whether PAUSE without a database is in force", u64::from(process.paused.all))?;
+        encoder.gauge(
+            "paused",
+            "Whether PAUSE without a database is in force",
+            u64::from(process.paused.all),
+        )?;
         let draining = process.phase == crate::report::Phase::Draining;
         encoder.gauge("draining", "Whether the process is leaving", u64::from(draining))
     }
@@ -90,16 +94,18 @@ impl Scrape {
         self.pool_gauges(encoder, "clients_waiting", help, |pool| u64::from(pool.clients.waiting))?;
         let help = "How long the client at the head of the queue has waited";
         encoder.seconds("longest_wait", help, |family| {
-            self.pools().try_for_each(|pool| family.point(&pool_labels(pool, &[]), &pool.max_wait.as_secs_f64()))
+            self.pools()
+                .try_for_each(|pool| family.point(&pool_labels(pool, &[]), &pool.max_wait.as_secs_f64()))
         })
     }
 
     fn traffic(&self, encoder: &mut Encoder<'_>) -> fmt::Result {
-        let counter = |encoder: &mut Encoder<'_>, name, help, unit: Option<&Unit>, of: fn(&PoolReport) -> u64| {
-            encoder.counters(name, help, unit, |family| {
-                self.pools().try_for_each(|pool| family.point(&pool_labels(pool, &[]), of(pool)))
-            })
-        };
+        let counter =
+            |encoder: &mut Encoder<'_>, name, help, unit: Option<&Unit>, of: fn(&PoolReport) -> u64| {
+                encoder.counters(name, help, unit, |family| {
+                    self.pools().try_for_each(|pool| family.point(&pool_labels(pool, &[]), of(pool)))
+                })
+            };
         counter(encoder, "transactions", "Transactions", None, |pool| pool.traffic.transactions.count())?;
         counter(encoder, "queries", "Queries", None, |pool| pool.traffic.queries.count())?;
         let bytes = Some(&Unit::Bytes);
@@ -122,7 +128,8 @@ impl Scrape {
         })?;
         let help = "Time from the first message of a transaction to its end";
         encoder.durations("transaction_duration", help, |family| {
-            self.pools().try_for_each(|pool| family.point(&pool_labels(pool, &[]), &pool.traffic.transactions))
+            self.pools()
+                .try_for_each(|pool| family.point(&pool_labels(pool, &[]), &pool.traffic.transactions))
         })
     }
 

@@ -139,8 +139,15 @@ impl Report {
         let mut pools = BTreeMap::new();
         for part in loops {
             count += 1;
-            let LoopReport { pools: part_pools, clients, servers, login_clients, console_clients, logins, errors } =
-                part;
+            let LoopReport {
+                pools: part_pools,
+                clients,
+                servers,
+                login_clients,
+                console_clients,
+                logins,
+                errors,
+            } = part;
             for pool in part_pools {
                 add_pool(&mut pools, pool);
             }
@@ -190,7 +197,8 @@ mod tests {
 
     #[test]
     fn a_pool_that_lives_on_two_loops_is_one_entry_with_the_longest_wait() {
-        let one = LoopReport { pools: vec![pool("b", "u", 2, 5), pool("a", "u", 1, 0)], ..LoopReport::default() };
+        let one =
+            LoopReport { pools: vec![pool("b", "u", 2, 5), pool("a", "u", 1, 0)], ..LoopReport::default() };
         let two = LoopReport { pools: vec![pool("b", "u", 3, 4)], login_clients: 1, ..LoopReport::default() };
         let report = Report::gather(ProcessReport::default(), [one, two]);
         assert_eq!(report.loops, 2);
@@ -200,7 +208,8 @@ mod tests {
 
     #[test]
     fn pools_of_one_database_and_two_users_stay_apart() {
-        let one = LoopReport { pools: vec![pool("a", "u", 1, 0), pool("a", "v", 1, 0)], ..LoopReport::default() };
+        let one =
+            LoopReport { pools: vec![pool("a", "u", 1, 0), pool("a", "v", 1, 0)], ..LoopReport::default() };
         assert_eq!(Report::gather(ProcessReport::default(), [one]).work.pools.len(), 2);
     }
 

@@ -132,7 +132,7 @@ impl Background {
             tasks.spawn(signals.drive(console.control().clone()));
         }
         match self.http.map(TcpListener::from_std) {
-            Some(Ok(listener)) => drop(tasks.spawn(http::serve(listener, console.control().clone()))),
+            Some(Ok(listener)) => drop(tasks.spawn(http::serve(listener, console.clone()))),
             Some(Err(error)) => tracing::error!(%error, "HTTP is not served"),
             None => {}
         }

@@ -41,7 +41,8 @@ pub fn list(document: &Document) -> Vec<Setting> {
 /// Top-level settings that differ; `target` and `pools` count as one each.
 pub fn differing(one: &Document, two: &Document) -> Vec<String> {
     let (one, two) = (table(one), table(two));
-    let mut keys: Vec<_> = one.keys().chain(two.keys()).filter(|key| one.get(*key) != two.get(*key)).collect();
+    let mut keys: Vec<_> =
+        one.keys().chain(two.keys()).filter(|key| one.get(*key) != two.get(*key)).collect();
     keys.sort_unstable();
     keys.dedup();
     keys.into_iter().cloned().collect()
@@ -151,7 +152,8 @@ mod tests {
             let section = sections.iter().find(|section| section.lines().next() == Some(&key));
             let section = section.unwrap_or_else(|| panic!("docs/reference/settings.md lacks: ### {key}"));
             let section = section.split("\n## ").next().unwrap_or_default().replace('\n', " ");
-            let told = if default.is_empty() { "Default: n".to_owned() } else { format!("Default `{default}`.") };
+            let told =
+                if default.is_empty() { "Default: n".to_owned() } else { format!("Default `{default}`.") };
             assert!(section.contains(&told), "{key} lacks: {told}");
             assert_eq!(section.contains("Needs a restart."), !changeable, "{key}");
         }

@@ -27,7 +27,9 @@ pub fn init(level: &str, format: LogFormat) -> Result<(), TelemetryError> {
     let log = tracing_subscriber::fmt().with_env_filter(filter(level)?).with_writer(io::stderr);
     match format {
         LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).try_init(),
-        LogFormat::Json => log.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init(),
+        LogFormat::Json => {
+            log.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init()
+        }
     }
     .map_err(TelemetryError::Twice)
 }

@@ -1,5 +1,7 @@
 //! The program on its own: checking, exit codes, messages.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -95,7 +97,10 @@ fn version_and_help_are_exit_code_zero() {
     let folder = folder("");
     let output = pgpooler(&["--version"], folder.path());
     assert_eq!(output.status.code(), Some(0));
-    assert_eq!(String::from_utf8(output.stdout).unwrap(), concat!("pgpooler ", env!("CARGO_PKG_VERSION"), "\n"));
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap(),
+        concat!("pgpooler ", env!("CARGO_PKG_VERSION"), "\n")
+    );
     let help = pgpooler(&["--help"], folder.path());
     assert_eq!(help.status.code(), Some(0));
     assert!(String::from_utf8(help.stdout).unwrap().contains("78 faulty configuration"));

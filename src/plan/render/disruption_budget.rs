@@ -1,4 +1,4 @@
-//! The PodDisruptionBudget: a node that is emptied takes one pod at a time.
+//! The `PodDisruptionBudget`: a node that is emptied takes one pod at a time.
 
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -8,7 +8,7 @@ use crate::plan::pooler::Pooler;
 
 use super::meta::{meta, selector};
 
-/// The PodDisruptionBudget; none for a single pod, which it would make impossible to move.
+/// The `PodDisruptionBudget`; none for a single pod, which it would make impossible to move.
 pub fn render(pooler: &Pooler) -> Option<PodDisruptionBudget> {
     (pooler.replicas > 1).then(|| PodDisruptionBudget {
         metadata: meta(pooler, names::workload(&pooler.name)),

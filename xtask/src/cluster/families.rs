@@ -36,15 +36,12 @@ pub(crate) struct Program {
 pub(crate) struct Need {
     /// 0: the control plane only.
     pub(crate) nodes: u8,
-    /// Helm.
-    pub(crate) helm: bool,
-    /// metrics-server.
-    pub(crate) metrics_server: bool,
-    /// The pods of the self-test.
-    pub(crate) probe: bool,
-    /// Checks rendered manifests.
-    pub(crate) kubeconform: bool,
+    /// Programs beyond those of a plain cluster, by name; see [`EXTRAS`].
+    pub(crate) extras: &'static [&'static str],
 }
+
+/// Programs that only some commands need: Helm, metrics-server, the self-test's, and a checker of manifests.
+pub(crate) const EXTRAS: &[&str] = &["helm", "metrics-server", "probe", "kubeconform"];
 
 // A client that reads the API server's version fails on the v0.0.0 that a build without stamps reports.
 static KUBERNETES: Family = Family {
@@ -101,10 +98,7 @@ pub(crate) fn needed(need: Need) -> Vec<&'static Program> {
 
 fn is_needed(program: &str, need: Need) -> bool {
     match program {
-        "helm" => need.helm,
-        "metrics-server" => need.metrics_server,
-        "probe" => need.probe,
-        "kubeconform" => need.kubeconform,
+        extra if EXTRAS.contains(&extra) => need.extras.contains(&extra),
         "kube-scheduler" | "kubelet" | "kube-proxy" | "coredns" | "pause" => need.nodes > 0,
         _ => true,
     }
@@ -142,7 +136,8 @@ fn hash_of(folder: &std::path::Path) -> Result<String> {
     for name in ["go.mod", "pause/main.go", "probe/main.go"] {
         hash.update(fs::read(folder.join(name)).with_context(|| format!("cannot read {name}"))?);
     }
-    Ok(hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect())
+    let bytes = hash.finalize();
+    Ok(bytes.iter().take(6).fold(String::new(), |text, byte| format!("{text}{byte:02x}")))
 }
 
 #[cfg(test)]

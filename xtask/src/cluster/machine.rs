@@ -109,6 +109,8 @@ impl Machine {
             fs::write(path, format!("{value}\n"))?;
         }
         let started = folder.join("started");
+        // a machine of this node that was lost left it
+        let _ = fs::remove_file(&started);
         let log = File::create(layout.log(node, "machine"))?;
         Command::new("setsid")
             .args([
@@ -218,7 +220,7 @@ impl Machine {
     }
 
     /// Kills the machine with everything in it and waits until the kernel has done so.
-    pub(crate) fn kill(&self) -> Result<()> {
+    pub(crate) fn kill(&self) {
         let namespace = self.processes();
         // both: the holder's death kills the first process, but only if the holder is still the one we found
         let _ = kill_process(self.first, Signal::KILL);
@@ -228,7 +230,6 @@ impl Machine {
         {
             thread::sleep(Duration::from_millis(20));
         }
-        Ok(())
     }
 }
 

@@ -88,6 +88,8 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
         command: Vec<String>,
     },
+    /// Make the second node vanish at once, as by a power failure; `up --nodes 2` brings it back.
+    KillNode,
     /// Print what a shell needs to reach it, for `eval`.
     Env,
     /// Build the programs and do nothing else; prints where they are.
@@ -106,7 +108,10 @@ pub(crate) fn run(arguments: Args) -> Result<()> {
     match arguments.task {
         Task::Up { nodes, metrics_server } => cluster.up(nodes, metrics_server),
         Task::Down => cluster.down(),
-        Task::Status => status::print(&cluster),
+        Task::Status => {
+            status::print(&cluster);
+            Ok(())
+        }
         Task::Load { file } => cluster.load_image(&file),
         Task::Kubectl { arguments } => replace_process(&mut cluster.kubectl(arguments)?),
         Task::Helm { arguments } => replace_process(&mut cluster.helm(arguments)?),
@@ -114,6 +119,7 @@ pub(crate) fn run(arguments: Args) -> Result<()> {
             let (program, arguments) = command.split_first().context("no program given")?;
             replace_process(cluster.netns_command(program)?.args(arguments))
         }
+        Task::KillNode => cluster.kill_node(2),
         Task::Env => cluster.print_environment(),
         Task::Build { all } => cluster.build(all),
         Task::SelfTest => self_test::run(&cluster),
@@ -135,7 +141,7 @@ impl Cluster {
     /// Brings it up with so many nodes (0: the control plane only), building and installing what is missing. Returns
     /// when the nodes are Ready, names resolve and pods can be made. What runs is kept: nodes are added, not removed.
     pub(crate) fn up(&self, nodes: u8, metrics_server: bool) -> Result<()> {
-        up::up(&self.layout, Need { nodes, metrics_server, ..Need::default() })
+        up::up(&self.layout, Need { nodes, extras: if metrics_server { &["metrics-server"] } else { &[] } })
     }
 
     /// Stops it and removes every trace but the cached programs. Nothing to do is fine.
@@ -157,12 +163,12 @@ impl Cluster {
 
     /// A kubectl command against it.
     pub(crate) fn kubectl<I: IntoIterator<Item: AsRef<OsStr>>>(&self, arguments: I) -> Result<Command> {
-        self.client("kubectl", Need::default(), arguments)
+        self.client("kubectl", &[], arguments)
     }
 
     /// A Helm command against it.
     pub(crate) fn helm<I: IntoIterator<Item: AsRef<OsStr>>>(&self, arguments: I) -> Result<Command> {
-        self.client("helm", Need { helm: true, ..Need::default() }, arguments)
+        self.client("helm", &["helm"], arguments)
     }
 
     /// A command in the network of the first node, where node, pod and Service addresses are reached; its files are
@@ -208,7 +214,8 @@ impl Cluster {
     /// Makes a node vanish at once, as by a power failure: its pods end, its kubelet falls silent.
     pub(crate) fn kill_node(&self, number: u8) -> Result<()> {
         ensure!(number == 2, "node 1 carries the control plane; only node 2 can be lost");
-        Machine::find(&self.layout, Node(number)).context("that node does not run")?.kill()
+        Machine::find(&self.layout, Node(number)).context("that node does not run")?.kill();
+        Ok(())
     }
 
     fn first(&self) -> Result<Machine> {
@@ -216,11 +223,11 @@ impl Cluster {
             .with_context(|| format!("cluster {} is down: cargo xtask cluster up", self.layout.name))
     }
 
-    fn client<I>(&self, name: &str, need: Need, arguments: I) -> Result<Command>
+    fn client<I>(&self, name: &str, extras: &'static [&'static str], arguments: I) -> Result<Command>
     where
         I: IntoIterator<Item: AsRef<OsStr>>,
     {
-        let programs = programs::ensure_all(&self.layout, need)?;
+        let programs = programs::ensure_all(&self.layout, Need { nodes: 0, extras })?;
         let mut command = self.netns_command(programs.path(name)?)?;
         command.args(arguments);
         Ok(command)
@@ -239,8 +246,7 @@ impl Cluster {
     }
 
     fn build(&self, all: bool) -> Result<()> {
-        let need =
-            Need { nodes: u8::from(all), helm: all, metrics_server: all, probe: all, kubeconform: all };
+        let need = Need { nodes: u8::from(all), extras: if all { families::EXTRAS } else { &[] } };
         programs::ensure_all(&self.layout, need)?;
         println!("{}", self.layout.cache.join("bin").display());
         Ok(())

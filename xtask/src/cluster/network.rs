@@ -49,7 +49,7 @@ fn first_batch() -> String {
          link add node0 type bridge\n\
          addr add {address}/{NODE_PREFIX} dev node0\n\
          link set node0 up\n\
-         route add {SERVICE_RANGE} dev node0\n"
+         route replace {SERVICE_RANGE} dev node0\n"
     )
 }
 
@@ -59,7 +59,7 @@ fn join_batch(node: Node, pid: &str) -> String {
         "link add to-{name} type veth peer name eth0 netns {pid}\n\
          link set to-{name} master node0\n\
          link set to-{name} up\n\
-         route add {pods} via {address} dev node0\n"
+         route replace {pods} via {address} dev node0\n"
     )
 }
 
@@ -69,8 +69,8 @@ fn second_batch(node: Node) -> String {
         "link set lo up\n\
          addr add {address}/{NODE_PREFIX} dev eth0\n\
          link set eth0 up\n\
-         route add {first_pods} via {first} dev eth0\n\
-         route add {SERVICE_RANGE} dev eth0\n"
+         route replace {first_pods} via {first} dev eth0\n\
+         route replace {SERVICE_RANGE} dev eth0\n"
     )
 }
 
@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn each_node_knows_the_way_to_the_others_pods() {
-        assert!(join_batch(Node(2), "7").contains("route add 198.18.2.0/24 via 198.18.0.2"));
-        assert!(second_batch(Node(2)).contains("route add 198.18.1.0/24 via 198.18.0.1"));
+        assert!(join_batch(Node(2), "7").contains("route replace 198.18.2.0/24 via 198.18.0.2"));
+        assert!(second_batch(Node(2)).contains("route replace 198.18.1.0/24 via 198.18.0.1"));
     }
 }

@@ -23,14 +23,21 @@ pub(crate) fn write_settings(layout: &Layout, node: Node) -> Result<()> {
     let folder = layout.node(node);
     let network = folder.join("cni");
     fs::create_dir_all(&network)?;
-    fs::write(network.join("10-pods.conflist"), node_config::pod_network(node).to_string())?;
-    fs::write(folder.join("containerd.toml"), node_config::containerd(&network, plugin_folder()))?;
-    fs::write(folder.join("kubelet.json"), node_config::kubelet(layout, node).to_string())?;
-    fs::write(folder.join("proxy.json"), node_config::proxy(layout, node).to_string())?;
+    write_if_new(&network.join("10-pods.conflist"), &node_config::pod_network(node).to_string())?;
+    write_if_new(&folder.join("containerd.toml"), &node_config::containerd(&network, plugin_folder()))?;
+    write_if_new(&folder.join("kubelet.json"), &node_config::kubelet(layout, node).to_string())?;
+    write_if_new(&folder.join("proxy.json"), &node_config::proxy(layout, node).to_string())?;
     // names outside the cluster have no server: no uplink leads to one
-    fs::write(layout.root.join("resolv.conf"), "")?;
-    fs::write(layout.root.join("Corefile"), node_config::corefile(layout))?;
-    Ok(())
+    write_if_new(&layout.root.join("resolv.conf"), "")?;
+    write_if_new(&layout.root.join("Corefile"), &node_config::corefile(layout))
+}
+
+/// Leaves a file alone that says the same already: kube-proxy ends itself when its settings are written.
+fn write_if_new(path: &Path, text: &str) -> Result<()> {
+    if fs::read(path).is_ok_and(|found| found == text.as_bytes()) {
+        return Ok(());
+    }
+    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Starts the container runtime and gives it the sandbox image.

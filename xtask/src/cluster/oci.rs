@@ -60,8 +60,6 @@ pub(crate) enum Content {
     Bytes(Vec<u8>),
     /// A file copied from this path of the machine, links followed.
     Copy(PathBuf),
-    /// A symbolic link to this target.
-    Link(String),
     /// A folder.
     Folder,
 }
@@ -83,11 +81,6 @@ impl File {
     /// A folder.
     pub(crate) fn folder(path: impl Into<String>, mode: u32, owner: (u32, u32)) -> Self {
         Self { path: path.into(), content: Content::Folder, mode, owner }
-    }
-
-    /// A symbolic link.
-    pub(crate) fn link(path: impl Into<String>, target: impl Into<String>) -> Self {
-        Self { path: path.into(), content: Content::Link(target.into()), mode: 0o777, owner: (0, 0) }
     }
 }
 
@@ -210,7 +203,6 @@ fn layer(files: &[File]) -> Result<Vec<u8>> {
         }
         match &file.content {
             Content::Folder => tar.folder(path, file.mode, file.owner)?,
-            Content::Link(target) => tar.link(path, target, file.owner)?,
             Content::Bytes(bytes) => tar.file(path, bytes, file.mode, file.owner)?,
             Content::Copy(source) => {
                 let bytes = fs::read(source).with_context(|| format!("cannot read {}", source.display()))?;
@@ -258,7 +250,7 @@ mod tests {
             entrypoint: vec!["/bin/example".into()],
             user: "65532:65532".into(),
             files: vec![
-                File::link("/bin/also", "example"),
+                File::bytes("/bin/also", "", 0o644),
                 File::bytes("/bin/example", "#!", 0o755),
                 File::folder("/data", 0o700, (65532, 65532)),
             ],

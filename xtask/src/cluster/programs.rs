@@ -33,7 +33,8 @@ impl Programs {
 
 /// Gives every program needed: from `KUBE_BIN` where it is there, else from the cache, else built now.
 pub(crate) fn ensure_all(layout: &Layout, need: Need) -> Result<Programs> {
-    let ready_made = env::var_os("KUBE_BIN").map(PathBuf::from);
+    let ready_made =
+        env::var_os("KUBE_BIN").map(|folder| fs::canonicalize(folder).context("KUBE_BIN")).transpose()?;
     let mut found = Programs::default();
     let mut missing = Vec::new();
     for program in needed(need) {

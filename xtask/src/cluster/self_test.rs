@@ -32,7 +32,7 @@ const CHECKS: &[(&str, Check)] = &[
 
 /// Runs all checks; an error says how many failed.
 pub(crate) fn run(cluster: &Cluster) -> Result<()> {
-    let programs = programs::ensure_all(&cluster.layout, Need { probe: true, ..Need::default() })?;
+    let programs = programs::ensure_all(&cluster.layout, Need { nodes: 0, extras: &["probe"] })?;
     cluster.load_image(&images::probe(&cluster.layout, &programs)?)?;
     // what an interrupted run left; its Jobs have ended and would prove nothing
     remove(cluster)?;
@@ -161,7 +161,7 @@ fn kubectl(cluster: &Cluster, arguments: &[&str]) -> Result<String> {
 }
 
 /// Takes more and more memory.
-const GREEDY: &str = r#"
+const GREEDY: &str = r"
 apiVersion: v1
 kind: Pod
 metadata: {name: greedy, namespace: self-test}
@@ -174,4 +174,4 @@ spec:
     args: [fill]
     resources: {limits: {memory: 32Mi}}
     securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
-"#;
+";

@@ -1,4 +1,4 @@
-//! The tar format (POSIX ustar), as much of it as a reproducible image needs: files, folders, links, no times.
+//! The tar format (POSIX ustar), as much of it as a reproducible image needs: files, folders, no times.
 
 use anyhow::{Result, ensure};
 
@@ -11,9 +11,8 @@ pub(crate) struct Tar {
 }
 
 /// What the header says of an entry beyond its name.
-struct Entry<'a> {
+struct Entry {
     kind: u8,
-    link: &'a str,
     mode: u32,
     owner: (u32, u32),
     size: usize,
@@ -22,7 +21,7 @@ struct Entry<'a> {
 impl Tar {
     /// Adds a file.
     pub(crate) fn file(&mut self, path: &str, content: &[u8], mode: u32, owner: (u32, u32)) -> Result<()> {
-        self.header(path, &Entry { kind: b'0', link: "", mode, owner, size: content.len() })?;
+        self.header(path, &Entry { kind: b'0', mode, owner, size: content.len() })?;
         self.bytes.extend_from_slice(content);
         self.bytes.resize(self.bytes.len().next_multiple_of(BLOCK), 0);
         Ok(())
@@ -30,12 +29,7 @@ impl Tar {
 
     /// Adds a folder.
     pub(crate) fn folder(&mut self, path: &str, mode: u32, owner: (u32, u32)) -> Result<()> {
-        self.header(&format!("{path}/"), &Entry { kind: b'5', link: "", mode, owner, size: 0 })
-    }
-
-    /// Adds a symbolic link.
-    pub(crate) fn link(&mut self, path: &str, target: &str, owner: (u32, u32)) -> Result<()> {
-        self.header(path, &Entry { kind: b'2', link: target, mode: 0o777, owner, size: 0 })
+        self.header(&format!("{path}/"), &Entry { kind: b'5', mode, owner, size: 0 })
     }
 
     /// Ends the archive with its two empty blocks.
@@ -44,9 +38,13 @@ impl Tar {
         self.bytes
     }
 
-    fn header(&mut self, path: &str, entry: &Entry<'_>) -> Result<()> {
+    fn header(&mut self, path: &str, entry: &Entry) -> Result<()> {
         let (prefix, name) = split(path)?;
-        ensure!(entry.link.len() <= 100, "link target {:?} is longer than tar allows", entry.link);
+        // seven octal digits
+        ensure!(
+            entry.owner.0.max(entry.owner.1) < 1 << 21,
+            "the owner of {path} is a number too large for tar"
+        );
         // eleven octal digits
         ensure!(entry.size < 1 << 33, "{path} is larger than 8 GiB");
         let mut header = [0_u8; BLOCK];
@@ -58,7 +56,6 @@ impl Tar {
         put(124, &format!("{:011o}", entry.size));
         put(136, "00000000000");
         put(148, "        ");
-        put(157, entry.link);
         put(257, "ustar\u{0}00");
         put(345, prefix);
         header[156] = entry.kind;

@@ -1,9 +1,10 @@
 //! Bringing a cluster up: whatever of it is missing is started, and what is ready is waited for.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::families::Need;
 use super::layout::{Layout, Node};
@@ -19,6 +20,7 @@ const METRICS_SERVER: &str = include_str!("../../../tests/cluster/manifests/metr
 pub(crate) fn up(layout: &Layout, need: Need) -> Result<()> {
     ensure!(rustix::process::geteuid().is_root(), "a cluster needs root: sudo -E cargo xtask cluster up");
     ensure!(need.nodes <= 2, "two nodes at most");
+    ensure_visible(&[&layout.root, &layout.cache])?;
     let programs = programs::ensure_all(layout, need)?;
     let _lock = programs::lock(layout, &format!("cluster-{}", layout.name))?;
     packages::ensure_installed(need.nodes > 0)?;
@@ -39,6 +41,19 @@ pub(crate) fn up(layout: &Layout, need: Need) -> Result<()> {
         ["the control plane only", "1 node", "2 nodes"].get(usize::from(need.nodes)).unwrap_or(&"more nodes");
     say(format!("cluster {} is up: {size}", layout.name));
     add_on(layout, need, &programs)
+}
+
+/// A node's machine has these folders of its own and cannot see what lies in the ones outside.
+fn ensure_visible(paths: &[&Path]) -> Result<()> {
+    let hidden =
+        |path: &Path| ["/run", "/var/run", "/var/lib", "/var/log"].iter().any(|own| path.starts_with(own));
+    match paths.iter().find(|path| hidden(path)) {
+        Some(path) => bail!(
+            "{} cannot be seen from inside a node: set PGPOOLER_CLUSTER_STATE and XDG_CACHE_HOME to other folders",
+            path.display()
+        ),
+        None => Ok(()),
+    }
 }
 
 /// The machines that make up `need.nodes` nodes, with their parts started.
@@ -81,7 +96,7 @@ fn ensure_machine(layout: &Layout, node: Node) -> Result<Machine> {
         if joined.exists() {
             return Ok(machine);
         }
-        machine.kill()?;
+        machine.kill();
     }
     let _ = fs::remove_file(&joined);
     let machine = Machine::start(layout, node)?;
@@ -97,7 +112,7 @@ fn ensure_machine(layout: &Layout, node: Node) -> Result<Machine> {
 
 fn wait_ready(layout: &Layout, need: Need, programs: &Programs, nodes: &[Machine]) -> Result<()> {
     let first = Machine::find(layout, Node(1)).context("the first node's machine ended")?;
-    let limit = Duration::from_secs(120);
+    let limit = Duration::from_mins(2);
     let asks = |arguments: &[&str]| kubectl(layout, &first, programs, arguments);
     for machine in nodes {
         let name = machine.node.name();
@@ -146,25 +161,20 @@ fn is_complete(layout: &Layout, need: Need, programs: &Programs) -> Result<bool>
 }
 
 fn add_on(layout: &Layout, need: Need, programs: &Programs) -> Result<()> {
-    if !need.metrics_server {
+    if !need.extras.contains(&"metrics-server") {
         return Ok(());
     }
     ensure!(need.nodes > 0, "metrics-server needs a node");
     let first = Machine::find(layout, Node(1)).context("the first node's machine ended")?;
-    let exists = ["get", "deployment", "metrics-server", "--namespace=kube-system"];
-    if kubectl(layout, &first, programs, &exists).is_err() {
-        let archive = images::metrics_server(layout, programs)?;
-        for node in [Node(1), Node(2)] {
-            if let Some(machine) = Machine::find(layout, node) {
-                node::load(&machine, &archive)?;
-            }
-        }
-        let mut apply = kubectl_command(layout, &first, programs)?;
-        shell::output_with_input(apply.args(["apply", "--filename=-"]), METRICS_SERVER)?;
+    let archive = images::metrics_server(layout, programs)?;
+    for machine in [Node(1), Node(2)].into_iter().filter_map(|node| Machine::find(layout, node)) {
+        node::load(&machine, &archive)?;
     }
+    let mut apply = kubectl_command(layout, &first, programs)?;
+    shell::output_with_input(apply.args(["apply", "--filename=-"]), METRICS_SERVER)?;
     say("waiting for metrics-server (its first figures take about 45 s)");
     let has_figures = || Ok(kubectl(layout, &first, programs, &["top", "nodes"]).is_ok());
-    wait_until("metrics-server has figures", Duration::from_secs(180), has_figures)?;
+    wait_until("metrics-server has figures", Duration::from_mins(3), has_figures)?;
     say("metrics-server has figures");
     Ok(())
 }

@@ -13,7 +13,7 @@ use crate::{
 use super::summary::{Row, Summary};
 
 const AT_ONCE: Load = Load::Storm { clients: 1000, transactions: 5 };
-const PER_REQUEST: Load = Load::Churn { clients: 4, requests: 250 };
+const PER_REQUEST: Load = Load::Churn { clients: 4, requests: 100 };
 const GROWING: Load = Load::Ramp { from: 50, to: 500, seconds: 15, pause: 200 };
 const TEN_THOUSAND: Load = Load::Storm { clients: 10_000, transactions: 2 };
 /// PostgreSQL needs a moment to end hundreds of sessions.

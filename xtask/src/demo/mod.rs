@@ -3,6 +3,8 @@
 mod loads;
 mod summary;
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 use clap::Args;
 
@@ -38,6 +40,9 @@ pub(crate) struct DemoArgs {
     /// How the programs in the image are compiled.
     #[arg(long, value_enum, default_value_t = Profile::Demo)]
     profile: Profile,
+    /// A folder with ready-made programs, instead of compiling them.
+    #[arg(long)]
+    programs: Option<PathBuf>,
     /// Which cluster, as in `cargo xtask cluster --name`.
     #[arg(long, env = "PGPOOLER_CLUSTER", default_value = "dev")]
     cluster: String,
@@ -76,7 +81,7 @@ fn set_up(arguments: &DemoArgs) -> Result<Site> {
         ));
     }
     ui::heading("The image of pgpooler");
-    let image = site.load_pgpooler(arguments.profile)?;
+    let image = site.load_pgpooler(arguments.profile, arguments.programs.as_deref())?;
     ui::heading("The operator, by Helm");
     site.install_operator(&image)?;
     for pool in &pools {

@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 
 use crate::{
     cluster::Cluster,
-    command,
+    command, generate,
     image::Profile,
     site::{OPERATOR_NAMESPACE, Site},
     ui, workspace,
@@ -54,13 +54,14 @@ pub(crate) fn chart() -> Result<Count> {
         ui::say(&format!("dry run of the chart with {set}"));
         site.dry_run(&rendered)?;
     }
-    Ok(Count { passed: 5, failed: 0 })
+    generate::check_plain(site.cluster())?;
+    Ok(Count { passed: 6, failed: 0 })
 }
 
 /// The operator by Helm, PostgreSQL and pools on one node.
 pub(crate) fn pools() -> Result<Count> {
     let site = Site::up(CLUSTER, 1)?;
-    let image = site.load_pgpooler(Profile::Dev)?;
+    let image = site.load_pgpooler(Profile::Dev, None)?;
     let postgres = site.load_postgres()?;
     site.install_operator(&image)?;
     let count = pools::run(&site, &postgres)?;

@@ -195,21 +195,26 @@ fn wrong_password(user: &str) -> ErrorResponse {
     ErrorResponse::fatal(SqlState::INVALID_PASSWORD, told)
 }
 
+/// Words and codes of PostgreSQL's `auth-scram.c`.
 fn scram_error(error: ScramError, user: &str) -> ErrorResponse {
-    let (sqlstate, told) = match error {
-        ScramError::Proof => return wrong_password(user),
+    let violation = |told| ErrorResponse::fatal(SqlState::PROTOCOL_VIOLATION, told);
+    let unsupported = |told| ErrorResponse::fatal(SqlState::FEATURE_NOT_SUPPORTED, told);
+    match error {
+        ScramError::Proof => wrong_password(user),
         ScramError::AuthorizationIdentity => {
-            (SqlState::FEATURE_NOT_SUPPORTED, "client uses authorization identity, but it is not supported")
+            unsupported("client uses authorization identity, but it is not supported")
         }
-        ScramError::Extension => {
-            (SqlState::FEATURE_NOT_SUPPORTED, "client requires an unsupported SCRAM extension")
+        ScramError::Extension => unsupported("client requires an unsupported SCRAM extension"),
+        ScramError::Nonce => violation("invalid SCRAM response").detail("Nonce does not match."),
+        ScramError::BindingData => {
+            violation("unexpected SCRAM channel-binding attribute in client-final-message")
         }
-        ScramError::Nonce | ScramError::BindingData => {
-            (SqlState::PROTOCOL_VIOLATION, "invalid SCRAM response")
-        }
-        _ => (SqlState::PROTOCOL_VIOLATION, "malformed SCRAM message"),
-    };
-    ErrorResponse::fatal(sqlstate, told).detail(format!("{error}."))
+        ScramError::ChannelBinding => violation("malformed SCRAM message").detail(
+            "The client selected SCRAM-SHA-256 without channel binding, \
+             but the SCRAM message includes channel binding data.",
+        ),
+        _ => violation("malformed SCRAM message"),
+    }
 }
 
 fn length_error(_: FrameError) -> ErrorResponse {

@@ -46,9 +46,6 @@ pub enum ScramError {
     /// The client asks for channel binding on a connection without any.
     #[error("the client asks for channel binding, which this connection does not have")]
     ChannelBinding,
-    /// The client believes that we have no channel binding, but we offered it: somebody stripped the offer.
-    #[error("the client believes that the server does not support channel binding")]
-    ChannelBindingStripped,
     /// The client wants to act as another user.
     #[error("the client uses an authorization identity, which is not supported")]
     AuthorizationIdentity,

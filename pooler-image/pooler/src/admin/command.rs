@@ -128,7 +128,9 @@ fn parse_show(arguments: &[Token], text: &str) -> Result<Command, AdminError> {
         _ => return Err(syntax(text)),
     };
     let show = SHOWS.iter().find(|(word, _)| *word == name).map(|(_, show)| *show);
-    show.or_else(|| Parameter::named(&name).map(Show::Parameter)).map(Command::Show).ok_or_else(|| syntax(text))
+    show.or_else(|| Parameter::named(&name).map(Show::Parameter))
+        .map(Command::Show)
+        .ok_or_else(|| syntax(text))
 }
 
 fn parse_set(arguments: &[Token], text: &str) -> Result<Command, AdminError> {
@@ -161,8 +163,12 @@ fn database(arguments: &[Token], text: &str) -> Result<Option<String>, AdminErro
 fn shutdown_mode(arguments: &[Token]) -> Option<ShutdownMode> {
     match arguments {
         [] => Some(ShutdownMode::Immediate),
-        [Token::Word(word)] if word.eq_ignore_ascii_case("wait_for_servers") => Some(ShutdownMode::WaitForServers),
-        [Token::Word(word)] if word.eq_ignore_ascii_case("wait_for_clients") => Some(ShutdownMode::WaitForClients),
+        [Token::Word(word)] if word.eq_ignore_ascii_case("wait_for_servers") => {
+            Some(ShutdownMode::WaitForServers)
+        }
+        [Token::Word(word)] if word.eq_ignore_ascii_case("wait_for_clients") => {
+            Some(ShutdownMode::WaitForClients)
+        }
         _ => None,
     }
 }

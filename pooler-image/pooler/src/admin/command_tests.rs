@@ -28,7 +28,10 @@ fn every_word_of_the_list_can_follow_show() {
 
 #[test]
 fn comments_are_skipped_wherever_space_may_be() {
-    assert_eq!(one("-- who is there?\nSHOW/* all /* of */ them */CLIENTS -- end"), Command::Show(Show::Clients));
+    assert_eq!(
+        one("-- who is there?\nSHOW/* all /* of */ them */CLIENTS -- end"),
+        Command::Show(Show::Clients)
+    );
 }
 
 #[test]
@@ -66,9 +69,21 @@ fn a_plain_shutdown_is_immediate_as_in_pgbouncer() {
 
 #[test]
 fn what_is_no_command_is_quoted_back() {
-    for text in
-        ["SELECT 1", "SHOW", "SHOW POOLS NOW", "RELOAD all", "PAUSE a b", "PAUSE \"\"", "SHUTDOWN now", "\"SHOW\" POOLS", "SHOW POOLS \\G", "/* open", "PAUSE \"open", "set x", "set x ="]
-    {
+    for text in [
+        "SELECT 1",
+        "SHOW",
+        "SHOW POOLS NOW",
+        "RELOAD all",
+        "PAUSE a b",
+        "PAUSE \"\"",
+        "SHUTDOWN now",
+        "\"SHOW\" POOLS",
+        "SHOW POOLS \\G",
+        "/* open",
+        "PAUSE \"open",
+        "set x",
+        "set x =",
+    ] {
         assert_eq!(refused(text), format!("invalid command \"{text}\""));
     }
 }
@@ -104,7 +119,13 @@ fn every_command_has_a_heading_in_the_reference() {
     let reference = include_str!("../../../../docs/reference/admin.md");
     let headings: Vec<_> = reference.lines().filter_map(|line| line.strip_prefix("### ")).collect();
     let shows = SHOWS.map(|(word, _)| format!("SHOW {}", word.to_ascii_uppercase()));
-    let acts = ["RELOAD", "PAUSE [db]", "RESUME [db]", "RECONNECT [db]", "SHUTDOWN [WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS]"];
+    let acts = [
+        "RELOAD",
+        "PAUSE [db]",
+        "RESUME [db]",
+        "RECONNECT [db]",
+        "SHUTDOWN [WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS]",
+    ];
     let commands: Vec<_> = shows.iter().map(String::as_str).chain(acts).collect();
     for command in &commands {
         assert!(headings.contains(command), "docs/reference/admin.md lacks: ### {command}");

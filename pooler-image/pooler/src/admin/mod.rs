@@ -36,6 +36,7 @@ pub use error::AdminError;
 pub use reply::Reply;
 pub use session::{AdminClient, serve};
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -80,12 +81,13 @@ pub fn access(document: &Document, user: &str) -> Option<Access> {
 pub struct Console {
     control: Arc<dyn Control>,
     window: Mutex<Window>,
+    sessions: AtomicU32,
 }
 
 impl Console {
     /// A console of the process behind `control`.
     pub fn new(control: Arc<dyn Control>) -> Self {
-        Self { control, window: Mutex::new(Window::new(Instant::now())) }
+        Self { control, window: Mutex::new(Window::new(Instant::now())), sessions: AtomicU32::new(0) }
     }
 
     /// The process.
@@ -100,8 +102,7 @@ impl Console {
         ticks.tick().await; // the first one comes at once
         loop {
             ticks.tick().await;
-            let report = self.control.report(Detail::Counters).await;
-            let totals = statistics::by_database(&report.work.pools);
+            let totals = statistics::by_database(&self.counters().await.work.pools);
             self.with_window(|window| window.rotate(Instant::now(), totals));
         }
     }
@@ -140,7 +141,9 @@ impl Console {
             Show::Stats(part) => {
                 let current = statistics::by_database(&self.counters().await.work.pools);
                 Reply::table(self.with_window(|window| {
-                    show_stats::table(part, &current, |database| window.averages(Instant::now(), database, &current))
+                    show_stats::table(part, &current, |database| {
+                        window.averages(Instant::now(), database, &current)
+                    })
                 }))
             }
         }
@@ -150,8 +153,11 @@ impl Console {
         self.report(Detail::Counters).await
     }
 
-    async fn report(&self, detail: Detail) -> Report {
-        self.control.report(detail).await
+    /// A report of the process, with the console's own sessions.
+    pub async fn report(&self, detail: Detail) -> Report {
+        let mut report = self.control.report(detail).await;
+        report.work.console_clients += self.sessions.load(Ordering::Relaxed);
+        report
     }
 
     fn with_window<T>(&self, act: impl FnOnce(&mut Window) -> T) -> T {

@@ -14,7 +14,8 @@ pub(super) async fn reload(control: &dyn Control) -> Result<Reply, AdminError> {
     }
     if !outcome.needs_restart.is_empty() {
         let message = format!("a restart is needed to change: {}", outcome.needs_restart.join(", "));
-        reply = reply.with(ErrorResponse::new(Severity::Warning, SqlState::CANT_CHANGE_RUNTIME_PARAM, message));
+        reply =
+            reply.with(ErrorResponse::new(Severity::Warning, SqlState::CANT_CHANGE_RUNTIME_PARAM, message));
     }
     Ok(reply)
 }

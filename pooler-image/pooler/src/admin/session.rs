@@ -3,6 +3,7 @@
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use pgpooler_core::wire::{
@@ -48,6 +49,8 @@ pub async fn serve<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    let _counted = Counted::new(&console);
+    let console = &*console;
     let mut session =
         Session { stream, client, console, input: leftover, output: Vec::new(), sync: Sync::InStep };
     tokio::select! {
@@ -56,10 +59,26 @@ where
     }
 }
 
-struct Session<S> {
+/// Counts a session as long as it is there.
+struct Counted<'a>(&'a AtomicU32);
+
+impl<'a> Counted<'a> {
+    fn new(console: &'a Console) -> Self {
+        console.sessions.fetch_add(1, Ordering::Relaxed);
+        Self(&console.sessions)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+struct Session<'a, S> {
     stream: S,
     client: AdminClient,
-    console: Arc<Console>,
+    console: &'a Console,
     input: Vec<u8>,
     /// Not empty while it is being written.
     output: Vec<u8>,
@@ -84,14 +103,16 @@ enum Ran {
     ClientGone,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
     async fn run(&mut self) -> io::Result<()> {
         self.welcome();
         self.flush().await?;
         loop {
             match self.next_message().await? {
                 Next::Message { tag: frontend::TERMINATE, .. } | Next::EndOfFile => return Ok(()),
-                Next::Oversized => return self.fatal("message to the admin console is too long or malformed").await,
+                Next::Oversized => {
+                    return self.fatal("message to the admin console is too long or malformed").await;
+                }
                 Next::Message { tag: frontend::SYNC, .. } => {
                     self.sync = Sync::InStep;
                     self.ready();
@@ -111,7 +132,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                     self.ready();
                 }
                 // outside COPY PostgreSQL ignores these too
-                Next::Message { tag: frontend::COPY_DATA | frontend::COPY_DONE | frontend::COPY_FAIL, .. } => {}
+                Next::Message {
+                    tag: frontend::COPY_DATA | frontend::COPY_DONE | frontend::COPY_FAIL,
+                    ..
+                } => {}
                 Next::Message { tag: frontend::FLUSH, .. } => {}
                 Next::Message { .. } => return self.fatal("unexpected message to the admin console").await,
             }
@@ -267,8 +291,5 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 }
 
 fn is_extended(tag: u8) -> bool {
-    matches!(
-        tag,
-        frontend::PARSE | frontend::BIND | frontend::DESCRIBE | frontend::EXECUTE | frontend::CLOSE
-    )
+    matches!(tag, frontend::PARSE | frontend::BIND | frontend::DESCRIBE | frontend::EXECUTE | frontend::CLOSE)
 }

@@ -18,8 +18,13 @@ const READABLE: [Parameter; 6] = [
     Parameter { name: "timezone", value: "GMT" },
 ];
 
-const IGNORED: [&str; 5] =
-    ["application_name", "extra_float_digits", "idle_in_transaction_session_timeout", "search_path", "statement_timeout"];
+const IGNORED: [&str; 5] = [
+    "application_name",
+    "extra_float_digits",
+    "idle_in_transaction_session_timeout",
+    "search_path",
+    "statement_timeout",
+];
 
 impl Parameter {
     /// The parameter of that lower-case name.

@@ -33,12 +33,7 @@ pub(super) const COLUMNS: [Column; 21] = [
 
 /// `addr`, `port`, `local_addr`, `local_port`.
 pub(super) fn address_cells(socket: &SocketReport) -> [Cell; 4] {
-    [
-        cell(socket.peer.ip()),
-        cell(socket.peer.port()),
-        cell(socket.local.ip()),
-        cell(socket.local.port()),
-    ]
+    [cell(socket.peer.ip()), cell(socket.peer.port()), cell(socket.local.ip()), cell(socket.local.port())]
 }
 
 /// `ptr` and `link`: PgBouncer shows addresses in memory; ours are the ids, in a form that cannot be taken for one.

@@ -66,7 +66,12 @@ impl<'a> Encoder<'a> {
         help: &str,
         points: impl FnOnce(&mut Durations<'_>) -> fmt::Result,
     ) -> fmt::Result {
-        points(&mut Durations(self.0.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Histogram)?))
+        points(&mut Durations(self.0.encode_descriptor(
+            name,
+            help,
+            Some(&Unit::Seconds),
+            MetricType::Histogram,
+        )?))
     }
 }
 

@@ -14,7 +14,7 @@ fn report() -> Report {
     traffic.transactions.record(Duration::from_micros(400));
     traffic.transactions.record(Duration::from_millis(400));
     traffic.queries.record(Duration::from_micros(30));
-    traffic.waits.record(Duration::from_secs(300));
+    traffic.waits.record(Duration::from_mins(5));
     let mut errors = ErrorCounts::default();
     errors.record_pooler(b"53300");
     let pool = PoolReport {

@@ -134,7 +134,8 @@ impl ServerCounts {
 impl Traffic {
     /// Adds another loop's.
     pub fn merge(&mut self, other: &Self) {
-        let Self { transactions, queries, waits, received, sent, client_parses, server_parses, binds } = other;
+        let Self { transactions, queries, waits, received, sent, client_parses, server_parses, binds } =
+            other;
         self.transactions.merge(transactions);
         self.queries.merge(queries);
         self.waits.merge(waits);

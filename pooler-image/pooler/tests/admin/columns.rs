@@ -12,7 +12,8 @@ async fn assert_columns(command: &str, types: &str, names: &str) {
     let (tag, body) = wire.message().await;
     assert_eq!(tag, b'T', "{command}");
     let described = described(&body);
-    let expected: Vec<(String, char)> = names.split_whitespace().map(str::to_owned).zip(types.chars()).collect();
+    let expected: Vec<(String, char)> =
+        names.split_whitespace().map(str::to_owned).zip(types.chars()).collect();
     assert_eq!(described, expected, "{command}");
     assert_eq!(names.split_whitespace().count(), types.len(), "{command}");
 }

@@ -9,8 +9,8 @@ use std::time::{Duration, SystemTime};
 use pgpooler::control::{Answer, Control, ControlError, Readiness, ShutdownMode};
 use pgpooler::reload::{Loaded, ReloadError, ReloadOutcome};
 use pgpooler::report::{
-    ClientCounts, ClientReport, ClientState, Detail, LedgerReport, LoopReport, Phase, PoolReport, ProcessReport,
-    Report, ServerCounts, ServerReport, ServerState, SocketReport, Traffic,
+    ClientCounts, ClientReport, ClientState, Detail, LedgerReport, LoopReport, Phase, PoolReport,
+    ProcessReport, Report, ServerCounts, ServerReport, ServerState, SocketReport, Traffic,
 };
 use pgpooler_config::{Document, Userlist};
 use tokio::sync::watch;

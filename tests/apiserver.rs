@@ -1,0 +1,189 @@
+//! What only a real API server can show: defaults, validation, the scale subresource, applies that change nothing.
+//!
+//! `PGPOOLER_TEST_KUBECONFIG` names a kubeconfig for a throw-away cluster; without it these tests do nothing.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "tests")]
+
+mod fixtures;
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config, CustomResourceExt as _, ResourceExt as _};
+use pgpooler_operator::api::PgPooler;
+use pgpooler_operator::apply::apply;
+use pgpooler_operator::plan::facts::{Children, Facts};
+use pgpooler_operator::plan::objects::{Applied, Objects};
+use pgpooler_operator::plan::plan;
+use serde_json::{Value, json};
+
+use fixtures::{facts, settings};
+
+/// A client, or nothing where there is no cluster.
+async fn client() -> Option<Client> {
+    let Some(path) = std::env::var_os("PGPOOLER_TEST_KUBECONFIG") else {
+        eprintln!("skipped: PGPOOLER_TEST_KUBECONFIG is not set");
+        return None;
+    };
+    let kubeconfig = Kubeconfig::read_from(path).expect("a kubeconfig");
+    let config =
+        Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.expect("a config");
+    let client = Client::try_from(config).expect("a client");
+    define(&client).await;
+    Some(client)
+}
+
+/// The definition, served.
+async fn define(client: &Client) {
+    let api: Api<CustomResourceDefinition> = Api::all(client.clone());
+    let params = PatchParams::apply("pgpooler-tests").force();
+    let name = PgPooler::crd().name_any();
+    api.patch(&name, &params, &Patch::Apply(PgPooler::crd())).await.expect("the definition is valid");
+    let served = kube::runtime::wait::conditions::is_crd_established();
+    let wait = kube::runtime::wait::await_condition(api, &name, served);
+    tokio::time::timeout(Duration::from_secs(30), wait).await.expect("soon").expect("established");
+}
+
+/// A namespace of its own for each test.
+async fn namespace(client: &Client, name: &str) -> String {
+    let api: Api<Namespace> = Api::all(client.clone());
+    let metadata = ObjectMeta { generate_name: Some(format!("pgpooler-{name}-")), ..ObjectMeta::default() };
+    let namespace = Namespace { metadata, ..Namespace::default() };
+    api.create(&PostParams::default(), &namespace).await.expect("a namespace").name_any()
+}
+
+async fn remove(client: &Client, namespace: &str) {
+    let api: Api<Namespace> = Api::all(client.clone());
+    api.delete(namespace, &DeleteParams::default()).await.expect("removed");
+}
+
+fn object(name: &str, spec: Value) -> PgPooler {
+    let mut full = json!({"target": {"secretRef": {"name": "db"}}});
+    full.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+    serde_json::from_value(json!({
+        "apiVersion": "pgpooler.dev/v1alpha1", "kind": "PgPooler", "metadata": {"name": name}, "spec": full,
+    }))
+    .unwrap()
+}
+
+/// As a user would send it: without the defaults that our own type fills in.
+async fn create_raw(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    spec: Value,
+) -> Result<PgPooler, kube::Error> {
+    let mut full = json!({"target": {"secretRef": {"name": "db"}}});
+    full.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+    let raw = json!({
+        "apiVersion": "pgpooler.dev/v1alpha1", "kind": "PgPooler", "metadata": {"name": name}, "spec": full,
+    });
+    let path = format!("/apis/pgpooler.dev/v1alpha1/namespaces/{namespace}/pgpoolers?fieldValidation=Strict");
+    let request = http::Request::post(path).header("content-type", "application/json");
+    client.request(request.body(serde_json::to_vec(&raw).unwrap()).unwrap()).await
+}
+
+#[tokio::test]
+async fn defaults_appear_and_what_cannot_be_is_refused() {
+    let Some(client) = client().await else { return };
+    let namespace = namespace(&client, "schema").await;
+    let created =
+        create_raw(&client, &namespace, "good", json!({})).await.expect("the smallest one is accepted");
+    assert_eq!(created.spec, object("good", json!({})).spec, "the schema's defaults are those of the code");
+
+    let long = "n".repeat(53);
+    let cases = [
+        ("a", json!({"replicas": 7}), "replicas is above maxReplicas"),
+        ("a", json!({"budget": {"serverConnections": "0%"}}), "serverConnections"),
+        ("a", json!({"budget": {"serverConnections": "101%"}}), "serverConnections"),
+        ("a", json!({"budget": {"serverConnections": 0}}), "serverConnections"),
+        ("a", json!({"budget": {"serverConnections": "80"}}), "serverConnections"),
+        ("a", json!({"queueTimeout": "5"}), "queueTimeout"),
+        ("a", json!({"drain": {"timeout": "61m"}}), "1h at most"),
+        ("a", json!({"mode": "transaction"}), "mode"),
+        ("a", json!({"pools": [{"name": "x"}, {"name": "x"}]}), "Duplicate"),
+        ("a", json!({"podTemplate": {"resources": {"limits": {"cpu": "much"}}}}), "cpu"),
+        ("a", json!({"unknown": 1}), "unknown"),
+        ("a.b", json!({}), "no dot"),
+        (long.as_str(), json!({}), "52"),
+    ];
+    for (name, spec, message) in cases {
+        let answer = create_raw(&client, &namespace, name, spec.clone()).await;
+        let Err(kube::Error::Api(refusal)) = answer else { panic!("{name} {spec} was accepted: {answer:?}") };
+        assert!(refusal.message.contains(message), "{spec}: {}", refusal.message);
+    }
+    remove(&client, &namespace).await;
+}
+
+#[tokio::test]
+async fn the_scale_subresource_works() {
+    let Some(client) = client().await else { return };
+    let namespace = namespace(&client, "scale").await;
+    let api: Api<PgPooler> = Api::namespaced(client.clone(), &namespace);
+    api.create(&PostParams::default(), &object("orders", json!({}))).await.expect("created");
+    let status = json!({"status": {"replicas": 2, "selector": "app.kubernetes.io/instance=orders"}});
+    api.patch_status("orders", &PatchParams::default(), &Patch::Merge(status)).await.expect("a status");
+    let scale = api.get_scale("orders").await.expect("a scale");
+    assert_eq!(scale.spec.and_then(|spec| spec.replicas), Some(2));
+    let selector = scale.status.and_then(|status| status.selector);
+    assert_eq!(selector.as_deref(), Some("app.kubernetes.io/instance=orders"));
+
+    let five = Patch::Merge(json!({"spec": {"replicas": 5}}));
+    api.patch_scale("orders", &PatchParams::default(), &five).await.expect("scaled");
+    assert_eq!(api.get("orders").await.expect("there").spec.replicas, 5);
+    let too_many = Patch::Merge(json!({"spec": {"replicas": 7}}));
+    assert!(api.patch_scale("orders", &PatchParams::default(), &too_many).await.is_err());
+    remove(&client, &namespace).await;
+}
+
+fn children(applied: Objects<Applied>) -> Children {
+    let Objects { service_account, auth, config, peers, service, disruption_budget, deployment } = applied;
+    Children { service_account, auth, config, peers, service, disruption_budget, deployment }
+}
+
+fn versions(children: &Children) -> Vec<Option<String>> {
+    let Children { service_account, auth, config, peers, service, disruption_budget, deployment } = children;
+    vec![
+        service_account.as_ref().and_then(|object| object.resource_version()),
+        auth.as_ref().and_then(|object| object.resource_version()),
+        config.as_ref().and_then(|object| object.resource_version()),
+        peers.as_ref().and_then(|object| object.resource_version()),
+        service.as_ref().and_then(|object| object.resource_version()),
+        disruption_budget.as_ref().and_then(|object| object.resource_version()),
+        deployment.as_ref().and_then(|object| object.resource_version()),
+    ]
+}
+
+#[tokio::test]
+async fn children_applied_twice_are_written_once() {
+    let Some(client) = client().await else { return };
+    let namespace = namespace(&client, "apply").await;
+    let api: Api<PgPooler> = Api::namespaced(client.clone(), &namespace);
+    let spec = json!({
+        "podTemplate": {
+            "resources": {"requests": {"cpu": "0.25", "memory": "1024Mi"}, "limits": {"cpu": 1}},
+            "tolerations": [{"key": "k", "operator": "Exists"}], "nodeSelector": {"a": "b"},
+            "imagePullSecrets": [{"name": "registry"}],
+        },
+        "service": {"annotations": {"a": "b"}},
+    });
+    let created = api.create(&PostParams::default(), &object("orders", spec)).await.expect("created");
+    let first = plan(&created, &facts(), &settings());
+    assert_eq!(first.verdict.blocked, None);
+    let first =
+        children(apply(&client, &created, first.objects, &Children::default()).await.expect("applied"));
+
+    let seen = Facts { children: first.clone(), ..facts() };
+    let again = plan(&created, &seen, &settings());
+    let second = children(apply(&client, &created, again.objects, &seen.children).await.expect("applied"));
+    assert_eq!(versions(&first), versions(&second), "nothing differs, so nothing is written");
+
+    // and what is written in spite of it changes nothing
+    let again = plan(&created, &seen, &settings());
+    let forced =
+        children(apply(&client, &created, again.objects, &Children::default()).await.expect("applied"));
+    assert_eq!(versions(&first), versions(&forced), "a server-side apply of the same changes nothing");
+    remove(&client, &namespace).await;
+}
