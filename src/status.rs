@@ -58,6 +58,7 @@ impl StatusWriter {
         let patch = serde_json::json!({
             "apiVersion": PgPooler::api_version(&()),
             "kind": PgPooler::kind(&()),
+            "metadata": { "name": object.name_any(), "namespace": namespace },
             "status": status,
         });
         let params = PatchParams::apply(names::MANAGER).force();
@@ -77,7 +78,7 @@ impl StatusWriter {
     /// An event that cannot be written is no reason to do anything again.
     async fn tell(&self, object: &PgPooler, condition: &Condition) {
         let event = Event {
-            type_: if condition.status == "False" { EventType::Warning } else { EventType::Normal },
+            type_: severity(condition),
             reason: condition.reason.clone(),
             note: Some(shortened(&condition.message)),
             action: condition.type_.clone(),
@@ -92,19 +93,26 @@ impl StatusWriter {
 /// The conditions whose status or reason is another than before; at the very first only what somebody must do
 /// something about.
 fn turned<'a>(old: &'a [Condition], new: &'a [Condition]) -> impl Iterator<Item = &'a Condition> {
-    new.iter().filter(move |new| match old.iter().find(|old| old.type_ == new.type_) {
-        _ if repeats(new) => false,
-        Some(old) => old.status != new.status || old.reason != new.reason,
-        None => new.status == "False" && !waits(new),
+    let before = |condition: &Condition| old.iter().find(|old| old.type_ == condition.type_);
+    new.iter().filter(move |condition| match before(condition) {
+        _ if repeats(condition, new) => false,
+        Some(old) => old.status != condition.status || old.reason != condition.reason,
+        None => condition.status == "False" && !waits(condition),
     })
 }
 
-/// The summary says what another condition says too, but for reasons of its own.
-fn repeats(condition: &Condition) -> bool {
-    let own = [Reason::NameConflict, Reason::Rejected, Reason::SpecInvalid, Reason::PodsNotReady];
-    condition.type_ == ConditionType::Ready.as_str()
-        && condition.status != "True"
-        && own.iter().all(|reason| reason.as_str() != condition.reason)
+/// The summary says what another condition says too.
+fn repeats(condition: &Condition, all: &[Condition]) -> bool {
+    let same = |other: &Condition| other.type_ != condition.type_ && other.reason == condition.reason;
+    condition.type_ == ConditionType::Ready.as_str() && all.iter().any(same)
+}
+
+/// Nobody is warned of what is under way.
+fn severity(condition: &Condition) -> EventType {
+    match condition.status == "False" && !waits(condition) {
+        true => EventType::Warning,
+        false => EventType::Normal,
+    }
 }
 
 /// Time alone will mend it.

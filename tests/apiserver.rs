@@ -143,16 +143,22 @@ fn children(applied: Objects<Applied>) -> Children {
     Children { service_account, auth, config, peers, service, disruption_budget, deployment }
 }
 
+/// What a write changes; controllers write status into some kinds, which only leaves their generation alone.
+fn version<K: kube::Resource>(object: Option<&std::sync::Arc<K>>) -> Option<String> {
+    let meta = object?.meta();
+    meta.generation.map(|generation| generation.to_string()).or_else(|| meta.resource_version.clone())
+}
+
 fn versions(children: &Children) -> Vec<Option<String>> {
     let Children { service_account, auth, config, peers, service, disruption_budget, deployment } = children;
     vec![
-        service_account.as_ref().and_then(|object| object.resource_version()),
-        auth.as_ref().and_then(|object| object.resource_version()),
-        config.as_ref().and_then(|object| object.resource_version()),
-        peers.as_ref().and_then(|object| object.resource_version()),
-        service.as_ref().and_then(|object| object.resource_version()),
-        disruption_budget.as_ref().and_then(|object| object.resource_version()),
-        deployment.as_ref().and_then(|object| object.resource_version()),
+        version(service_account.as_ref()),
+        version(auth.as_ref()),
+        version(config.as_ref()),
+        version(peers.as_ref()),
+        version(service.as_ref()),
+        version(disruption_budget.as_ref()),
+        version(deployment.as_ref()),
     ]
 }
 

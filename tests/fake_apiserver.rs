@@ -15,7 +15,7 @@ use kube::client::Body;
 use pgpooler_operator::api::PgPooler;
 use pgpooler_operator::apply::{ApplyError, apply};
 use pgpooler_operator::plan::conditions::{self, Seen};
-use pgpooler_operator::plan::facts::{Children, Facts, SecretFact};
+use pgpooler_operator::plan::facts::{Children, Facts, SecretFact, ServerFact};
 use pgpooler_operator::plan::objects::{Applied, Objects};
 use pgpooler_operator::plan::{Plan, plan};
 use pgpooler_operator::status::StatusWriter;
@@ -52,7 +52,10 @@ impl Server {
             Method::GET => objects.get(path).cloned(),
             Method::DELETE => objects.remove(path),
             _ => {
-                let object: Value = serde_json::from_slice(body).expect("JSON");
+                let mut object: Value = serde_json::from_slice(body).expect("JSON");
+                if path.ends_with("/status") {
+                    object["spec"] = json!({"target": {"secretRef": {"name": "orders-db"}}});
+                }
                 objects.insert(path.to_owned(), object.clone());
                 Some(object)
             }
@@ -157,7 +160,7 @@ async fn a_status_is_written_once_with_an_event_for_each_condition_that_turned()
     let client = server.start();
     let writer = StatusWriter::new(client, Some("operator-0".into()));
     let object = pooler_with(json!({}));
-    let facts = Facts { secret: SecretFact::Missing, ..facts() };
+    let facts = Facts { secret: SecretFact::Missing, server: ServerFact::NotAsked, ..facts() };
     let status = |object: &PgPooler, time: &str| {
         let plan = planned(object, &facts);
         let objects = fixtures::applied_objects(&Children::default());

@@ -34,7 +34,7 @@ SELECT current_setting('max_connections')::int,
        coalesce(nullif(current_setting('reserved_connections', true), ''), '0')::int,
        CASE WHEN r.rolsuper THEN -1 ELSE r.rolconnlimit END,
        CASE WHEN r.rolsuper THEN -1 ELSE d.datconnlimit END,
-       current_setting('server_version'),
+       split_part(current_setting('server_version'), ' ', 1),
        pg_is_in_recovery(),
        (SELECT count(*)::int FROM pg_stat_activity WHERE usename = session_user AND application_name <> $1),
        (SELECT count(*)::int FROM pg_stat_activity

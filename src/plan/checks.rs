@@ -48,9 +48,9 @@ fn chain<'a>(
 ) -> Result<(), Blocked> {
     let pooler = Pooler::parse(object, settings).map_err(|e| blocked(Reason::SpecInvalid, e.to_string()))?;
     let pooler = checked.pooler.insert(pooler);
-    conflicts(&facts.conflicts)?;
     let target = checked.target.insert(target(object, facts)?);
     let server = *checked.server.insert(server(facts)?);
+    conflicts(&facts.conflicts)?;
     let sum = budget::reckon(&object.spec.budget, pooler.max_replicas, server);
     let sum = sum.ok_or_else(|| {
         let text = format!(

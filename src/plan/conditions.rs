@@ -184,9 +184,13 @@ fn config_applied(seen: Seen<'_>) -> Finding {
         return not(Reason::WaitingForBudget, text);
     }
     let old = old.iter().filter(|pod| !pod.terminating).count();
-    match old {
-        0 => yes(Reason::Applied, format!("all {} pods run configuration {hash}", current.len())),
-        _ => not(Reason::RollingOut, format!("{old} pods still run an older configuration")),
+    let current = current.iter().filter(|pod| !pod.terminating).count();
+    if old > 0 {
+        return not(Reason::RollingOut, format!("{old} pods still run an older configuration"));
+    }
+    match (current as u64) < u64::from(step.replicas) {
+        true => not(Reason::RollingOut, format!("{current} of {} pods exist", step.replicas)),
+        false => yes(Reason::Applied, format!("all {current} pods run configuration {hash}")),
     }
 }
 

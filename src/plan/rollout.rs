@@ -89,7 +89,8 @@ fn create(pods: &[PodFact], mounted: u32, wanted: Wanted<'_>, budget: u32) -> St
 fn replace(pods: &[PodFact], mounted: u32, deployed: &Deployed, wanted: Wanted<'_>, budget: u32) -> Step {
     let mounted = mounted.max(wanted.share);
     let replicas = wanted.replicas.min(room(pods, mounted, wanted.share, budget));
-    let all_fit = replicas == wanted.replicas;
+    // with the new template old pods read the new share when their containers start again
+    let all_fit = replicas == wanted.replicas && charged(pods, mounted) <= budget;
     let none_left = alive(pods).next().is_none();
     let draining = pods.iter().any(|pod| pod.terminating);
     if all_fit || none_left || (replicas > 0 && !draining) {

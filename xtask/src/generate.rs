@@ -42,7 +42,9 @@ pub(crate) fn run(arguments: &GenerateArgs) -> Result<()> {
         files = vec![(PLAIN, plain(&cluster)?)];
         settle(&files, arguments.check)?;
     } else {
-        ui::say(&format!("left as it is: {PLAIN} (Helm runs in the cluster: cargo xtask cluster up --nodes 0)"));
+        ui::say(&format!(
+            "left as it is: {PLAIN} (Helm runs in the cluster: cargo xtask cluster up --nodes 0)"
+        ));
     }
     Ok(())
 }
@@ -60,7 +62,8 @@ pub(crate) fn check_plain(cluster: &Cluster) -> Result<()> {
 
 fn crd() -> Result<String> {
     // as `cargo test --workspace` builds it, so that nothing is compiled twice
-    let arguments = ["build", "--locked", "--workspace", "--bins", "--message-format=json-render-diagnostics"];
+    let arguments =
+        ["build", "--locked", "--workspace", "--bins", "--message-format=json-render-diagnostics"];
     let programs = command::executables(&mut command::cargo(&arguments))?;
     let operator = programs.get("pgpooler-operator").context("cargo built no operator")?;
     command::output(Command::new(operator).arg("crd")).context("the operator did not print its CRD")

@@ -126,7 +126,7 @@ impl Scrape {
         encoder.durations("query_duration", "Time from a query to its ReadyForQuery", |family| {
             self.pools().try_for_each(|pool| family.point(&pool_labels(pool, &[]), &pool.traffic.queries))
         })?;
-        let help = "Time from the first message of a transaction to its end";
+        let help = "Time that a server connection was held for a transaction";
         encoder.durations("transaction_duration", help, |family| {
             self.pools()
                 .try_for_each(|pool| family.point(&pool_labels(pool, &[]), &pool.traffic.transactions))

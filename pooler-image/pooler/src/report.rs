@@ -12,6 +12,7 @@ pub use counts::{ClientCounts, ErrorCounts, LoginCounts, ServerCounts, SqlstateC
 pub use histogram::{BOUNDS, Histogram};
 pub use sockets::{ClientReport, ClientState, ServerReport, ServerState, SocketReport};
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -134,41 +135,41 @@ pub struct Report {
 impl Report {
     /// Adds the loops up.
     pub fn gather(process: ProcessReport, loops: impl IntoIterator<Item = LoopReport>) -> Self {
-        let mut count = 0;
-        let mut sum = LoopReport::default();
+        let mut report = Self { process, ..Self::default() };
         let mut pools = BTreeMap::new();
         for part in loops {
-            count += 1;
-            let LoopReport {
-                pools: part_pools,
-                clients,
-                servers,
-                login_clients,
-                console_clients,
-                logins,
-                errors,
-            } = part;
-            for pool in part_pools {
-                add_pool(&mut pools, pool);
-            }
-            sum.clients.extend(clients);
-            sum.servers.extend(servers);
-            sum.login_clients += login_clients;
-            sum.console_clients += console_clients;
-            sum.logins.merge(&logins);
-            sum.errors.merge(&errors);
+            report.loops += 1;
+            report.work.absorb(part, &mut pools);
         }
-        sum.pools = pools.into_values().collect();
-        Self { process, loops: count, work: sum }
+        report.work.pools = pools.into_values().collect();
+        report
     }
 }
 
-fn add_pool(pools: &mut BTreeMap<(String, String), PoolReport>, pool: PoolReport) {
+type Pools = BTreeMap<(String, String), PoolReport>;
+
+impl LoopReport {
+    /// Adds another loop's; its pools go to `pools`.
+    fn absorb(&mut self, other: Self, pools: &mut Pools) {
+        let Self { pools: others, clients, servers, login_clients, console_clients, logins, errors } = other;
+        for pool in others {
+            add_pool(pools, pool);
+        }
+        self.clients.extend(clients);
+        self.servers.extend(servers);
+        self.login_clients += login_clients;
+        self.console_clients += console_clients;
+        self.logins.merge(&logins);
+        self.errors.merge(&errors);
+    }
+}
+
+fn add_pool(pools: &mut Pools, pool: PoolReport) {
     match pools.entry((pool.database.clone(), pool.user.clone())) {
-        std::collections::btree_map::Entry::Vacant(entry) => {
+        Entry::Vacant(entry) => {
             entry.insert(pool);
         }
-        std::collections::btree_map::Entry::Occupied(mut entry) => entry.get_mut().merge(&pool),
+        Entry::Occupied(mut entry) => entry.get_mut().merge(&pool),
     }
 }
 

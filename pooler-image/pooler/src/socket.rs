@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 
 /// A peer that vanished is noticed after two minutes; cloud networks drop silent connections after four or more.
 const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
-    .with_time(Duration::from_secs(60))
+    .with_time(Duration::from_mins(1))
     .with_interval(Duration::from_secs(15))
     .with_retries(4);
 

@@ -49,7 +49,11 @@ const GROUPS: &[Group] = &[
     Group { name: "generated", what: "generated files are current", run: code::generated },
     Group { name: "docs", what: "rustdoc, warnings denied", run: code::docs },
     Group { name: "api", what: "tests against a real API server", run: kubernetes::api },
-    Group { name: "chart", what: "helm lint, rendered chart accepted by the API server", run: kubernetes::chart },
+    Group {
+        name: "chart",
+        what: "helm lint, rendered chart accepted by the API server",
+        run: kubernetes::chart,
+    },
     Group { name: "cluster", what: "operator and pools on a real node", run: kubernetes::pools },
 ];
 
@@ -64,7 +68,8 @@ pub(crate) fn run(arguments: &TestArgs) -> Result<()> {
     for name in &arguments.only {
         ensure!(GROUPS.iter().any(|group| group.name == name), "there is no group {name:?}; see --list");
     }
-    let chosen = |group: &&Group| arguments.only.is_empty() || arguments.only.iter().any(|name| name == group.name);
+    let chosen =
+        |group: &&Group| arguments.only.is_empty() || arguments.only.iter().any(|name| name == group.name);
     let results: Vec<_> = GROUPS.iter().filter(chosen).map(run_group).collect();
     if !arguments.keep {
         kubernetes::down()?;

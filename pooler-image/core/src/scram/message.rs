@@ -1,8 +1,14 @@
 //! Attributes of SCRAM messages.
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::general_purpose::{GeneralPurpose, PAD};
 
 use super::{ScramError, keys::Key};
+
+/// Like PostgreSQL's own, it does not mind stray bits behind the last byte.
+const BASE64: GeneralPurpose =
+    GeneralPurpose::new(&alphabet::STANDARD, PAD.with_decode_allow_trailing_bits(true));
 
 /// Takes `name=value` off the front of `rest`, together with the comma behind it.
 pub(super) fn attribute<'a>(rest: &mut &'a str, name: char) -> Result<&'a str, ScramError> {
@@ -25,11 +31,11 @@ pub(super) fn checked_nonce(nonce: &str) -> Result<&str, ScramError> {
 }
 
 pub(super) fn encode(data: &[u8]) -> String {
-    STANDARD.encode(data)
+    BASE64.encode(data)
 }
 
 pub(super) fn decode(text: &str) -> Result<Vec<u8>, ScramError> {
-    STANDARD.decode(text).map_err(|_| ScramError::Malformed)
+    BASE64.decode(text).map_err(|_| ScramError::Malformed)
 }
 
 pub(super) fn decode_key(text: &str) -> Result<Key, ScramError> {

@@ -11,8 +11,9 @@ use pgpooler_core::wire::{
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::command;
+use super::command::{self, Command};
 use super::{Access, AdminError, Console, Reply, show_version};
+use crate::control::ShutdownMode;
 
 /// The longest message that is read; no command needs more.
 const MESSAGE_LIMIT: u32 = 64 * 1024;
@@ -95,7 +96,21 @@ enum Sync {
 enum Next {
     Message { tag: u8, body: Vec<u8> },
     EndOfFile,
-    Oversized,
+    Faulty,
+}
+
+enum Handled {
+    GoOn,
+    Left,
+    OutOfTurn,
+}
+
+enum RanAll {
+    /// `leave`: what the process is to do once the answers have left.
+    Answered {
+        leave: Option<ShutdownMode>,
+    },
+    ClientGone,
 }
 
 enum Ran {
@@ -109,38 +124,41 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
         self.flush().await?;
         loop {
             match self.next_message().await? {
-                Next::Message { tag: frontend::TERMINATE, .. } | Next::EndOfFile => return Ok(()),
-                Next::Oversized => {
+                Next::EndOfFile => return Ok(()),
+                Next::Faulty => {
                     return self.fatal("message to the admin console is too long or malformed").await;
                 }
-                Next::Message { tag: frontend::SYNC, .. } => {
-                    self.sync = Sync::InStep;
-                    self.ready();
-                }
-                Next::Message { .. } if self.sync == Sync::Skipping => {}
-                Next::Message { tag: frontend::QUERY, body } => {
-                    if !self.query(&body).await? {
-                        return Ok(());
-                    }
-                }
-                Next::Message { tag, .. } if is_extended(tag) => {
-                    self.refuse(&AdminError::ExtendedProtocol);
-                    self.sync = Sync::Skipping;
-                }
-                Next::Message { tag: frontend::FUNCTION_CALL, .. } => {
-                    self.refuse(&AdminError::ExtendedProtocol);
-                    self.ready();
-                }
-                // outside COPY PostgreSQL ignores these too
-                Next::Message {
-                    tag: frontend::COPY_DATA | frontend::COPY_DONE | frontend::COPY_FAIL,
-                    ..
-                } => {}
-                Next::Message { tag: frontend::FLUSH, .. } => {}
-                Next::Message { .. } => return self.fatal("unexpected message to the admin console").await,
+                Next::Message { tag, body } => match self.handle(tag, &body).await? {
+                    Handled::GoOn => self.flush().await?,
+                    Handled::Left => return Ok(()),
+                    Handled::OutOfTurn => return self.fatal("unexpected message to the admin console").await,
+                },
             }
-            self.flush().await?;
         }
+    }
+
+    async fn handle(&mut self, tag: u8, body: &[u8]) -> io::Result<Handled> {
+        match tag {
+            frontend::TERMINATE => return Ok(Handled::Left),
+            frontend::SYNC => {
+                self.sync = Sync::InStep;
+                self.ready();
+            }
+            _ if self.sync == Sync::Skipping => {}
+            frontend::QUERY => return self.query(body).await,
+            frontend::FUNCTION_CALL => {
+                self.refuse(&AdminError::ExtendedProtocol);
+                self.ready();
+            }
+            _ if is_extended(tag) => {
+                self.refuse(&AdminError::ExtendedProtocol);
+                self.sync = Sync::Skipping;
+            }
+            // outside COPY PostgreSQL ignores its messages too
+            frontend::FLUSH | frontend::COPY_DATA | frontend::COPY_DONE | frontend::COPY_FAIL => {}
+            _ => return Ok(Handled::OutOfTurn),
+        }
+        Ok(Handled::GoOn)
     }
 
     fn welcome(&mut self) {
@@ -162,43 +180,48 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
         self.ready();
     }
 
-    /// Whether the session goes on.
-    async fn query(&mut self, body: &[u8]) -> io::Result<bool> {
+    async fn query(&mut self, body: &[u8]) -> io::Result<Handled> {
         let text = String::from_utf8_lossy(body.strip_suffix(b"\0").unwrap_or(body)).into_owned();
-        let commands = match command::parse(&text) {
-            Ok(commands) => commands,
+        let leave = match command::parse(&text) {
+            Ok(commands) => match self.run_all(commands).await? {
+                RanAll::Answered { leave } => leave,
+                RanAll::ClientGone => return Ok(Handled::Left),
+            },
             Err(error) => {
                 self.refuse(&error);
-                self.ready();
-                return Ok(true);
+                None
             }
         };
-        if commands.is_empty() {
-            backend::empty_query_response(&mut self.output);
-        }
-        let mut leave = None;
-        for command in commands {
-            let Ran::Done(result) = self.permitted(command).await? else { return Ok(false) };
-            match result {
-                Ok(reply) => {
-                    reply.encode(&mut self.output);
-                    leave = leave.max(reply.shutdown());
-                }
-                Err(error) => {
-                    self.refuse(&error);
-                    break;
-                }
-            }
-        }
         self.ready();
         self.flush().await?;
         if let Some(mode) = leave {
             self.console.control().shutdown(mode);
         }
-        Ok(true)
+        Ok(Handled::GoOn)
     }
 
-    async fn permitted(&mut self, command: command::Command) -> io::Result<Ran> {
+    async fn run_all(&mut self, commands: Vec<Command>) -> io::Result<RanAll> {
+        if commands.is_empty() {
+            backend::empty_query_response(&mut self.output);
+        }
+        let mut leave = None;
+        for command in commands {
+            match self.permitted(command).await? {
+                Ran::ClientGone => return Ok(RanAll::ClientGone),
+                Ran::Done(Ok(reply)) => {
+                    reply.encode(&mut self.output);
+                    leave = leave.max(reply.shutdown());
+                }
+                Ran::Done(Err(error)) => {
+                    self.refuse(&error);
+                    break;
+                }
+            }
+        }
+        Ok(RanAll::Answered { leave })
+    }
+
+    async fn permitted(&mut self, command: Command) -> io::Result<Ran> {
         if let Some(name) = command.admin_only() {
             if self.client.access != Access::Admin {
                 return Ok(Ran::Done(Err(AdminError::NeedsAdmin(name))));
@@ -209,7 +232,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
     }
 
     /// A `PAUSE` may take for ever, so the client is watched meanwhile; what it sends early is kept.
-    async fn execute(&mut self, command: command::Command) -> io::Result<Ran> {
+    async fn execute(&mut self, command: Command) -> io::Result<Ran> {
         let Self { stream, console, input, .. } = self;
         let mut running = pin!(console.execute(command));
         loop {
@@ -228,7 +251,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
     async fn next_message(&mut self) -> io::Result<Next> {
         loop {
             match split_message(&self.input, MESSAGE_LIMIT) {
-                Err(_) => return Ok(Next::Oversized),
+                Err(_) => return Ok(Next::Faulty),
                 Ok(Some((header, body, _))) => {
                     let message = Next::Message { tag: header.tag, body: body.to_vec() };
                     self.input.drain(..header.total());

@@ -47,9 +47,9 @@ pub struct ServerCounts {
 /// were recorded, so every checkout records its wait, an immediate one as zero.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Traffic {
-    /// Time from the first message of a transaction to its end.
+    /// Time that a server connection was held for a transaction, the wait for it not included.
     pub transactions: Histogram,
-    /// Time from a query (or Sync) to its `ReadyForQuery`.
+    /// Time from a query (or Sync) on its way to the server to its `ReadyForQuery`.
     pub queries: Histogram,
     /// Time that clients waited for a server connection, one for each assignment.
     pub waits: Histogram,
