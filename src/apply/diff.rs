@@ -19,6 +19,17 @@ pub fn contains(live: &Value, wanted: &Value) -> bool {
     }
 }
 
+/// The part of `wanted` that is not in `live`, as a JSON merge patch; lists whole.
+pub fn missing(live: &Value, wanted: &Value) -> Value {
+    let (Value::Object(live), Value::Object(wanted)) = (live, wanted) else { return wanted.clone() };
+    let parts = wanted.iter().filter_map(|(key, wanted)| match live.get(key) {
+        None => Some((key.clone(), wanted.clone())),
+        Some(live) if of_key(key, live, wanted) => None,
+        Some(live) => Some((key.clone(), missing(live, wanted))),
+    });
+    Value::Object(parts.collect())
+}
+
 /// The API server writes quantities in a form of its own: `1000m` comes back as `1`.
 fn of_key(key: &str, live: &Value, wanted: &Value) -> bool {
     match (key, live, wanted) {
@@ -84,6 +95,13 @@ mod tests {
         ] {
             assert!(!contains(&live, &wanted), "{live}");
         }
+    }
+
+    #[test]
+    fn what_is_missing_is_all_that_differs() {
+        let live = json!({"spec": {"a": 1, "ports": [{"port": 1, "nodePort": 7}]}});
+        let wanted = json!({"spec": {"a": 1, "ports": [{"port": 2}]}, "data": {"k": "v"}});
+        assert_eq!(missing(&live, &wanted), json!({"spec": {"ports": [{"port": 2}]}, "data": {"k": "v"}}));
     }
 
     #[test]

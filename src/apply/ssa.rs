@@ -16,7 +16,7 @@ use crate::plan::objects::Child;
 use crate::plan::render::meta::hash;
 
 use super::ApplyError;
-use super::diff::contains;
+use super::diff::{contains, missing};
 
 /// What every kind of child is.
 pub trait Kind:
@@ -66,9 +66,30 @@ pub async fn apply<K: Kind>(
             let wanted = sealed(*wanted);
             match live.filter(|live| is_current(&***live, &wanted)) {
                 Some(live) => Ok(Some(Arc::clone(live))),
-                None => patch(client, owner, &wanted).await.map(|applied| Some(Arc::new(applied))),
+                None => put(client, owner, &wanted, live).await.map(|applied| Some(Arc::new(applied))),
             }
         }
+    }
+}
+
+/// A server-side apply leaves what others have added to a list, such as a port of their own under our port's name. Where
+/// the API server refuses the result, the lists are first set to what they should be.
+async fn put<K: Kind>(
+    client: &Client,
+    owner: &PgPooler,
+    wanted: &K,
+    live: Option<&Arc<K>>,
+) -> Result<K, ApplyError> {
+    let answer = patch(client, owner, wanted).await;
+    let (Err(ApplyError::Rejected { .. }), Some(live)) = (&answer, live) else { return answer };
+    let (Ok(live), Ok(whole)) = (serde_json::to_value(&**live), serde_json::to_value(wanted)) else {
+        return answer;
+    };
+    let repair = Patch::Merge(missing(&live, &whole));
+    let params = PatchParams { field_manager: Some(names::MANAGER.to_owned()), ..PatchParams::default() };
+    match api::<K>(client, owner).patch(&wanted.name_any(), &params, &repair).await {
+        Ok(_) => patch(client, owner, wanted).await,
+        Err(_) => answer,
     }
 }
 

@@ -10,7 +10,7 @@ use crate::names;
 use super::Verdict;
 use super::budget::Sum;
 use super::checks::Blocked;
-use super::facts::{Facts, Server, ServerFact};
+use super::facts::{Facts, PodFact, Server, ServerFact};
 use super::objects::{Applied, Objects};
 
 /// Messages of conditions may have 32768 characters; nobody reads so many.
@@ -169,13 +169,17 @@ fn within_budget(seen: Seen<'_>) -> Finding {
 }
 
 fn config_applied(seen: Seen<'_>) -> Finding {
-    let (Some(hash), Some(step)) = (&seen.verdict.config_hash, seen.verdict.step) else {
+    let Verdict { config_hash: Some(hash), template_hash: Some(template), step: Some(step), .. } =
+        seen.verdict
+    else {
         return not(
             Reason::Held,
             "pods keep the configuration they have until the rest is in order".to_owned(),
         );
     };
-    let (current, old): (Vec<_>, Vec<_>) = seen.facts.pods.iter().partition(|pod| pod.config_hash == *hash);
+    let is_current = |pod: &&PodFact| pod.template_hash == *template;
+    let alive = seen.facts.pods.iter().filter(|pod| !pod.terminating);
+    let (current, old): (Vec<_>, Vec<_>) = alive.partition(is_current);
     if step.waits {
         let text = format!(
             "older pods could still hold {} connections; more pods come when they have ended",
@@ -183,10 +187,9 @@ fn config_applied(seen: Seen<'_>) -> Finding {
         );
         return not(Reason::WaitingForBudget, text);
     }
-    let old = old.iter().filter(|pod| !pod.terminating).count();
-    let current = current.iter().filter(|pod| !pod.terminating).count();
+    let (current, old) = (current.len(), old.len());
     if old > 0 {
-        return not(Reason::RollingOut, format!("{old} pods still run an older configuration"));
+        return not(Reason::RollingOut, format!("{old} pods are of an older image or configuration"));
     }
     match (current as u64) < u64::from(step.replicas) {
         true => not(Reason::RollingOut, format!("{current} of {} pods exist", step.replicas)),

@@ -55,6 +55,8 @@ pub struct Verdict {
     pub step: Option<Step>,
     /// Hash of the configuration that pods should run.
     pub config_hash: Option<String>,
+    /// Hash of the pod template that pods should be made from.
+    pub template_hash: Option<String>,
     /// What all pods that exist could hold together.
     pub charged: u32,
 }
@@ -105,6 +107,7 @@ fn go_on(pooler: &Pooler, target: &target::Target, sum: &Sum, facts: &Facts, mut
     let step = rollout::next_step(&facts.pods, mounted, deployed.as_ref(), wanted, sum.budget);
     verdict.step = Some(step);
     verdict.config_hash = Some(config_hash);
+    verdict.template_hash = Some(wanted.template_hash.to_owned());
     let objects = match step.template {
         Template::Replace => {
             replaced(pooler, step, auth, render::config_map::render(pooler, &document), template)

@@ -9,7 +9,7 @@ use crate::{cluster::Cluster, command, ui, workspace};
 
 /// The CRD, and the copy that the chart installs: Helm reads no file outside a chart.
 const CRD: [&str; 2] =
-    ["crds/pgpoolers.pgpooler.dev.yaml", "charts/pgpooler-operator/files/crds/pgpoolers.pgpooler.dev.yaml"];
+    ["crds/pgpooler.dev_pgpoolers.yaml", "charts/pgpooler-operator/files/crds/pgpooler.dev_pgpoolers.yaml"];
 /// For `kubectl apply`, without Helm.
 const PLAIN: &str = "deploy/pgpooler-operator.yaml";
 const PLAIN_HEAD: &str = "\
