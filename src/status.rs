@@ -109,10 +109,7 @@ fn repeats(condition: &Condition, all: &[Condition]) -> bool {
 
 /// Nobody is warned of what is under way.
 fn severity(condition: &Condition) -> EventType {
-    match condition.status == "False" && !waits(condition) {
-        true => EventType::Warning,
-        false => EventType::Normal,
-    }
+    if condition.status == "False" && !waits(condition) { EventType::Warning } else { EventType::Normal }
 }
 
 /// Time alone will mend it.

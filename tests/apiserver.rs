@@ -1,7 +1,14 @@
 //! What only a real API server can show: defaults, validation, the scale subresource, applies that change nothing.
 //!
-//! `PGPOOLER_TEST_KUBECONFIG` names a kubeconfig for a throw-away cluster; without it these tests do nothing.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "tests")]
+//! `PGPOOLER_TEST_KUBECONFIG` names a kubeconfig for a throw-away cluster where no operator runs; without it these
+//! tests do nothing.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::needless_pass_by_value,
+    clippy::print_stderr,
+    reason = "tests"
+)]
 
 mod fixtures;
 

@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use pgpooler_operator::api::{PgPooler, Reason};
 use pgpooler_operator::plan::conditions::{self, Seen};
 use pgpooler_operator::plan::facts::{Facts, SecretFact, Server, ServerFact};
+use pgpooler_operator::plan::objects::Child;
 use pgpooler_operator::plan::plan;
 use serde_json::{Value, json};
 
@@ -88,6 +89,14 @@ fn the_secret_is_gone_while_pods_run() {
     let object = pooler_with(json!({}));
     let facts = Facts { secret: SecretFact::Missing, server: ServerFact::NotAsked, ..running(&object, 2) };
     check("secret_gone", &object, &facts);
+}
+
+#[test]
+fn the_secret_is_gone_and_nothing_else_is_known() {
+    let object = pooler_with(json!({}));
+    let facts = Facts { secret: SecretFact::Missing, server: ServerFact::NotAsked, ..running(&object, 0) };
+    let plan = plan(&object, &facts, &settings());
+    assert_eq!(plan.objects.deployment, Child::Leave, "pods that are just being moved are not lost");
 }
 
 #[test]

@@ -41,6 +41,7 @@ pub struct Seen<'a> {
 pub fn status(seen: Seen<'_>, now: &Time) -> PgPoolerStatus {
     let Seen { object, facts, verdict, .. } = seen;
     let old = object.status.clone().unwrap_or_default();
+    let last = last_budget(object, verdict.address.as_deref()).cloned();
     let ready = ready_pods(facts);
     PgPoolerStatus {
         observed_generation: object.metadata.generation,
@@ -49,10 +50,18 @@ pub fn status(seen: Seen<'_>, now: &Time) -> PgPoolerStatus {
         ready: Some(format!("{ready}/{}", object.spec.replicas)),
         selector: object.metadata.name.as_deref().map(selector),
         target: target(verdict, old.target),
-        budget: verdict.sum.as_ref().map(|sum| budget(sum, verdict.server.as_ref())).or(old.budget),
+        budget: verdict.sum.as_ref().map(|sum| budget(sum, verdict.server.as_ref())).or(last),
         clients: facts.waiting.map(|waiting| ClientsStatus { waiting: number(waiting) }).or(old.clients),
         conditions: conditions(seen, &old.conditions, now),
     }
+}
+
+/// The budget last reckoned, unless it was that of another server.
+pub fn last_budget<'a>(object: &'a PgPooler, address: Option<&str>) -> Option<&'a BudgetStatus> {
+    let status = object.status.as_ref()?;
+    let last = status.target.as_ref().map(|target| target.address.as_str());
+    let same = address.is_none() || address == last;
+    status.budget.as_ref().filter(|_| same)
 }
 
 fn conditions(seen: Seen<'_>, old: &[Condition], now: &Time) -> Vec<Condition> {
@@ -96,7 +105,16 @@ fn ready<'a>(seen: Seen<'_>, mut findings: impl Iterator<Item = &'a Finding>) ->
     if let Some(blocked) = &seen.verdict.blocked {
         return not(blocked.reason, blocked.message.clone());
     }
-    if let Some(first) = findings.find(|finding| finding.status != "True") {
+    // `maxReplicas` may be out of reach while every pod that is wanted now fits
+    let all_fit = seen
+        .verdict
+        .sum
+        .as_ref()
+        .is_some_and(|sum| i64::from(sum.max_replicas) >= i64::from(seen.object.spec.replicas));
+    let counts = |finding: &&Finding| {
+        finding.status != "True" && !(all_fit && finding.reason == Reason::ScaleExceedsBudget)
+    };
+    if let Some(first) = findings.find(counts) {
         return not(first.reason, first.message.clone());
     }
     let (ready, wanted) = (ready_pods(seen.facts), seen.object.spec.replicas);
@@ -191,9 +209,10 @@ fn config_applied(seen: Seen<'_>) -> Finding {
     if old > 0 {
         return not(Reason::RollingOut, format!("{old} pods are of an older image or configuration"));
     }
-    match (current as u64) < u64::from(step.replicas) {
-        true => not(Reason::RollingOut, format!("{current} of {} pods exist", step.replicas)),
-        false => yes(Reason::Applied, format!("all {current} pods run configuration {hash}")),
+    if (current as u64) < u64::from(step.replicas) {
+        not(Reason::RollingOut, format!("{current} of {} pods exist", step.replicas))
+    } else {
+        yes(Reason::Applied, format!("all {current} pods run configuration {hash}"))
     }
 }
 

@@ -132,13 +132,15 @@ fn hold(object: &PgPooler, pooler: &Pooler, facts: &Facts, mut verdict: Verdict)
     let mut deployment = Child::Leave;
     if let Some(deployed) = live.and_then(deployed) {
         // with the target out of sight the budget last reckoned still holds; without one nothing is added
-        let last = object.status.as_ref().and_then(|status| status.budget.as_ref());
+        let last = conditions::last_budget(object, verdict.address.as_deref());
         let known =
             |pick: fn(&crate::api::BudgetStatus) -> i32| last.map_or(0, |sum| pick(sum).max(0) as u32);
         let budget = verdict.sum.as_ref().map_or(known(|sum| sum.budget), |sum| sum.budget);
         let most = known(|sum| sum.max_replicas).max(deployed.replicas);
         let wanted = pooler.replicas.min(most);
-        let step = rollout::scale(&facts.pods, mounted(&facts.children), &deployed, wanted, budget);
+        let mut step = rollout::scale(&facts.pods, mounted(&facts.children), &deployed, wanted, budget);
+        // what was granted stays: pods that are just being moved must not be lost for want of a Secret
+        step.replicas = step.replicas.max(wanted.min(deployed.replicas));
         deployment = rescaled(pooler, live, step.replicas);
         verdict.step = Some(step);
     }

@@ -1,23 +1,15 @@
 //! One (database, user) pool, as one loop sees it.
 
 use std::cell::{Cell, Ref, RefCell};
-use std::collections::HashMap;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use pgpooler_config::{Document, PoolMode};
 use pgpooler_core::pool::{PoolId, PoolLimits};
-use pgpooler_core::session::{Settings, Tally};
+use pgpooler_core::session::Tally;
 
 use crate::auth::User;
 use crate::report::Traffic;
-
-/// Names of reported parameters with their values, as a login sends them.
-pub(crate) type Welcome = Vec<(String, String)>;
-
-/// Sets of settings whose welcome is remembered; more are asked of the server each time.
-const WELCOMES: usize = 256;
 
 /// One (database, user) pool.
 #[derive(Debug)]
@@ -30,7 +22,6 @@ pub(crate) struct Pool {
     /// Connections opened in an earlier epoch of the process are closed at release.
     pub(crate) epoch: Cell<u32>,
     pub(crate) paused: Cell<bool>,
-    welcomes: RefCell<HashMap<Settings, Rc<Welcome>>>,
     traffic: RefCell<Traffic>,
 }
 
@@ -70,7 +61,6 @@ impl Pool {
             rule: RefCell::new(rule),
             epoch: Cell::new(0),
             paused: Cell::new(false),
-            welcomes: RefCell::default(),
             traffic: RefCell::default(),
         }
     }
@@ -100,19 +90,6 @@ impl Pool {
     /// All connections opened before `epoch` are to be closed when they are released.
     pub(crate) fn renew(&self, epoch: u32) {
         self.epoch.set(epoch);
-        self.welcomes.borrow_mut().clear();
-    }
-
-    pub(crate) fn welcome(&self, settings: &Settings) -> Option<Rc<Welcome>> {
-        self.welcomes.borrow().get(settings).map(Rc::clone)
-    }
-
-    pub(crate) fn remember_welcome(&self, settings: Settings, welcome: Rc<Welcome>) {
-        let mut welcomes = self.welcomes.borrow_mut();
-        if welcomes.len() >= WELCOMES {
-            welcomes.clear();
-        }
-        welcomes.insert(settings, welcome);
     }
 
     pub(crate) fn traffic(&self) -> Traffic {

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Instant;
 
 use pgpooler_core::pool::{LoopId, PoolId, Pressure, Slots};
+use pgpooler_core::session::Settings;
 use pgpooler_core::wire::CancelKey;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -48,6 +49,12 @@ pub(crate) struct Current {
     pub(crate) epoch: u32,
 }
 
+/// Names of reported parameters with their values, as a login sends them.
+pub(crate) type Welcome = Vec<(String, String)>;
+
+/// Welcomes that are remembered; more are asked of the server each time.
+const WELCOMES: usize = 1024;
+
 /// One pooler process.
 pub(crate) struct Process {
     pub(crate) source: Source,
@@ -61,6 +68,7 @@ pub(crate) struct Process {
     ids: AtomicU64,
     epoch: AtomicU32,
     paused: Mutex<Paused>,
+    welcomes: Mutex<HashMap<(PoolId, Settings), Arc<Welcome>>>,
     pub(crate) phase: watch::Sender<Phase>,
     /// When everything must be over.
     pub(crate) deadline: watch::Sender<Option<Leaving>>,
@@ -121,6 +129,7 @@ impl Process {
             ids: AtomicU64::new(1),
             epoch: AtomicU32::new(0),
             paused: Mutex::default(),
+            welcomes: Mutex::default(),
             phase: watch::Sender::new(Phase::Starting),
             deadline: watch::Sender::new(None),
             application_name: identity.application_name,
@@ -233,6 +242,20 @@ impl Process {
         directory.names.iter().any(|(known, _)| known == database)
     }
 
+    /// What PostgreSQL reports at login to a client of a pool with these settings, if that is known.
+    pub(crate) fn welcome(&self, pool: PoolId, settings: &Settings) -> Option<Arc<Welcome>> {
+        let welcomes = self.welcomes.lock().unwrap_or_else(PoisonError::into_inner);
+        welcomes.get(&(pool, settings.clone())).map(Arc::clone)
+    }
+
+    pub(crate) fn remember_welcome(&self, pool: PoolId, settings: Settings, welcome: Arc<Welcome>) {
+        let mut welcomes = self.welcomes.lock().unwrap_or_else(PoisonError::into_inner);
+        if welcomes.len() >= WELCOMES {
+            welcomes.clear();
+        }
+        welcomes.insert((pool, settings), welcome);
+    }
+
     pub(crate) fn client_arrived(&self) {
         self.clients.fetch_add(1, Ordering::Relaxed);
     }
@@ -255,7 +278,9 @@ impl Process {
         self.epoch.load(Ordering::Relaxed)
     }
 
+    /// Defaults may have changed too, so what logins say is asked again.
     pub(crate) fn new_epoch(&self) -> u32 {
+        self.welcomes.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.epoch.fetch_add(1, Ordering::Relaxed) + 1
     }
 

@@ -94,6 +94,10 @@ impl Link {
             return Turn::End(end);
         }
         let sent = from_client(server, client, scratch, &mut self.begun, cx);
+        if !self.begun && matches!(sent, Turn::Nothing) {
+            // the poller was wrong: the client has sent nothing, and must not hold a server connection for that
+            return Turn::End(End::Released);
+        }
         self.note_start();
         let Some(server) = self.server.as_deref_mut() else { return Turn::Nothing };
         let moved = match (sent, from_server(server, client, scratch, cx)) {

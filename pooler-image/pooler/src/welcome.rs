@@ -20,7 +20,8 @@ use crate::buffers::{Carry, Spill, poll_read};
 use crate::checkout::Refusal;
 use crate::client::{ClientConn, ClientShared};
 use crate::handshake::{self, Accepted, HandshakeError};
-use crate::pool::{Pool, Welcome};
+use crate::pool::Pool;
+use crate::process::Welcome;
 use crate::server::ServerConn;
 use crate::worker::Worker;
 use crate::{cancel, refuse};
@@ -184,10 +185,10 @@ async fn greet(
 }
 
 /// What PostgreSQL reports to a client with these settings: remembered, or asked of it.
-async fn learn(worker: &Rc<Worker>, client: &mut ClientConn) -> Result<Rc<Welcome>, Option<Vec<u8>>> {
+async fn learn(worker: &Rc<Worker>, client: &mut ClientConn) -> Result<Arc<Welcome>, Option<Vec<u8>>> {
     let pool = Rc::clone(&client.shared.pool);
     let known_by = without_application_name(client.session.settings());
-    if let Some(welcome) = pool.welcome(&known_by) {
+    if let Some(welcome) = worker.process.welcome(pool.id, &known_by) {
         return Ok(welcome);
     }
     let now = Instant::now();
@@ -206,8 +207,8 @@ async fn learn(worker: &Rc<Worker>, client: &mut ClientConn) -> Result<Rc<Welcom
     }
     worker.recycle(server, Instant::now());
     outcome.map_err(|error| Some(as_fatal(error)))?;
-    let welcome = Rc::new(welcome);
-    pool.remember_welcome(known_by, Rc::clone(&welcome));
+    let welcome = Arc::new(welcome);
+    worker.process.remember_welcome(pool.id, known_by, Arc::clone(&welcome));
     Ok(welcome)
 }
 

@@ -40,17 +40,21 @@ fn write_if_new(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// Starts the container runtime and gives it the sandbox image.
+/// Starts the container runtime unless it runs, and gives it the sandbox image unless it has it: an earlier `up` may
+/// have been killed between the two.
 pub(crate) fn start_runtime(layout: &Layout, machine: &Machine, programs: &Programs) -> Result<()> {
     let containerd = Path::new("containerd");
-    if machine.runs(containerd) {
+    let log = layout.log(machine.node, "containerd");
+    if !machine.runs(containerd) {
+        let settings = layout.node(machine.node).join("containerd.toml").display().to_string();
+        machine.run(containerd, &["--config".to_owned(), settings], &log)?;
+    }
+    let listed = || shell::output(ctr(machine).args(["images", "ls", "--quiet"]));
+    wait_until("containerd answers", Duration::from_secs(30), || Ok(listed().is_ok()))
+        .with_context(|| tail(&log))?;
+    if listed()?.lines().any(|image| image == node_config::PAUSE_IMAGE) {
         return Ok(());
     }
-    let log = layout.log(machine.node, "containerd");
-    let settings = layout.node(machine.node).join("containerd.toml").display().to_string();
-    machine.run(containerd, &["--config".to_owned(), settings], &log)?;
-    let answers = || Ok(shell::output(ctr(machine).args(["images", "ls", "--quiet"])).is_ok());
-    wait_until("containerd answers", Duration::from_secs(30), answers).with_context(|| tail(&log))?;
     load(machine, &images::pause(layout, programs)?)
 }
 

@@ -93,13 +93,15 @@ fn build_all(layout: &Layout, missing: &[&Program]) -> Result<()> {
 fn build(program: &Program, path: &Path, toolchain: &str) -> Result<()> {
     let folder = path.parent().context("a program lies in a folder")?;
     fs::create_dir_all(folder)?;
-    let partial = folder.join(format!(".{}.partial", program.name));
+    // its own name for each try: the Go of a command that was killed may still be writing the last one
+    let partial = tempfile::Builder::new().prefix(&format!(".{}.", program.name)).tempdir_in(folder)?;
+    let output = partial.path().join(program.name);
     let mut log = tempfile::tempfile()?;
     let child = Command::new("nice")
         .args(["-n", "10", "go", "build", "-trimpath", "-buildvcs=false", "-ldflags"])
         .arg(program.family.linker_flags(&program.family.version()?))
         .arg("-o")
-        .arg(&partial)
+        .arg(&output)
         .arg(program.package)
         .current_dir(layout::sources().join(program.family.name))
         .envs([
@@ -117,7 +119,7 @@ fn build(program: &Program, path: &Path, toolchain: &str) -> Result<()> {
     if !status.success() {
         bail!("building {} failed:\n{}", program.name, tail(&mut log)?);
     }
-    fs::rename(&partial, path).with_context(|| format!("cannot write {}", path.display()))
+    fs::rename(&output, path).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Waits for a build and says every half minute that it goes on.

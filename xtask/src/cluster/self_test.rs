@@ -38,13 +38,17 @@ pub(crate) fn run(cluster: &Cluster) -> Result<()> {
     remove(cluster)?;
     apply(cluster, MANIFEST)?;
     let mut failed = 0;
-    for (name, check) in CHECKS {
+    for (index, (name, check)) in CHECKS.iter().enumerate() {
         let began = Instant::now();
         match check(cluster) {
             Ok(()) => say(format!("ok      {name} ({:.1} s)", began.elapsed().as_secs_f64())),
             Err(error) => {
                 failed += 1;
                 say(format!("FAILED  {name}: {error:#}"));
+                if index == 0 {
+                    // all others need its pods; what they would say is the same, a minute later each
+                    break;
+                }
             }
         }
     }
@@ -138,7 +142,7 @@ fn drain_moves_pods(cluster: &Cluster) -> Result<()> {
     let before = kubectl(cluster, &places)?;
     ensure!(before.contains("node1") && before.contains("node2"), "pods are not spread: {before}");
     let drained = kubectl(cluster, &["drain", "node2", "--ignore-daemonsets", "--force", "--timeout=60s"]);
-    let ready = deployment_is_ready(cluster);
+    let ready = if drained.is_ok() { deployment_is_ready(cluster) } else { Ok(()) };
     let after = kubectl(cluster, &places);
     kubectl(cluster, &["uncordon", "node2"])?;
     drained?;

@@ -117,7 +117,12 @@ fn wait_ready(layout: &Layout, need: Need, programs: &Programs, nodes: &[Machine
     for machine in nodes {
         let name = machine.node.name();
         let is_ready = r#"jsonpath={.status.conditions[?(@.type=="Ready")].status}"#;
-        let ready = || Ok(asks(&["get", "node", &name, "-o", is_ready]).is_ok_and(|status| status == "True"));
+        // a node that was lost and is back shows its old state until its kubelet reports
+        let kubelet = format!("{}:10250", machine.node.address());
+        let ready = || {
+            Ok(machine.accepts(&kubelet)
+                && asks(&["get", "node", &name, "-o", is_ready]).is_ok_and(|status| status == "True"))
+        };
         wait_until(&format!("{name} is Ready"), limit, ready)
             .with_context(|| tail(&layout.log(machine.node, "kubelet")))?;
     }

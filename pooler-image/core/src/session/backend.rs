@@ -147,7 +147,7 @@ impl Exchange<'_> {
     fn batch_failed(&mut self, fields: &ErrorFields<'_>) -> bool {
         let mut passes = true;
         match self.server.pipeline.pop() {
-            Some(Owed::Duplicate(name)) => {
+            Some(Owed::Duplicate(name) | Owed::Bind(Some(name)) | Owed::Describe(Some(name))) => {
                 passes = false;
                 self.to_client.own(|out| put_name_back(fields, &name, out));
             }
@@ -197,9 +197,9 @@ fn fate(front: &Owed, message: u8) -> Option<Fate> {
             Some(Fate::PassLast)
         }
         (Owed::Parse(_), tag::PARSE_COMPLETE) => Some(Fate::PassLast),
-        (Owed::Bind, tag::BIND_COMPLETE) => Some(Fate::PassLast),
-        (Owed::Describe, tag::PARAMETER_DESCRIPTION) => Some(Fate::Pass),
-        (Owed::Describe, tag::ROW_DESCRIPTION | tag::NO_DATA) => Some(Fate::PassLast),
+        (Owed::Bind(_), tag::BIND_COMPLETE) => Some(Fate::PassLast),
+        (Owed::Describe(_), tag::PARAMETER_DESCRIPTION) => Some(Fate::Pass),
+        (Owed::Describe(_), tag::ROW_DESCRIPTION | tag::NO_DATA) => Some(Fate::PassLast),
         (Owed::Close(_), tag::CLOSE_COMPLETE) => Some(Fate::PassLast),
         (Owed::Prepare(_), tag::PARSE_COMPLETE) => Some(Fate::HideLast),
         (Owed::Evict(_), tag::CLOSE_COMPLETE) => Some(Fate::HideLast),
@@ -211,10 +211,15 @@ fn fate(front: &Owed, message: u8) -> Option<Fate> {
 fn put_name_back(fields: &ErrorFields<'_>, name: &[u8], out: &mut Vec<u8>) {
     let message = fields.field(field::MESSAGE).unwrap_or_default();
     let quoted = match (message.iter().position(|b| *b == b'"'), message.iter().rposition(|b| *b == b'"')) {
-        (Some(first), Some(last)) if first < last && fields.field(field::CODE) == Some(b"42P05") => {
+        (Some(first), Some(last)) if first < last && is_about_a_name(fields) => {
             [message.get(..=first), Some(name), message.get(last..)].into_iter().flatten().collect::<Vec<_>>().concat()
         }
         _ => message.to_vec(),
     };
     fields.rewrite(field::MESSAGE, &quoted, out);
+}
+
+/// duplicate_prepared_statement, invalid_sql_statement_name.
+fn is_about_a_name(fields: &ErrorFields<'_>) -> bool {
+    matches!(fields.field(field::CODE), Some(b"42P05" | b"26000"))
 }

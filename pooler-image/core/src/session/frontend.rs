@@ -234,17 +234,18 @@ impl Exchange<'_> {
         self.server.tally.binds += 1;
         self.server.open_batch();
         if self.client.naming == Naming::Own {
-            return Ok(self.owe(message, Owed::Bind));
+            return Ok(self.owe(message, Owed::Bind(None)));
         }
         if name.is_empty() {
             self.bring_unnamed();
-            return Ok(self.owe(message, Owed::Bind));
+            return Ok(self.owe(message, Owed::Bind(None)));
         }
         let Some(statement) = self.client.statements.get(name).map(Arc::clone) else {
-            return Ok(self.forward_unknown(message, name_at, name, Owed::Bind));
+            return Ok(self.forward_unknown(message, name_at, name, Owed::Bind(None)));
         };
+        let owed = Owed::Bind(self.doubtful(name));
         let number = self.ensure_prepared(&statement);
-        self.server.pipeline.push(Owed::Bind);
+        self.server.pipeline.push(owed);
         let behind = name_at + name.len() + 1;
         let prefix = message.bytes.get(HEADER..name_at).unwrap_or_default();
         self.to_server.own(|out| write_named(out, tag::BIND, prefix, number, message.total - behind));
@@ -257,7 +258,7 @@ impl Exchange<'_> {
         }
         self.server.open_batch();
         let closes = message_tag == tag::CLOSE;
-        let owed = if closes { Owed::Close(Undo::Nothing) } else { Owed::Describe };
+        let owed = if closes { Owed::Close(Undo::Nothing) } else { Owed::Describe(None) };
         let is_statement = message.bytes.get(HEADER) == Some(&tag::STATEMENT);
         if !is_statement || self.client.naming == Naming::Own {
             return Ok(self.owe(message, owed));
@@ -292,10 +293,11 @@ impl Exchange<'_> {
 
     fn describe_named(&mut self, message: Message<'_>, name: &[u8]) -> Step {
         let Some(statement) = self.client.statements.get(name).map(Arc::clone) else {
-            return self.forward_unknown(message, HEADER + 1, name, Owed::Describe);
+            return self.forward_unknown(message, HEADER + 1, name, Owed::Describe(None));
         };
+        let owed = Owed::Describe(self.doubtful(name));
         let number = self.ensure_prepared(&statement);
-        self.server.pipeline.push(Owed::Describe);
+        self.server.pipeline.push(owed);
         self.to_server.own(|out| write_named(out, tag::DESCRIBE, &[tag::STATEMENT], number, 0));
         Step::To(message.at + message.total)
     }
@@ -353,6 +355,12 @@ impl Exchange<'_> {
         number.write_name(&mut name);
         self.to_server.own(|out| write_message(out, tag::PARSE, &[&name, b"\0", &statement.definition]));
         number
+    }
+
+    /// The name, if an error that has not come yet could undo the statement's Parse: the server's complaint
+    /// would be about a name of ours.
+    fn doubtful(&self, name: &[u8]) -> Option<Box<[u8]>> {
+        (self.server.pipeline.ready() > 0).then(|| name.into())
     }
 
     fn make_room(&mut self) {

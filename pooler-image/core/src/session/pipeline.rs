@@ -22,10 +22,10 @@ pub(super) enum Owed {
     Parse(Undo),
     /// Parse under a name that the client has already: an error, with the client's name put back into it.
     Duplicate(Box<[u8]>),
-    /// Bind: BindComplete.
-    Bind,
-    /// Describe: RowDescription or NoData, for a statement behind ParameterDescription.
-    Describe,
+    /// Bind: BindComplete. With the client's name for the statement where it may turn out not to exist.
+    Bind(Option<Box<[u8]>>),
+    /// Describe: RowDescription or NoData, for a statement behind ParameterDescription. The name as with Bind.
+    Describe(Option<Box<[u8]>>),
     /// Execute: rows, then CommandComplete, EmptyQueryResponse or PortalSuspended.
     Execute,
     /// Close: CloseComplete.
@@ -83,8 +83,8 @@ impl Owed {
             Self::FunctionCall
             | Self::Sync
             | Self::Duplicate(_)
-            | Self::Bind
-            | Self::Describe
+            | Self::Bind(_)
+            | Self::Describe(_)
             | Self::Execute
             | Self::CopyEnd
             | Self::Replay => Undo::Nothing,
@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn an_error_skips_up_to_the_next_sync_queries_included() {
         let mut pipeline = Pipeline::default();
-        for owed in [Owed::Bind, Owed::Execute, Owed::Query(Undo::Nothing), Owed::Sync, Owed::Sync] {
+        for owed in [Owed::Bind(None), Owed::Execute, Owed::Query(Undo::Nothing), Owed::Sync, Owed::Sync] {
             pipeline.push(owed);
         }
         let mut skipped = Vec::new();
@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn without_a_sync_the_skipping_goes_on() {
         let mut pipeline = Pipeline::default();
-        pipeline.push(Owed::Bind);
+        pipeline.push(Owed::Bind(None));
         assert!(!pipeline.skip(&mut Vec::new()));
         assert!(pipeline.is_empty());
     }
