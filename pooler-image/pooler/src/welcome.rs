@@ -249,6 +249,10 @@ fn poll_learn(
     if let Err(error) = server.spill.send(&mut server.stream, cx, exchange.to_server, &[]) {
         return broken(error);
     }
+    // a socket that has just come to this loop takes its first bytes a little later
+    if let Poll::Ready(Err(error)) = server.spill.poll_flush(&mut server.stream, cx) {
+        return broken(error);
+    }
     while server.session.is_busy() {
         let fresh = match ready!(poll_read(&mut server.stream, cx, &mut scratch.read)) {
             Ok(0) => return broken(io::ErrorKind::UnexpectedEof.into()),

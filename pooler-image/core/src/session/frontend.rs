@@ -6,7 +6,7 @@ use super::exchange::{ClientFault, Exchange};
 use super::pipeline::{Owed, Undo};
 use super::server::Batch;
 use super::statements::{Number, Statement, looks_like_ours};
-use super::{Naming, Rest};
+use super::{Dirt, Naming, Rest};
 use crate::wire::frontend as tag;
 use crate::wire::{Header, TransactionStatus};
 
@@ -171,6 +171,8 @@ impl Exchange<'_> {
         self.server.open_batch();
         if self.client.naming == Naming::Own {
             self.server.tally.server_parses += 1;
+            // under a name that is not in our books
+            self.server.dirt = Dirt::Statements;
             return Ok(self.owe(message, Owed::Parse(Undo::Nothing)));
         }
         let definition = message.bytes.get(HEADER + name.len() + 1..).unwrap_or_default();
