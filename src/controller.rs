@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use crate::api::PgPooler;
 use crate::apply;
-use crate::error::Error;
+use crate::error::{Error, chain};
 use crate::metrics::Metrics;
 use crate::observe::Observer;
 use crate::observe::caches::{self, Caches, Watches, pooler_of};
@@ -155,7 +155,7 @@ async fn step(object: &PgPooler, scope: &Scope) -> Result<Action, Error> {
 fn on_error(object: Arc<PgPooler>, error: &Error, scope: Arc<Scope>) -> Action {
     let name = object.name_any();
     let namespace = object.namespace().unwrap_or_default();
-    tracing::warn!(namespace, name, error = error.chain(), "reconciliation failed");
+    tracing::warn!(namespace, name, error = chain(error), "reconciliation failed");
     // the lock is never held across an await, so a failure to get it means another object is being counted
     let failures = scope.context.failures.try_lock().map(|mut failures| {
         let count = failures.entry(object.uid().unwrap_or_default()).or_default();

@@ -33,16 +33,19 @@ impl Error {
             Self::Status(_) => "status",
         }
     }
+}
 
-    /// The whole chain on one line.
-    pub fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut source = std::error::Error::source(self);
-        while let Some(error) = source {
+/// The whole chain of causes on one line; some libraries repeat the cause in the message.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let message = error.to_string();
+        if !text.ends_with(&message) {
             text.push_str(": ");
-            text.push_str(&error.to_string());
-            source = error.source();
+            text.push_str(&message);
         }
-        text
+        source = error.source();
     }
+    text
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use pgpooler_operator::cli::{Cli, Command};
-use pgpooler_operator::{crd, run, telemetry};
+use pgpooler_operator::{crd, error, run, telemetry};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -38,15 +38,8 @@ fn print_crd() -> ExitCode {
     }
 }
 
-fn failed(error: &dyn std::error::Error) -> ExitCode {
-    let mut text = format!("pgpooler-operator: {error}");
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
+fn failed(failure: &dyn std::error::Error) -> ExitCode {
     // nothing is left to tell if even that cannot be written
-    let _ = writeln!(std::io::stderr(), "{text}");
+    let _ = writeln!(std::io::stderr(), "pgpooler-operator: {}", error::chain(failure));
     ExitCode::FAILURE
 }

@@ -1,4 +1,4 @@
-//! The CustomResourceDefinition that is checked in is the one that the code makes, and of a size that
+//! The definition of the custom resource that is checked in is the one that the code makes, and of a size that
 //! `kubectl apply` can handle.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 

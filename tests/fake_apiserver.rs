@@ -168,9 +168,9 @@ async fn a_status_is_written_once_with_an_event_for_each_condition_that_turned()
         conditions::status(seen, &Time(time.parse().unwrap()))
     };
     writer.write(&object, status(&object, "2026-01-01T00:00:00Z")).await.unwrap();
-    let writes = server.writes();
+    let requests = server.writes();
     assert_eq!(
-        writes,
+        requests,
         [
             "PATCH /apis/pgpooler.dev/v1alpha1/namespaces/shop/pgpoolers/orders/status",
             "POST /apis/events.k8s.io/v1/namespaces/shop/events",

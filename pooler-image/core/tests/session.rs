@@ -1,6 +1,10 @@
 //! What an exchange writes to whom, message by message, without a socket.
 
-use pgpooler_core::session::{Client, ClientFault, Dirt, Exchange, Interner, Naming, Outbox, Server, ServerFault, Settings};
+#![allow(clippy::redundant_closure_for_method_calls)] // the method has one lifetime where any is asked for
+
+use pgpooler_core::session::{
+    Client, ClientFault, Dirt, Exchange, Interner, Naming, Outbox, Server, ServerFault, Settings,
+};
 use pgpooler_core::wire::{ErrorResponse, Header, SqlState, TransactionStatus, backend, frontend};
 
 /// A client and a server connection, with what has been written to them.
@@ -206,8 +210,11 @@ fn a_client_without_an_unnamed_statement_does_not_get_somebody_elses() {
     pair.client_got();
     pair.client_sends(&[bind(""), sync()].concat()).unwrap();
     assert_eq!(pair.server_got(), "CBS", "it is closed first");
-    let replies =
-        [message(b'3', b""), error(SqlState::INVALID_SQL_STATEMENT_NAME, "unnamed"), ready(TransactionStatus::Idle)];
+    let replies = [
+        message(b'3', b""),
+        error(SqlState::INVALID_SQL_STATEMENT_NAME, "unnamed"),
+        ready(TransactionStatus::Idle),
+    ];
     pair.server_sends(&replies.concat()).unwrap();
     assert_eq!(pair.client_got(), "EZ");
 }
@@ -216,7 +223,8 @@ fn a_client_without_an_unnamed_statement_does_not_get_somebody_elses() {
 fn a_failed_parse_leaves_the_name_free() {
     let mut pair = Pair::new();
     pair.client_sends(&[parse("a", "selec 1"), bind("a"), sync()].concat()).unwrap();
-    let replies = [error(SqlState::parse(b"42601").unwrap(), "syntax"), ready(TransactionStatus::Idle)].concat();
+    let replies =
+        [error(SqlState::parse(b"42601").unwrap(), "syntax"), ready(TransactionStatus::Idle)].concat();
     pair.server_sends(&replies).unwrap();
     assert_eq!(pair.client_got(), "EZ");
     pair.server_got();
@@ -230,7 +238,8 @@ fn a_failed_parse_leaves_the_name_free() {
 fn a_parse_that_the_server_skipped_never_happened() {
     let mut pair = Pair::new();
     pair.client_sends(&[bind("nosuch"), parse("a", "select 1"), sync()].concat()).unwrap();
-    let replies = [error(SqlState::INVALID_SQL_STATEMENT_NAME, "no"), ready(TransactionStatus::Idle)].concat();
+    let replies =
+        [error(SqlState::INVALID_SQL_STATEMENT_NAME, "no"), ready(TransactionStatus::Idle)].concat();
     pair.server_sends(&replies).unwrap();
     assert_eq!(pair.client_got(), "EZ");
     assert_eq!(pair.client.statement_count(), 0);
@@ -244,10 +253,8 @@ fn the_error_for_a_name_that_is_taken_names_it_as_the_client_does() {
     pair.server_sends(&[message(b'1', b""), ready(TransactionStatus::Idle)].concat()).unwrap();
     pair.client_got();
     pair.client_sends(&[parse("mine", "select 2"), sync()].concat()).unwrap();
-    let duplicate = ErrorResponse::error(
-        SqlState::parse(b"42P05").unwrap(),
-        "prepared statement \"_p0\" already exists",
-    );
+    let duplicate =
+        ErrorResponse::error(SqlState::parse(b"42P05").unwrap(), "prepared statement \"_p0\" already exists");
     pair.server_sends(&[duplicate.to_bytes(), ready(TransactionStatus::Idle)].concat()).unwrap();
     let told = String::from_utf8_lossy(&pair.to_client).into_owned();
     assert!(told.contains("prepared statement \"mine\" already exists"), "{told:?}");
@@ -370,10 +377,7 @@ fn what_a_set_leaves_is_known_and_wiped_off() {
 #[test]
 fn a_reply_that_nothing_asked_for_ends_the_server_connection() {
     let mut pair = Pair::new();
-    assert_eq!(
-        pair.server_sends(&complete("SELECT 1")),
-        Err(ServerFault::Unexpected { tag: b'C' })
-    );
+    assert_eq!(pair.server_sends(&complete("SELECT 1")), Err(ServerFault::Unexpected { tag: b'C' }));
 }
 
 #[test]
@@ -421,7 +425,10 @@ fn conversation() -> Vec<(Vec<u8>, Vec<u8>)> {
         ([bind("nosuch"), execute(), sync()].concat(), {
             [error(SqlState::INVALID_SQL_STATEMENT_NAME, "no"), ready(TransactionStatus::Idle)].concat()
         }),
-        (query("set x = 1"), [message(b'S', b"TimeZone\0UTC\0"), complete("SET"), ready(TransactionStatus::Idle)].concat()),
+        (
+            query("set x = 1"),
+            [message(b'S', b"TimeZone\0UTC\0"), complete("SET"), ready(TransactionStatus::Idle)].concat(),
+        ),
     ]
 }
 

@@ -45,7 +45,11 @@ impl Spill {
     }
 
     /// Writes until it is empty or the peer takes no more.
-    pub(crate) fn poll_flush(&mut self, stream: &mut TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_flush(
+        &mut self,
+        stream: &mut TcpStream,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
         while self.written < self.bytes.len() {
             let rest = self.bytes.get(self.written..).unwrap_or_default();
             let written = ready!(Pin::new(&mut *stream).poll_write(cx, rest))?;

@@ -62,7 +62,8 @@ impl Worker {
 
     fn opens(&self, client: &ClientShared, given: &CancelKey) -> bool {
         let long = given.secret().len() > 4;
-        key(&self.process.cancel_secret, self.me, client.slot, client.id, long).is_some_and(|key| key == *given)
+        key(&self.process.cancel_secret, self.me, client.slot, client.id, long)
+            .is_some_and(|key| key == *given)
     }
 
     /// Passes a cancel request on.

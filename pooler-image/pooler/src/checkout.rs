@@ -105,7 +105,7 @@ impl Worker {
             let checkout = self.ledger.borrow_mut().checkout(client.pool.id, client.slot);
             let Checkout::Take(id) = checkout else { return None };
             let Some(mut server) = self.remove_idle(id) else { continue };
-            if self.is_alive(&mut server) {
+            if is_alive(&mut server) {
                 return Some(server);
             }
             self.retire(server);
@@ -130,27 +130,6 @@ impl Worker {
         outcome
     }
 
-    /// Reads what an idle connection has been sent: mostly nothing, which costs no system call.
-    pub(crate) fn is_alive(&self, server: &mut ServerConn) -> bool {
-        let mut cx = Context::from_waker(Waker::noop());
-        if server.stream.poll_read_ready(&mut cx).is_pending() {
-            return true;
-        }
-        let mut read = [0; 4096];
-        loop {
-            let fresh = match poll_read(&mut server.stream, &mut cx, &mut read) {
-                Poll::Pending => return true,
-                Poll::Ready(Ok(0) | Err(_)) => return false,
-                Poll::Ready(Ok(fresh)) => read.get(..fresh).unwrap_or_default(),
-            };
-            let input = server.carry.join(fresh);
-            match server.session.settle(input) {
-                Ok(dealt_with) => server.carry.keep(fresh, dealt_with),
-                Err(_) => return false,
-            }
-        }
-    }
-
     /// What becomes of a connection whose client has finished with it, whatever state it is in.
     pub(crate) fn recycle(self: &Rc<Self>, server: Box<ServerConn>, now: Instant) {
         let session = &server.session;
@@ -168,7 +147,9 @@ impl Worker {
     /// The only way back into the pool. Whoever calls has seen that it is clean; it is looked at once more.
     pub(crate) fn release(self: &Rc<Self>, server: Box<ServerConn>, now: Instant) {
         let session = &server.session;
-        if !(session.is_clean() && server.is_quiet() && session.dirt() == Dirt::None) || self.is_over(&server, now) {
+        if !(session.is_clean() && server.is_quiet() && session.dirt() == Dirt::None)
+            || self.is_over(&server, now)
+        {
             return self.retire(server);
         }
         if server.shared.cancels.get() > 0 {
@@ -236,7 +217,7 @@ impl Worker {
 
     fn hand_idle(self: &Rc<Self>, client: ClientId, server: ServerId, pool: PoolId) {
         if let Some(mut server) = self.remove_idle(server) {
-            if self.is_alive(&mut server) {
+            if is_alive(&mut server) {
                 return self.grant(client, Grant::Server(server));
             }
             self.retire(server);
@@ -249,7 +230,9 @@ impl Worker {
         self.ledger.borrow_mut().slot_came_free();
         let now = Instant::now();
         let waiting = self.ledger.borrow().waiting_pools();
-        waiting.into_iter().for_each(|pool| self.pump(pool, now));
+        for pool in waiting {
+            self.pump(pool, now);
+        }
     }
 
     /// Another loop lacks connections: gives what lies idle here.
@@ -326,4 +309,25 @@ impl Worker {
 fn hung_up(stream: &TcpStream, cx: &mut Context<'_>) -> bool {
     let ready = pin!(stream.ready(Interest::READABLE));
     matches!(ready.poll(cx), Poll::Ready(Ok(state)) if state.is_read_closed())
+}
+
+/// Reads what an idle connection has been sent: mostly nothing, which costs no system call.
+pub(crate) fn is_alive(server: &mut ServerConn) -> bool {
+    let mut cx = Context::from_waker(Waker::noop());
+    if server.stream.poll_read_ready(&mut cx).is_pending() {
+        return true;
+    }
+    let mut read = [0; 4096];
+    loop {
+        let fresh = match poll_read(&mut server.stream, &mut cx, &mut read) {
+            Poll::Pending => return true,
+            Poll::Ready(Ok(0) | Err(_)) => return false,
+            Poll::Ready(Ok(fresh)) => read.get(..fresh).unwrap_or_default(),
+        };
+        let input = server.carry.join(fresh);
+        match server.session.settle(input) {
+            Ok(dealt_with) => server.carry.keep(fresh, dealt_with),
+            Err(_) => return false,
+        }
+    }
 }

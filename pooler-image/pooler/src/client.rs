@@ -213,10 +213,8 @@ async fn kicked(worker: &Rc<Worker>, client: &mut ClientConn, kick: Kick) -> Tur
         }
         Kick::SilentTooLong => fatal(SqlState::IDLE_SESSION_TIMEOUT, "client_idle_timeout"),
         Kick::Canceled => {
-            let error = ErrorResponse::error(
-                SqlState::QUERY_CANCELED,
-                "canceling statement due to user request",
-            );
+            let error =
+                ErrorResponse::error(SqlState::QUERY_CANCELED, "canceling statement due to user request");
             return reject(worker, client, error).await;
         }
         Kick::WaitedTooLong => {

@@ -1,10 +1,13 @@
 //! What a loop tells about itself.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use pgpooler_core::pool::PoolId;
 use tokio::sync::oneshot;
 
+use crate::client::ClientShared;
 use crate::control::{Answer, Control, ControlError, Readiness, ShutdownMode};
 use crate::pool::Pool;
 use crate::process::{Leaving, Mail, Process};
@@ -23,9 +26,8 @@ impl Worker {
     /// This loop's part of a report.
     pub(crate) fn report(&self, detail: Detail) -> LoopReport {
         let now = Instant::now();
-        let pools = self.pools.borrow();
         LoopReport {
-            pools: pools.values().map(|pool| self.pool_report(pool, now)).collect(),
+            pools: self.pool_reports(now),
             clients: if detail == Detail::Clients { self.client_reports(now) } else { Vec::new() },
             servers: if detail == Detail::Servers { self.server_reports() } else { Vec::new() },
             login_clients: self.logging_in.get(),
@@ -36,7 +38,24 @@ impl Worker {
         }
     }
 
-    fn pool_report(&self, pool: &Pool, now: Instant) -> PoolReport {
+    /// One pass over clients and server connections, however many pools there are.
+    fn pool_reports(&self, now: Instant) -> Vec<PoolReport> {
+        let mut reports: HashMap<PoolId, PoolReport> =
+            self.pools.borrow().iter().map(|(id, pool)| (*id, self.empty_report(pool))).collect();
+        for client in self.clients() {
+            if let Some(report) = reports.get_mut(&client.pool.id) {
+                count_client(report, &client, now);
+            }
+        }
+        for server in self.servers.borrow().values() {
+            if let Some(report) = reports.get_mut(&server.pool) {
+                count_server(report, server.state.get());
+            }
+        }
+        reports.into_values().collect()
+    }
+
+    fn empty_report(&self, pool: &Pool) -> PoolReport {
         let rule = pool.rule();
         let mut report = PoolReport {
             database: pool.database.clone(),
@@ -47,36 +66,13 @@ impl Worker {
             traffic: pool.traffic(),
             ..PoolReport::default()
         };
-        for client in self.clients().iter().filter(|client| client.pool.id == pool.id) {
-            match client.state.get() {
-                ClientState::Active => report.clients.active += 1,
-                ClientState::Waiting => {
-                    report.clients.waiting += 1;
-                    report.max_wait = report.max_wait.max(now - client.since.get());
-                }
-                _ => report.clients.idle += 1,
-            }
-        }
         report.servers.login = self.ledger.borrow().counts(pool.id).connecting;
-        for server in self.servers.borrow().values().filter(|server| server.pool == pool.id) {
-            let count = match server.state.get() {
-                ServerState::Active => &mut report.servers.active,
-                ServerState::Idle => &mut report.servers.idle,
-                ServerState::Used => &mut report.servers.used,
-                ServerState::Tested => &mut report.servers.tested,
-                ServerState::New => &mut report.servers.login,
-                ServerState::ActiveCancel => &mut report.servers.active_cancel,
-                ServerState::BeingCanceled => &mut report.servers.being_canceled,
-                ServerState::Closing => &mut report.servers.closing,
-            };
-            *count += 1;
-        }
         report
     }
 
     fn client_reports(&self, now: Instant) -> Vec<ClientReport> {
         let wall = SystemTime::now();
-        let report = |client: &std::rc::Rc<crate::client::ClientShared>| ClientReport {
+        let report = |client: &std::rc::Rc<ClientShared>| ClientReport {
             id: client.id,
             database: client.pool.database.clone(),
             user: client.pool.user_name.clone(),
@@ -87,9 +83,9 @@ impl Worker {
                 connected: client.connected,
                 tls: String::new(),
             },
-            requested: wall.checked_sub(now - client.since.get()),
+            requested: wall.checked_sub(now.saturating_duration_since(client.since.get())),
             wait: match client.state.get() {
-                ClientState::Waiting => now - client.since.get(),
+                ClientState::Waiting => now.saturating_duration_since(client.since.get()),
                 _ => Duration::ZERO,
             },
             link: client.server.borrow().as_ref().map(|server| server.id),
@@ -105,7 +101,11 @@ impl Worker {
             let client = clients.iter().find(|client| Some(client.id) == link);
             client.map_or_else(String::new, |client| client.application_name.borrow().clone())
         };
-        self.servers.borrow().values().map(|server| self.server_report(server, name_of(server.link.get()))).collect()
+        self.servers
+            .borrow()
+            .values()
+            .map(|server| self.server_report(server, name_of(server.link.get())))
+            .collect()
     }
 
     fn server_report(&self, server: &ServerShared, application_name: String) -> ServerReport {
@@ -132,6 +132,32 @@ impl Worker {
     }
 }
 
+fn count_client(report: &mut PoolReport, client: &ClientShared, now: Instant) {
+    match client.state.get() {
+        ClientState::Active => report.clients.active += 1,
+        ClientState::Waiting => {
+            report.clients.waiting += 1;
+            report.max_wait = report.max_wait.max(now.saturating_duration_since(client.since.get()));
+        }
+        _ => report.clients.idle += 1,
+    }
+}
+
+fn count_server(report: &mut PoolReport, state: ServerState) {
+    let servers = &mut report.servers;
+    let count = match state {
+        ServerState::Active => &mut servers.active,
+        ServerState::Idle => &mut servers.idle,
+        ServerState::Used => &mut servers.used,
+        ServerState::Tested => &mut servers.tested,
+        ServerState::New => &mut servers.login,
+        ServerState::ActiveCancel => &mut servers.active_cancel,
+        ServerState::BeingCanceled => &mut servers.being_canceled,
+        ServerState::Closing => &mut servers.closing,
+    };
+    *count += 1;
+}
+
 impl Process {
     async fn gather(&self, detail: Detail) -> Report {
         let mut answers = Vec::new();
@@ -141,21 +167,21 @@ impl Process {
             Mail::Report(detail, answer)
         });
         let mut loops = Vec::new();
+        let deadline = tokio::time::Instant::now() + ANSWER_LIMIT;
         for answer in answers {
             // a loop that does not answer is missing from the count, which is what liveness looks at
-            if let Ok(Ok(report)) = tokio::time::timeout(ANSWER_LIMIT, answer).await {
+            if let Ok(Ok(report)) = tokio::time::timeout_at(deadline, answer).await {
                 loops.push(report);
             }
         }
         let waiting = loops.iter().flat_map(|report| &report.pools).map(|pool| pool.clients.waiting).sum();
-        let ledger =
-            self.slots(|slots| LedgerReport { limit: slots.limit(), held: slots.held(), waiting });
+        let ledger = self.slots(|slots| LedgerReport { limit: slots.limit(), held: slots.held(), waiting });
         let paused = self.with_paused(|paused| paused.clone());
         let phase = *self.phase.borrow();
         Report::gather(ProcessReport { ledger, phase, paused }, loops)
     }
 
-    async fn reread(&self) -> Result<ReloadOutcome, ReloadError> {
+    fn reread(&self) -> Result<ReloadOutcome, ReloadError> {
         let current = self.current();
         let (loaded, outcome) = self.source.reload(&current.loaded)?;
         let auth = current
@@ -235,7 +261,7 @@ impl Control for Process {
     }
 
     fn reload(&self) -> Answer<'_, Result<ReloadOutcome, ReloadError>> {
-        Box::pin(self.reread())
+        Box::pin(std::future::ready(self.reread()))
     }
 
     fn pause(&self, database: Option<String>) -> Answer<'_, Result<(), ControlError>> {

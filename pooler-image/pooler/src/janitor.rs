@@ -56,7 +56,9 @@ impl Worker {
     /// Attempts that had to wait, and wants whose turn may have come without a word.
     fn retry(self: &Rc<Self>, now: Instant) {
         let waiting = self.ledger.borrow().waiting_pools();
-        waiting.into_iter().for_each(|pool| self.pump(pool, now));
+        for pool in waiting {
+            self.pump(pool, now);
+        }
     }
 }
 

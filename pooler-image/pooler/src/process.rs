@@ -34,10 +34,18 @@ pub(crate) enum Mail {
     Wanted,
     Report(Detail, oneshot::Sender<LoopReport>),
     Settings(Arc<Current>),
-    Paused { database: Option<String>, paused: bool },
-    Reconnect { database: Option<String>, epoch: u32 },
+    Paused {
+        database: Option<String>,
+        paused: bool,
+    },
+    Reconnect {
+        database: Option<String>,
+        epoch: u32,
+    },
     /// Clients are to be closed as they become idle, all of them at the instant.
-    Leave { at_latest: Instant },
+    Leave {
+        at_latest: Instant,
+    },
 }
 
 /// The settings in force.

@@ -62,8 +62,7 @@ pub(crate) async fn reject(
             };
             let fresh = read.get(..fresh).unwrap_or_default();
             let input = client.carry.join(fresh);
-            let rejected =
-                reject.client_bytes(input, client.spill.bytes()).map_err(io::Error::other)?;
+            let rejected = reject.client_bytes(input, client.spill.bytes()).map_err(io::Error::other)?;
             let dealt_with = match rejected {
                 Rejected::More(bytes) | Rejected::Done(bytes) => bytes,
                 Rejected::Left => return std::task::Poll::Ready(Ok(Outcome::Left)),

@@ -200,7 +200,7 @@ fn from_client(
     } else {
         match poll_read(&mut client.stream, cx, read) {
             Poll::Pending => return Turn::Nothing,
-            Poll::Ready(Ok(0)) | Poll::Ready(Err(_)) => return Turn::End(End::ClientGone),
+            Poll::Ready(Ok(0) | Err(_)) => return Turn::End(End::ClientGone),
             Poll::Ready(Ok(fresh)) => fresh,
         }
     };
@@ -248,7 +248,7 @@ fn from_server(
     }
     let fresh = match poll_read(&mut server.stream, cx, read) {
         Poll::Pending => return Turn::Nothing,
-        Poll::Ready(Ok(0)) | Poll::Ready(Err(_)) => return Turn::End(server_lost(server)),
+        Poll::Ready(Ok(0) | Err(_)) => return Turn::End(server_lost(server)),
         Poll::Ready(Ok(fresh)) => fresh,
     };
     let ServerConn { session, carry, .. } = server;
@@ -283,11 +283,9 @@ fn from_server(
 
 fn server_lost(server: &mut ServerConn) -> End {
     server.doom();
-    let error = ErrorResponse::fatal(
-        SqlState::CONNECTION_FAILURE,
-        "the server closed the connection unexpectedly",
-    )
-    .detail("The connection between pgpooler and PostgreSQL ended; the transaction was rolled back.");
+    let error =
+        ErrorResponse::fatal(SqlState::CONNECTION_FAILURE, "the server closed the connection unexpectedly")
+            .detail("The connection between pgpooler and PostgreSQL ended; the transaction was rolled back.");
     End::Told(error.to_bytes())
 }
 

@@ -1,7 +1,7 @@
 //! A process from its start to its end.
 
 use std::io;
-use std::net::TcpListener as StdListener;
+use std::net::{TcpListener as StdListener, ToSocketAddrs};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -153,10 +153,7 @@ fn listen(document: &Document) -> Result<StdListener, RunError> {
 }
 
 fn bind(addr: &str, port: u16) -> io::Result<StdListener> {
-    let addr: std::net::IpAddr = addr
-        .parse()
-        .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "listen_addr must be an IP address"))?;
-    let addr = std::net::SocketAddr::new(addr, port);
+    let addr = (addr, port).to_socket_addrs()?.next().ok_or(io::ErrorKind::AddrNotAvailable)?;
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
@@ -184,7 +181,8 @@ fn accept(process: &Arc<Process>, listener: StdListener) -> Result<(), RunError>
             () = accept_forever(process, &listener) => return Ok(()),
             mode = leaving.wait_for(Option::is_some) => mode.ok().and_then(|mode| *mode),
         };
-        leave(process, &listener, mode.map_or(ShutdownMode::Immediate, |leaving| leaving.mode), leaving).await;
+        leave(process, &listener, mode.map_or(ShutdownMode::Immediate, |leaving| leaving.mode), leaving)
+            .await;
         Ok(())
     })
 }
@@ -239,7 +237,8 @@ async fn leave(
     process.tell_all(|| Mail::Leave { at_latest: Instant::now() + limit });
     let process = Arc::clone(process);
     // whoever asks a second time means now
-    let watch = thread::Builder::new().name("pgpooler-hurry".to_owned()).spawn(move || hurry(&process, limit));
+    let watch =
+        thread::Builder::new().name("pgpooler-hurry".to_owned()).spawn(move || hurry(&process, limit));
     if let Err(error) = watch {
         error!(%error, "a second signal cannot hurry the end");
     }

@@ -27,7 +27,7 @@ const TIDY_LIMIT: Duration = Duration::from_secs(10);
 
 /// A slot is PostgreSQL's until it has closed the connection, however long that takes; a peer that is gone is
 /// noticed by keepalive.
-const EOF_LIMIT: Duration = Duration::from_secs(365 * 24 * 3600);
+const EOF_LIMIT: Duration = Duration::from_hours(365 * 24);
 
 impl Worker {
     /// Opens a connection whose slot is taken.
@@ -83,7 +83,12 @@ impl Worker {
             statements: Cell::new(0),
         });
         self.remember_server(&shared);
-        debug!(server = shared.id, database = pool.database, user = pool.user_name, "server connection opened");
+        debug!(
+            server = shared.id,
+            database = pool.database,
+            user = pool.user_name,
+            "server connection opened"
+        );
         let server = ServerConn {
             stream: login.stream,
             session: session::Server::new(login.parameters),

@@ -179,7 +179,9 @@ async fn greet(
     let long = parameters.protocol_minor >= 2;
     let shared = &client.shared;
     let key = cancel::key(&worker.process.cancel_secret, worker.me, shared.slot, shared.id, long);
-    key.iter().for_each(|key| backend::backend_key_data(out, key));
+    if let Some(key) = key {
+        backend::backend_key_data(out, &key);
+    }
     backend::ready_for_query(out, TransactionStatus::Idle);
     Ok(())
 }
@@ -308,4 +310,3 @@ fn waited_in_vain(pool: &Pool) -> Vec<u8> {
     )
     .to_bytes()
 }
-

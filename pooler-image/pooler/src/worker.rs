@@ -36,7 +36,9 @@ pub(crate) struct Scratch {
 pub(crate) enum Phase {
     Serving,
     /// Clients are closed as they become idle; at the instant, all are.
-    Leaving { at_latest: Instant },
+    Leaving {
+        at_latest: Instant,
+    },
 }
 
 /// An event loop. Nothing in it is shared with another thread.
@@ -65,7 +67,11 @@ const LEAVING_LOOK: Duration = Duration::from_millis(20);
 const CUT_LIMIT: Duration = Duration::from_secs(2);
 
 /// Runs a loop on this thread until the process leaves.
-pub(crate) fn run(me: LoopId, process: Arc<Process>, mail: mpsc::UnboundedReceiver<Mail>) -> std::io::Result<()> {
+pub(crate) fn run(
+    me: LoopId,
+    process: Arc<Process>,
+    mail: mpsc::UnboundedReceiver<Mail>,
+) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = LocalSet::new();
     local.block_on(&runtime, async move {
@@ -248,7 +254,9 @@ impl Worker {
     }
 
     fn reconnect(self: &Rc<Self>, database: Option<&str>, epoch: u32) {
-        self.pools_of(database).iter().for_each(|pool| pool.renew(epoch));
+        for pool in self.pools_of(database) {
+            pool.renew(epoch);
+        }
         self.close_stale_idle();
     }
 
@@ -286,7 +294,8 @@ impl Worker {
     pub(crate) fn is_over(&self, server: &ServerConn, now: Instant) -> bool {
         let shared = &server.shared;
         let lifetime = self.current.borrow().loaded.document.server_lifetime.as_duration();
-        let aged = !lifetime.is_zero() && now.saturating_duration_since(shared.opened) >= jittered(lifetime, shared.id);
+        let aged = !lifetime.is_zero()
+            && now.saturating_duration_since(shared.opened) >= jittered(lifetime, shared.id);
         let pools = self.pools.borrow();
         let pool = pools.get(&shared.pool);
         let unwanted = pool.is_none_or(|pool| pool.paused.get() || shared.epoch < pool.epoch.get());
@@ -355,7 +364,7 @@ impl Worker {
         for id in ids {
             let dead = {
                 let mut idle = self.idle.borrow_mut();
-                idle.get_mut(id).is_some_and(|server| !self.is_alive(server))
+                idle.get_mut(id).is_some_and(|server| !crate::checkout::is_alive(server))
             };
             if dead && let Some(server) = self.remove_idle(ServerId(id as u32)) {
                 self.ledger.borrow_mut().forget_idle(server.shared.pool, ServerId(id as u32));
@@ -376,5 +385,5 @@ impl Worker {
 /// Connections opened together do not end together: the last tenth of a lifetime is spread by id.
 fn jittered(lifetime: Duration, id: u64) -> Duration {
     let part = (id.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u32;
-    lifetime - lifetime / 10 * part / 256
+    lifetime.saturating_sub(lifetime / 10 * part / 256)
 }

@@ -60,7 +60,7 @@ impl Summary {
             let refused = |row: &Row| row.pooled.is_none().then(|| row.report.failures_with("53300"));
             let refused: u64 = self.rows.iter().filter_map(refused).sum();
             ui::good(&format!(
-                "Directly, {refused} logins were refused with \"too many clients already\" (53300). Through pgpooler none \
+                "Directly, {refused} logins were refused with SQLSTATE 53300, too many connections. Through pgpooler none \
                  failed, and its server connections stayed within the budget."
             ))
         } else {

@@ -356,7 +356,7 @@ mod tests {
     fn ledger() -> Ledger {
         let mut ledger = Ledger::new(ME);
         for pool in [P, Q] {
-            ledger.set_limits(pool, PoolLimits { idle_timeout: Duration::from_secs(60) });
+            ledger.set_limits(pool, PoolLimits { idle_timeout: Duration::from_mins(1) });
         }
         ledger
     }

@@ -131,8 +131,8 @@ impl Exchange<'_> {
 
     fn server_error(&mut self, body: &[u8]) -> Result<bool, ServerFault> {
         self.server.tally.errors += 1;
-        let fields = ErrorFields::parse(body)
-            .map_err(|_| ServerFault::Unexpected { tag: tag::ERROR_RESPONSE })?;
+        let fields =
+            ErrorFields::parse(body).map_err(|_| ServerFault::Unexpected { tag: tag::ERROR_RESPONSE })?;
         if fields.is_fatal() || self.is_replaying() {
             return Err(self.server.fault(body));
         }
@@ -212,14 +212,18 @@ fn put_name_back(fields: &ErrorFields<'_>, name: &[u8], out: &mut Vec<u8>) {
     let message = fields.field(field::MESSAGE).unwrap_or_default();
     let quoted = match (message.iter().position(|b| *b == b'"'), message.iter().rposition(|b| *b == b'"')) {
         (Some(first), Some(last)) if first < last && is_about_a_name(fields) => {
-            [message.get(..=first), Some(name), message.get(last..)].into_iter().flatten().collect::<Vec<_>>().concat()
+            [message.get(..=first), Some(name), message.get(last..)]
+                .into_iter()
+                .flatten()
+                .collect::<Vec<_>>()
+                .concat()
         }
         _ => message.to_vec(),
     };
     fields.rewrite(field::MESSAGE, &quoted, out);
 }
 
-/// duplicate_prepared_statement, invalid_sql_statement_name.
+/// `duplicate_prepared_statement`, `invalid_sql_statement_name`.
 fn is_about_a_name(fields: &ErrorFields<'_>) -> bool {
     matches!(fields.field(field::CODE), Some(b"42P05" | b"26000"))
 }

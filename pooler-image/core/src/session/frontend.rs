@@ -177,7 +177,11 @@ impl Exchange<'_> {
         }
         let definition = message.bytes.get(HEADER + name.len() + 1..).unwrap_or_default();
         let statement = self.interner.intern(definition);
-        Ok(if name.is_empty() { self.parse_unnamed(message, statement) } else { self.parse_named(message, name, statement) })
+        Ok(if name.is_empty() {
+            self.parse_unnamed(message, statement)
+        } else {
+            self.parse_named(message, name, statement)
+        })
     }
 
     fn parse_unnamed(&mut self, message: Message<'_>, statement: Arc<Statement>) -> Step {
@@ -254,7 +258,11 @@ impl Exchange<'_> {
         Ok(self.forward_from(message, behind))
     }
 
-    fn client_describe_or_close(&mut self, message_tag: u8, message: Message<'_>) -> Result<Step, ClientFault> {
+    fn client_describe_or_close(
+        &mut self,
+        message_tag: u8,
+        message: Message<'_>,
+    ) -> Result<Step, ClientFault> {
         if !message.is_whole() {
             return Ok(Step::More);
         }
@@ -329,19 +337,15 @@ impl Exchange<'_> {
             return;
         }
         let undo = self.server.unnamed_undo(wanted.clone());
-        match wanted {
-            Some(statement) => {
-                self.server.unnamed = Some(statement.key);
-                self.server.tally.server_parses += 1;
-                self.server.pipeline.push(Owed::Prepare(undo));
-                self.to_server.own(|out| write_message(out, tag::PARSE, &[b"\0", &statement.definition]));
-            }
+        self.server.unnamed = wanted.as_ref().map(|statement| statement.key);
+        if let Some(statement) = wanted {
+            self.server.tally.server_parses += 1;
+            self.server.pipeline.push(Owed::Prepare(undo));
+            self.to_server.own(|out| write_message(out, tag::PARSE, &[b"\0", &statement.definition]));
+        } else {
             // whoever's it is, this client has none
-            None => {
-                self.server.unnamed = None;
-                self.server.pipeline.push(Owed::Evict(undo));
-                self.to_server.own(|out| write_message(out, tag::CLOSE, &[&[tag::STATEMENT], b"\0"]));
-            }
+            self.server.pipeline.push(Owed::Evict(undo));
+            self.to_server.own(|out| write_message(out, tag::CLOSE, &[&[tag::STATEMENT], b"\0"]));
         }
     }
 
@@ -400,5 +404,7 @@ fn write_message(out: &mut Vec<u8>, message_tag: u8, parts: &[&[u8]]) {
     let len = parts.iter().map(|part| part.len()).sum::<usize>() as u32 + 4;
     out.push(message_tag);
     out.extend_from_slice(&len.to_be_bytes());
-    parts.iter().for_each(|part| out.extend_from_slice(part));
+    for part in parts {
+        out.extend_from_slice(part);
+    }
 }

@@ -49,11 +49,20 @@ pub(super) enum Owed {
 pub(super) enum Undo {
     Nothing,
     /// The unnamed statements before one was replaced or dropped.
-    Unnamed { client: Option<Arc<Statement>>, server: Option<StatementKey> },
+    Unnamed {
+        client: Option<Arc<Statement>>,
+        server: Option<StatementKey>,
+    },
     /// The client got a name; the server too, if it had not prepared the statement yet.
-    Define { name: Box<[u8]>, prepared: Option<(StatementKey, Number)> },
+    Define {
+        name: Box<[u8]>,
+        prepared: Option<(StatementKey, Number)>,
+    },
     /// The client gave up a name.
-    Forget { name: Box<[u8]>, statement: Arc<Statement> },
+    Forget {
+        name: Box<[u8]>,
+        statement: Arc<Statement>,
+    },
     /// The server got a statement.
     Prepared(StatementKey, Number),
     /// The server gave up a statement.

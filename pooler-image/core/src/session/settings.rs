@@ -22,9 +22,7 @@ pub struct Settings(Arc<BTreeMap<String, String>>);
 impl Settings {
     /// From startup parameters.
     pub fn new(values: impl IntoIterator<Item = (String, String)>) -> Self {
-        Self(Arc::new(
-            values.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect(),
-        ))
+        Self(Arc::new(values.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect()))
     }
 
     /// The value of `name` (lower case).
@@ -124,7 +122,9 @@ mod tests {
         let client = settings(&[("datestyle", "ISO, MDY"), ("application_name", r"o'br\ien")]);
         assert_eq!(
             server.sql_towards(&client).as_deref(),
-            Some(r#"RESET "app"."tenant";RESET "timezone";SELECT pg_catalog.set_config(E'application_name',E'o''br\\ien',false)"#)
+            Some(
+                r#"RESET "app"."tenant";RESET "timezone";SELECT pg_catalog.set_config(E'application_name',E'o''br\\ien',false)"#
+            )
         );
     }
 

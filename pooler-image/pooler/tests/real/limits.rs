@@ -36,7 +36,8 @@ fn storm(pooler: &Pooler, user: &str, clients: usize, transactions: usize) -> us
             .map(|_| {
                 scope.spawn(|| {
                     let Ok(mut client) = RawClient::login(&login) else { return 1 };
-                    let work = |_| client.query("select pg_sleep(0.002)").is_ok_and(|m| sqlstate(&m).is_none());
+                    let work =
+                        |_| client.query("select pg_sleep(0.002)").is_ok_and(|m| sqlstate(&m).is_none());
                     usize::from(!(0..transactions).all(work))
                 })
             })
@@ -57,8 +58,7 @@ fn a_hundred_clients_share_three_server_connections_on_every_number_of_loops() {
 }
 
 fn own_server(max_connections: u32) -> Postgres {
-    let server =
-        Postgres::start(&PostgresOptions { max_connections, ..PostgresOptions::default() }).unwrap();
+    let server = Postgres::start(&PostgresOptions { max_connections, ..PostgresOptions::default() }).unwrap();
     server.create_user("app", "app").unwrap();
     server.create_user("other", "other").unwrap();
     server
@@ -178,11 +178,19 @@ fn one_statement_text_of_many_clients_is_prepared_once_per_server_connection() {
     let pooler = start(&options(1));
     for name in ["a", "b", "c"] {
         let mut client = app(&pooler);
-        let batch = [wire::parse(name, "select 'shared'"), wire::bind("", name, &[]), wire::execute("", 0), wire::sync()];
+        let batch = [
+            wire::parse(name, "select 'shared'"),
+            wire::bind("", name, &[]),
+            wire::execute("", 0),
+            wire::sync(),
+        ];
         assert_eq!(super::tags(&client.exchange(&batch.concat()).unwrap()), "12DCZ");
     }
     let mut client = app(&pooler);
-    let prepared = value(&mut client, "select count(*) from pg_prepared_statements where statement = 'select ''shared'''");
+    let prepared = value(
+        &mut client,
+        "select count(*) from pg_prepared_statements where statement = 'select ''shared'''",
+    );
     assert_eq!(prepared, "1");
     let _ = server();
 }

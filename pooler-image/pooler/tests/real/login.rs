@@ -7,13 +7,15 @@ use super::{app_login, options, server, sqlstate, start, value};
 #[test]
 fn a_client_is_told_the_same_parameters_as_by_postgresql() {
     let pooler = start(&options(2));
-    for (name, wanted) in [("application_name", "tests"), ("TimeZone", "europe/paris"), ("DateStyle", "german")] {
+    for (name, wanted) in
+        [("application_name", "tests"), ("TimeZone", "europe/paris"), ("DateStyle", "german")]
+    {
         let direct = Login::new(server().port(), "app", "app", "postgres").parameter(name, wanted);
         let mut direct = RawClient::login(&direct).unwrap();
-        let mut pooled = RawClient::login(&app_login(&pooler).parameter(name, wanted)).unwrap();
-        assert_eq!(pooled.parameters, direct.parameters, "{name}");
+        let mut through = RawClient::login(&app_login(&pooler).parameter(name, wanted)).unwrap();
+        assert_eq!(through.parameters, direct.parameters, "{name}");
         let show = format!("show {name}");
-        assert_eq!(value(&mut pooled, &show), value(&mut direct, &show));
+        assert_eq!(value(&mut through, &show), value(&mut direct, &show));
     }
 }
 
@@ -37,11 +39,11 @@ fn a_setting_that_postgresql_refuses_is_refused_in_its_words() {
     for (name, wanted) in [("nosuch", "1"), ("work_mem", "many")] {
         let direct = Login::new(server().port(), "app", "app", "postgres").parameter(name, wanted);
         let (_, direct) = RawClient::login_messages(&direct).unwrap();
-        let (_, pooled) = RawClient::login_messages(&app_login(&pooler).parameter(name, wanted)).unwrap();
+        let (_, through) = RawClient::login_messages(&app_login(&pooler).parameter(name, wanted)).unwrap();
         let told = |messages: &[pgpooler_test_support::Message]| {
             messages.last().map(|error| (error.field(b'S'), error.field(b'C'), error.field(b'M')))
         };
-        assert_eq!(told(&pooled), told(&direct));
+        assert_eq!(told(&through), told(&direct));
     }
 }
 
@@ -81,6 +83,7 @@ fn encryption_is_declined_and_the_login_goes_on_in_plain_text() {
 fn protocol_3_2_gets_a_long_key_and_3_0_a_short_one() {
     let pooler = start(&options(1));
     let short = super::app(&pooler).backend_key.unwrap().1;
-    let long = RawClient::login(&Login { version: 196_610, ..app_login(&pooler) }).unwrap().backend_key.unwrap().1;
+    let long =
+        RawClient::login(&Login { version: 196_610, ..app_login(&pooler) }).unwrap().backend_key.unwrap().1;
     assert_eq!((short.len(), long.len()), (4, 32));
 }

@@ -1,5 +1,7 @@
 //! The pooler between real clients and a real PostgreSQL.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests, which clippy does not recognise as such
+
 mod cancel;
 mod direct;
 mod drain;

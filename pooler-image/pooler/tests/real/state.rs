@@ -9,7 +9,12 @@ use super::{app, options, start, tags, value};
 
 #[test]
 fn settings_of_one_client_are_not_seen_by_another() {
-    for set in ["set work_mem = '77MB'", "set search_path = 'elsewhere'", "set application_name = 'x'", "set timezone = 'Japan'"] {
+    for set in [
+        "set work_mem = '77MB'",
+        "set search_path = 'elsewhere'",
+        "set application_name = 'x'",
+        "set timezone = 'Japan'",
+    ] {
         let pooler = start(&options(1));
         let (mut one, mut two) = (app(&pooler), app(&pooler));
         let name = set.split_whitespace().nth(1).unwrap();
@@ -40,8 +45,16 @@ fn temporary_tables_statements_cursors_and_listens_are_not_seen_by_another() {
     let pooler = start(&options(1));
     for (leave, look, clean) in [
         ("create temp table left_behind (i int)", "select to_regclass('left_behind') is null", "t"),
-        ("prepare left_behind as select 1", "select count(*) from pg_prepared_statements where from_sql", "0"),
-        ("begin; declare c cursor with hold for select 1; commit", "select count(*) from pg_cursors where name = 'c'", "0"),
+        (
+            "prepare left_behind as select 1",
+            "select count(*) from pg_prepared_statements where from_sql",
+            "0",
+        ),
+        (
+            "begin; declare c cursor with hold for select 1; commit",
+            "select count(*) from pg_cursors where name = 'c'",
+            "0",
+        ),
         ("listen left_behind", "select count(*) from pg_listening_channels()", "0"),
         ("set role pg_monitor", "select current_user", "app"),
     ] {
@@ -63,7 +76,10 @@ fn a_client_that_leaves_in_a_transaction_is_rolled_back() {
         drop(client);
     }
     assert_eq!(value(&mut setup, "select count(*) from half"), "0");
-    assert_eq!(value(&mut setup, "select count(*) from pg_stat_activity where state = 'idle in transaction'"), "0");
+    assert_eq!(
+        value(&mut setup, "select count(*) from pg_stat_activity where state = 'idle in transaction'"),
+        "0"
+    );
 }
 
 #[test]
@@ -101,7 +117,11 @@ fn in_session_mode_a_client_keeps_its_server_connection_and_its_settings() {
     assert_eq!(value(&mut one, "select pg_backend_pid()"), pid);
     let batch = [wire::parse("s", "select 1"), wire::sync()].concat();
     assert_eq!(tags(&one.exchange(&batch).unwrap()), "1Z");
-    assert_eq!(value(&mut one, "select name from pg_prepared_statements"), "s", "under the client's own name");
+    assert_eq!(
+        value(&mut one, "select name from pg_prepared_statements"),
+        "s",
+        "under the client's own name"
+    );
     drop(one);
     let mut two = app(&pooler);
     assert_eq!(value(&mut two, "show work_mem"), "4MB");
