@@ -8,7 +8,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use serde_json::Value;
 
 use crate::{
@@ -95,7 +95,7 @@ impl Site {
         helm.arg(chart)
             .args(["--namespace", OPERATOR_NAMESPACE, "--create-namespace", "--wait", "--timeout=120s"])
             .arg(format!("--set=image.repository={},image.tag={}", image.name, image.tag));
-        command::output(&mut helm).map(drop).map_err(|error| error.context(self.why_not(OPERATOR_NAMESPACE)))
+        command::output(&mut helm).map(drop).map_err(|error| self.explained(&error, OPERATOR_NAMESPACE))
     }
 
     /// Creates the namespace and a PostgreSQL server in it, and waits until it accepts connections.
@@ -112,7 +112,7 @@ impl Site {
         let deployment = format!("deployment/{}", server.name);
         self.kubectl(&["rollout", "status", &deployment, "--timeout=120s"])
             .map(drop)
-            .map_err(|error| error.context(self.why_not(NAMESPACE)))
+            .map_err(|error| self.explained(&error, NAMESPACE))
     }
 
     /// Applies a manifest in [`NAMESPACE`].
@@ -122,7 +122,17 @@ impl Site {
 
     /// Asks the API server what it thinks of a manifest, and changes nothing.
     pub(crate) fn dry_run(&self, manifest: &str) -> Result<()> {
-        self.kubectl_with_input(&["apply", "--dry-run=server", "--validate=strict", "--filename=-"], manifest)
+        self.kubectl_with_input(
+            &[
+                "apply",
+                "--server-side",
+                "--force-conflicts",
+                "--dry-run=server",
+                "--validate=strict",
+                "--filename=-",
+            ],
+            manifest,
+        )
     }
 
     /// Runs kubectl in [`NAMESPACE`] for its output.
@@ -145,7 +155,7 @@ impl Site {
             "--timeout=120s",
         ])
         .map(drop)
-        .map_err(|error| error.context(self.why_not(NAMESPACE)))
+        .map_err(|error| self.explained(&error, NAMESPACE))
     }
 
     /// The address of a Service.
@@ -191,6 +201,10 @@ impl Site {
             .args(load.to_arguments())
             .env("PGPASSWORD", account.password);
         Ok(command)
+    }
+
+    fn explained(&self, error: &anyhow::Error, namespace: &str) -> anyhow::Error {
+        anyhow!("{error:#}\n{}", self.why_not(namespace))
     }
 
     /// What a person would look at next.

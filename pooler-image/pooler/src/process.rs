@@ -83,6 +83,7 @@ pub(crate) struct Process {
     pub(crate) application_name: String,
     pub(crate) statement_secret: [u8; 16],
     pub(crate) cancel_secret: [u8; 16],
+    most_server_connections: u32,
 }
 
 /// How the process leaves.
@@ -109,6 +110,8 @@ pub(crate) struct Identity {
     pub(crate) application_name: String,
     pub(crate) statement_secret: [u8; 16],
     pub(crate) cancel_secret: [u8; 16],
+    /// Whatever a document says.
+    pub(crate) most_server_connections: u32,
 }
 
 const NO_PRESSURE: u64 = 0;
@@ -123,7 +126,7 @@ impl Process {
         identity: Identity,
         loops: Vec<mpsc::UnboundedSender<Mail>>,
     ) -> Self {
-        let limit = loaded.document.max_server_connections;
+        let limit = loaded.document.max_server_connections.min(identity.most_server_connections);
         let current = Current { loaded, auth: Arc::new(auth), epoch: 0 };
         Self {
             source,
@@ -143,6 +146,7 @@ impl Process {
             application_name: identity.application_name,
             statement_secret: identity.statement_secret,
             cancel_secret: identity.cancel_secret,
+            most_server_connections: identity.most_server_connections,
         }
     }
 
@@ -153,7 +157,8 @@ impl Process {
     /// Brings settings into force, in all loops.
     pub(crate) fn follow(&self, loaded: Loaded, auth: AuthState) {
         let epoch = self.new_epoch();
-        self.slots(|slots| slots.set_limit(loaded.document.max_server_connections));
+        let limit = loaded.document.max_server_connections.min(self.most_server_connections);
+        self.slots(|slots| slots.set_limit(limit));
         let current = Arc::new(Current { loaded, auth: Arc::new(auth), epoch });
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&current);
         self.tell_all(|| Mail::Settings(Arc::clone(&current)));

@@ -38,6 +38,10 @@ const AFTER_DEADLINE: Duration = Duration::from_secs(3);
 /// Names the pod in `application_name` of server connections.
 const POD_NAME: &str = "PGPOOLER_POD_NAME";
 
+/// A limit of server connections besides the document's: the smaller one holds. Its writer cannot be outrun by a
+/// document that is older than itself.
+const MAX_SERVER_CONNECTIONS: &str = "PGPOOLER_MAX_SERVER_CONNECTIONS";
+
 /// Why a process could not start, or did not end well.
 #[derive(Debug, Error)]
 pub enum RunError {
@@ -67,6 +71,9 @@ pub enum RunError {
     /// No random bytes for keys.
     #[error(transparent)]
     Random(#[from] RandomError),
+    /// An environment variable holds something else than a number.
+    #[error("{0} must be a number, not {1:?}")]
+    Environment(&'static str, String),
     /// A loop ended before its time.
     #[error("an event loop ended: {0}")]
     Loop(String),
@@ -107,7 +114,15 @@ fn identity() -> Result<Identity, RunError> {
         application_name: if pod.is_empty() { "pgpooler".to_owned() } else { format!("pgpooler/{pod}") },
         statement_secret: auth::random()?,
         cancel_secret: auth::random()?,
+        most_server_connections: most_server_connections()?,
     })
+}
+
+fn most_server_connections() -> Result<u32, RunError> {
+    match std::env::var(MAX_SERVER_CONNECTIONS) {
+        Ok(value) => value.parse().map_err(|_| RunError::Environment(MAX_SERVER_CONNECTIONS, value)),
+        Err(_) => Ok(u32::MAX),
+    }
 }
 
 /// One loop per core that the process may use: `available_parallelism` knows about cgroup limits.

@@ -60,7 +60,7 @@ pub fn template(pooler: &Pooler, share: u32, config_hash: &str) -> PodTemplateSp
             annotations: Some(annotations),
             ..ObjectMeta::default()
         }),
-        spec: Some(pod(pooler)),
+        spec: Some(pod(pooler, share)),
     };
     let hash = hash(&template);
     if let Some(annotations) = template.metadata.as_mut().and_then(|metadata| metadata.annotations.as_mut()) {
@@ -69,7 +69,7 @@ pub fn template(pooler: &Pooler, share: u32, config_hash: &str) -> PodTemplateSp
     template
 }
 
-fn pod(pooler: &Pooler) -> PodSpec {
+fn pod(pooler: &Pooler, share: u32) -> PodSpec {
     let more = &pooler.pod_template;
     let pull =
         more.image_pull_secrets.iter().map(|secret| LocalObjectReference { name: secret.name.clone() });
@@ -91,7 +91,7 @@ fn pod(pooler: &Pooler) -> PodSpec {
             }),
             ..PodSecurityContext::default()
         }),
-        containers: vec![container(pooler)],
+        containers: vec![container(pooler, share)],
         volumes: Some(volumes(pooler)),
         topology_spread_constraints: Some(vec![TopologySpreadConstraint {
             max_skew: 1,
@@ -108,24 +108,14 @@ fn pod(pooler: &Pooler) -> PodSpec {
     }
 }
 
-fn container(pooler: &Pooler) -> Container {
+fn container(pooler: &Pooler, share: u32) -> Container {
     Container {
         name: names::POOLER.to_owned(),
         image: Some(pooler.image.clone()),
         image_pull_policy: Some("IfNotPresent".to_owned()),
         command: Some(vec!["/usr/bin/pgpooler".to_owned()]),
         args: Some(vec!["--config".to_owned(), format!("{CONFIG_DIR}/{}", names::DOCUMENT_KEY)]),
-        env: Some(vec![EnvVar {
-            name: "PGPOOLER_POD_NAME".to_owned(),
-            value_from: Some(EnvVarSource {
-                field_ref: Some(ObjectFieldSelector {
-                    api_version: Some("v1".to_owned()),
-                    field_path: "metadata.name".to_owned(),
-                }),
-                ..EnvVarSource::default()
-            }),
-            value: None,
-        }]),
+        env: Some(environment(share)),
         ports: Some(vec![port(names::POSTGRES_PORT, LISTEN_PORT), port(names::HTTP_PORT, HTTP_PORT)]),
         readiness_probe: Some(probe("/readyz", 2, 3)),
         liveness_probe: Some(probe("/healthz", 10, 3)),
@@ -152,6 +142,26 @@ fn port(name: &str, number: i32) -> ContainerPort {
     }
 }
 
+/// The share is here as well as in the document: the kubelet may mount an older `ConfigMap` for a moment, with a share
+/// that was larger, and the pooler keeps to the smaller of the two.
+fn environment(share: u32) -> Vec<EnvVar> {
+    let name = EnvVarSource {
+        field_ref: Some(ObjectFieldSelector {
+            api_version: Some("v1".to_owned()),
+            field_path: "metadata.name".to_owned(),
+        }),
+        ..EnvVarSource::default()
+    };
+    vec![
+        EnvVar { name: "PGPOOLER_POD_NAME".to_owned(), value_from: Some(name), value: None },
+        EnvVar {
+            name: "PGPOOLER_MAX_SERVER_CONNECTIONS".to_owned(),
+            value: Some(share.to_string()),
+            value_from: None,
+        },
+    ]
+}
+
 fn probe(path: &str, period: i32, failures: i32) -> Probe {
     Probe {
         http_get: Some(HTTPGetAction {
@@ -160,7 +170,8 @@ fn probe(path: &str, period: i32, failures: i32) -> Probe {
             ..HTTPGetAction::default()
         }),
         period_seconds: Some(period),
-        timeout_seconds: Some(2),
+        // the pooler itself gives up on a loop that is stuck after four
+        timeout_seconds: Some(5),
         failure_threshold: Some(failures),
         ..Probe::default()
     }

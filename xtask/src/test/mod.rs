@@ -5,7 +5,7 @@ mod counting;
 mod kubernetes;
 mod pools;
 
-use std::time::Instant;
+use std::{path::PathBuf, time::Instant};
 
 use anyhow::{Result, bail, ensure};
 use clap::Args;
@@ -21,6 +21,9 @@ pub(crate) struct TestArgs {
     /// Print the names of the groups.
     #[arg(long)]
     list: bool,
+    /// A folder with ready-made programs for the cluster's image, instead of compiling them.
+    #[arg(long)]
+    programs: Option<PathBuf>,
     /// Leave the test cluster up at the end.
     #[arg(long)]
     keep: bool,
@@ -38,23 +41,27 @@ pub(crate) struct Count {
 struct Group {
     name: &'static str,
     what: &'static str,
-    run: fn() -> Result<Count>,
+    run: fn(&TestArgs) -> Result<Count>,
 }
 
 const GROUPS: &[Group] = &[
-    Group { name: "format", what: "rustfmt", run: code::format },
-    Group { name: "lint", what: "clippy, warnings denied", run: code::lint },
-    Group { name: "deny", what: "licences, bans and sources of dependencies", run: code::deny },
-    Group { name: "code", what: "unit, property, golden and PostgreSQL tests", run: code::tests },
-    Group { name: "generated", what: "generated files are current", run: code::generated },
-    Group { name: "docs", what: "rustdoc, warnings denied", run: code::docs },
-    Group { name: "api", what: "tests against a real API server", run: kubernetes::api },
+    Group { name: "format", what: "rustfmt", run: |_| code::format() },
+    Group { name: "lint", what: "clippy, warnings denied", run: |_| code::lint() },
+    Group { name: "deny", what: "licences, bans and sources of dependencies", run: |_| code::deny() },
+    Group { name: "code", what: "unit, property, golden and PostgreSQL tests", run: |_| code::tests() },
+    Group { name: "generated", what: "generated files are current", run: |_| code::generated() },
+    Group { name: "docs", what: "rustdoc, warnings denied", run: |_| code::docs() },
+    Group { name: "api", what: "tests against a real API server", run: |_| kubernetes::api() },
     Group {
         name: "chart",
         what: "helm lint, rendered chart accepted by the API server",
-        run: kubernetes::chart,
+        run: |_| kubernetes::chart(),
     },
-    Group { name: "cluster", what: "operator and pools on a real node", run: kubernetes::pools },
+    Group {
+        name: "cluster",
+        what: "operator and pools on a real node",
+        run: |arguments| kubernetes::pools(arguments.programs.as_deref()),
+    },
 ];
 
 /// Runs the groups; an error if anything failed.
@@ -70,7 +77,7 @@ pub(crate) fn run(arguments: &TestArgs) -> Result<()> {
     }
     let chosen =
         |group: &&Group| arguments.only.is_empty() || arguments.only.iter().any(|name| name == group.name);
-    let results: Vec<_> = GROUPS.iter().filter(chosen).map(run_group).collect();
+    let results: Vec<_> = GROUPS.iter().filter(chosen).map(|group| run_group(group, arguments)).collect();
     if !arguments.keep {
         kubernetes::down()?;
     }
@@ -99,10 +106,10 @@ impl GroupResult {
     }
 }
 
-fn run_group(group: &Group) -> GroupResult {
+fn run_group(group: &Group, arguments: &TestArgs) -> GroupResult {
     ui::heading(&format!("{}: {}", group.name, group.what));
     let start = Instant::now();
-    let count = (group.run)().unwrap_or_else(|error| {
+    let count = (group.run)(arguments).unwrap_or_else(|error| {
         ui::say(&ui::bad(&format!("{}: {error:#}", group.name)));
         Count { passed: 0, failed: 1 }
     });

@@ -1,12 +1,17 @@
 //! What a user sees of a `PgPooler` on a real cluster, step by step: each test starts where the one before ended.
 
-use anyhow::{Context as _, Result, ensure};
+use std::{
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::{
     fleet::Load,
     image::Image,
-    site::{Server, Site},
+    site::{NAMESPACE, Server, Site},
     ui,
 };
 
@@ -14,6 +19,9 @@ use super::Count;
 
 const SERVER: Server = Server { name: "orders-db", max_connections: 100 };
 const ORDERS: &str = include_str!("../../../tests/demo/orders.yaml");
+
+/// How long a condition may take to appear.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 type Test = fn(&Site) -> Result<()>;
 
@@ -81,9 +89,7 @@ fn scales_within_the_budget(site: &Site) -> Result<()> {
 
 fn refuses_too_many_replicas(site: &Site) -> Result<()> {
     let patch = ["patch", "pgpooler/orders", "--type=merge", "--patch", r#"{"spec":{"replicas":3}}"#];
-    let Err(refusal) = site.kubectl(&patch) else {
-        anyhow::bail!("3 replicas with maxReplicas 2 were accepted")
-    };
+    let Err(refusal) = site.kubectl(&patch) else { bail!("3 replicas with maxReplicas 2 were accepted") };
     ensure!(format!("{refusal:#}").contains("raise maxReplicas"), "{refusal:#}");
     Ok(())
 }
@@ -127,11 +133,19 @@ fn number(site: &Site, pointer: &str) -> Result<u64> {
     object.pointer(pointer).and_then(Value::as_u64).with_context(|| format!("no {pointer}"))
 }
 
-/// Some condition of the `PgPooler` has this reason and a message.
+/// Some condition of the `PgPooler` is false for this reason.
 fn wait_for_reason(site: &Site, name: &str, reason: &str) -> Result<()> {
-    let path = format!("--for=jsonpath={{.status.conditions[?(@.reason==\"{reason}\")].status}}=False");
-    let waited = site.kubectl(&["wait", &format!("pgpooler/{name}"), &path, "--timeout=90s"]);
-    waited.with_context(|| site.why_not(crate::site::NAMESPACE)).map(drop)
+    let end = Instant::now() + PATIENCE;
+    let is_it = |condition: &Value| condition["reason"] == reason && condition["status"] == "False";
+    while Instant::now() < end {
+        let object = site.object(&format!("pgpooler/{name}"))?;
+        let conditions = object.pointer("/status/conditions").and_then(Value::as_array);
+        if conditions.is_some_and(|conditions| conditions.iter().any(is_it)) {
+            return Ok(());
+        }
+        sleep(Duration::from_millis(250));
+    }
+    bail!("no condition of {name} has the reason {reason}; {}", site.why_not(NAMESPACE))
 }
 
 /// Names of the pool's pods with their restarts.
