@@ -49,6 +49,18 @@ pub(crate) fn image(folder: &Path) -> Result<Image> {
 }
 
 fn write(programs: &Programs, image: &Image) -> Result<()> {
+    let archive = Archive {
+        reference: format!("{}:{}", image.name, image.tag),
+        cmd: vec!["/bin/sh".to_owned()],
+        user: format!("{POSTGRES}:{POSTGRES}"),
+        env: vec![format!("PATH={}:/bin", programs.folder.display()), "LC_ALL=C".to_owned()],
+        files: files(programs)?,
+        ..Archive::default()
+    };
+    archive.write(&image.archive).map(drop)
+}
+
+fn files(programs: &Programs) -> Result<Vec<File>> {
     let passwd =
         format!("root:x:0:0:root:/:/bin/sh\npostgres:x:{POSTGRES}:{POSTGRES}:postgres:/tmp:/bin/sh\n");
     let mut files = vec![
@@ -57,37 +69,26 @@ fn write(programs: &Programs, image: &Image) -> Result<()> {
         File::bytes("/etc/nsswitch.conf", "hosts: files dns\n", 0o644),
         File::folder("/tmp", 0o1777, (0, 0)),
     ];
-    let mut linked: Vec<PathBuf> = PROGRAMS.iter().map(|name| programs.path(name)).collect();
-    files.extend(tree(&asked(programs, "--sharedir"), |_| true)?);
-    let modules = tree(&asked(programs, "--pkglibdir"), |path| {
-        !path.to_string_lossy().contains(LEFT_OUT) && !path.to_string_lossy().contains("/bitcode")
-    })?;
-    linked.extend(
-        modules
-            .iter()
-            .map(|file| PathBuf::from(&file.path))
-            .filter(|path| path.extension().is_some_and(|end| end == "so")),
-    );
-    files.extend(modules);
-    // initdb runs the server through a shell, and the pod's start script is one
-    files.push(File::copy("/bin/sh", "/bin/sh")?);
-    linked.push("/bin/sh".into());
     for zone in ["/usr/share/zoneinfo/UTC", "/usr/share/zoneinfo/GMT"] {
         files.extend(File::copy(zone, zone).ok());
     }
+    files.extend(tree(&asked(programs, "--sharedir"), |_| true)?);
+    let modules = tree(&asked(programs, "--pkglibdir"), |path| {
+        let path = path.to_string_lossy();
+        !path.contains(LEFT_OUT) && !path.contains("/bitcode")
+    })?;
+    let is_linked = |path: &PathBuf| path.extension().is_some_and(|end| end == "so");
+    let mut linked: Vec<PathBuf> =
+        modules.iter().map(|file| file.path.clone().into()).filter(is_linked).collect();
+    files.extend(modules);
+    linked.extend(PROGRAMS.iter().map(|name| programs.path(name)));
+    // initdb runs the server through a shell, and the pod's start script is one
+    linked.push("/bin/sh".into());
     for program in &linked {
         files.push(File::copy(program, program.to_string_lossy())?);
         files.extend(oci::libraries(program)?);
     }
-    let archive = Archive {
-        reference: format!("{}:{}", image.name, image.tag),
-        cmd: vec!["/bin/sh".to_owned()],
-        user: format!("{POSTGRES}:{POSTGRES}"),
-        env: vec![format!("PATH={}:/bin", programs.folder.display()), "LC_ALL=C".to_owned()],
-        files,
-        ..Archive::default()
-    };
-    archive.write(&image.archive).map(drop)
+    Ok(files)
 }
 
 /// A folder that PostgreSQL was configured with.

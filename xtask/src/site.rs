@@ -146,6 +146,12 @@ impl Site {
         serde_json::from_str(&self.kubectl(&["get", name, "--output=json"])?).context("kubectl's JSON")
     }
 
+    /// Several of them.
+    pub(crate) fn objects(&self, kind: &str, selector: &str) -> Result<Vec<Value>> {
+        let list: Value = serde_json::from_str(&self.kubectl(&["get", kind, selector, "--output=json"])?)?;
+        list.get("items").and_then(Value::as_array).cloned().context("kubectl gave no list")
+    }
+
     /// Waits until a `PgPooler` has a condition, and says what is in its way if it has not.
     pub(crate) fn wait_for_pgpooler(&self, name: &str, condition: &str) -> Result<()> {
         self.kubectl(&[

@@ -43,6 +43,7 @@ impl Running {
             .args(["--config", "pgpooler.toml"])
             .current_dir(folder.path())
             .env_remove("PGPOOLER_LOG")
+            .env("PGPOOLER_MAX_SERVER_CONNECTIONS", "7")
             .stdin(Stdio::null())
             .stderr(log)
             .spawn()
@@ -225,4 +226,14 @@ async fn a_reload_on_the_console_says_what_changed_and_where_a_fault_is() {
     let error = error.as_db_error().unwrap();
     assert_eq!(error.code().code(), "F0000");
     assert!(error.message().contains("pgpooler.toml:6:19: "), "{}", error.message());
+}
+
+#[test]
+fn the_smaller_of_the_limits_in_the_document_and_in_the_environment_holds() {
+    for (document, limit) in [("max_server_connections = 20", 7), ("max_server_connections = 5", 5)] {
+        let running = Running::start(document);
+        let metrics = http(running.http_port, "/metrics").unwrap();
+        let line = format!("pgpooler_server_connections_limit {limit}");
+        assert!(metrics.lines().any(|found| found == line), "{document}: no {line}");
+    }
 }

@@ -95,8 +95,7 @@ pub(crate) enum Load {
 
 /// Runs the fleet and prints what it has seen.
 pub(crate) fn run(arguments: FleetArgs) -> Result<()> {
-    let clients = arguments.load.clients();
-    raise_file_limit(clients + OTHER_FILES)?;
+    raise_file_limit(arguments.load.clients() + OTHER_FILES)?;
     let target = Target {
         address: arguments.address,
         user: arguments.user,
@@ -105,27 +104,7 @@ pub(crate) fn run(arguments: FleetArgs) -> Result<()> {
         patience: Duration::from_secs(arguments.patience),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let line = runtime.block_on(async {
-        match arguments.load {
-            Load::Storm { clients, transactions } => {
-                serde_json::to_string(&load::storm(&target, clients, transactions).await)
-            }
-            Load::Churn { clients, requests } => {
-                serde_json::to_string(&load::churn(&target, clients, requests).await)
-            }
-            Load::Ramp { from, to, seconds, pause } => {
-                let growth = load::Growth { from, to, over: Duration::from_secs(seconds) };
-                serde_json::to_string(&load::ramp(&target, growth, Duration::from_millis(pause)).await)
-            }
-            Load::Sample { condition, interval } => {
-                let samples =
-                    sample::until_input_ends(&target, &condition, Duration::from_millis(interval)).await?;
-                serde_json::to_string(&samples)
-            }
-        }
-        .context("report")
-    })?;
-    println!("{line}");
+    println!("{}", runtime.block_on(arguments.load.run(&target))?);
     Ok(())
 }
 
@@ -152,6 +131,24 @@ impl Load {
                 words
             }
         }
+    }
+
+    /// What was seen, as JSON.
+    async fn run(self, target: &Target) -> Result<String> {
+        let report = match self {
+            Self::Storm { clients, transactions } => load::storm(target, clients, transactions).await,
+            Self::Churn { clients, requests } => load::churn(target, clients, requests).await,
+            Self::Ramp { from, to, seconds, pause } => {
+                let growth = load::Growth { from, to, over: Duration::from_secs(seconds) };
+                load::ramp(target, growth, Duration::from_millis(pause)).await
+            }
+            Self::Sample { condition, interval } => {
+                let interval = Duration::from_millis(interval);
+                let samples = sample::until_input_ends(target, &condition, interval).await?;
+                return serde_json::to_string(&samples).context("report");
+            }
+        };
+        serde_json::to_string(&report).context("report")
     }
 
     fn clients(&self) -> u64 {

@@ -7,7 +7,7 @@ mod pools;
 
 use std::{path::PathBuf, time::Instant};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use clap::Args;
 
 use crate::ui;
@@ -81,15 +81,17 @@ pub(crate) fn run(arguments: &TestArgs) -> Result<()> {
     if !arguments.keep {
         kubernetes::down()?;
     }
+    conclude(&results)
+}
+
+fn conclude(results: &[GroupResult]) -> Result<()> {
     let mut rows = vec![["group", "passed", "failed", "seconds"].map(str::to_owned).to_vec()];
     rows.extend(results.iter().map(GroupResult::cells));
     println!("\n{}\n", ui::table(&rows));
     let passed: u64 = results.iter().map(|result| result.count.passed).sum();
     let failed: u64 = results.iter().map(|result| result.count.failed).sum();
     println!("{passed} passed, {failed} failed");
-    if failed > 0 {
-        bail!("{failed} failed");
-    }
+    ensure!(failed == 0, "{failed} failed");
     Ok(())
 }
 

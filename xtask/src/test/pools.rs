@@ -148,11 +148,15 @@ fn wait_for_reason(site: &Site, name: &str, reason: &str) -> Result<()> {
     bail!("no condition of {name} has the reason {reason}; {}", site.why_not(NAMESPACE))
 }
 
-/// Names of the pool's pods with their restarts.
-fn pods(site: &Site) -> Result<String> {
-    let what =
-        "--output=jsonpath={range .items[*]}{.metadata.uid}{.status.containerStatuses[*].restartCount}{end}";
-    site.kubectl(&["get", "pods", "--selector=app.kubernetes.io/instance=orders", what])
+/// Identity and restarts of the pool's pods, those aside that are on their way out.
+fn pods(site: &Site) -> Result<Vec<String>> {
+    let pods = site.objects("pods", "--selector=app.kubernetes.io/instance=orders")?;
+    let stays = |pod: &&Value| pod.pointer("/metadata/deletionTimestamp").is_none();
+    let told = |pod: &Value| {
+        let part = |pointer| pod.pointer(pointer).map(ToString::to_string).unwrap_or_default();
+        format!("{} {}", part("/metadata/uid"), part("/status/containerStatuses/0/restartCount"))
+    };
+    Ok(pods.iter().filter(stays).map(told).collect())
 }
 
 fn set_password(site: &Site, password: &str) -> Result<()> {
