@@ -1,7 +1,7 @@
 //! What pgpooler's tests run against: real PostgreSQL servers that live as long as a test, pooler
 //! processes, and a client that shows every byte.
 //!
-//! Nothing here outlives the test process, however that ends: each server hangs on a [leash](leash)
+//! Nothing here outlives the test process, however that ends: each server hangs on a leash
 //! that kills it when the process that started it is gone.
 
 mod leash;

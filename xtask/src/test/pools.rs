@@ -21,7 +21,7 @@ const SERVER: Server = Server { name: "orders-db", max_connections: 100 };
 const ORDERS: &str = include_str!("../../../tests/demo/orders.yaml");
 
 /// How long a condition may take to appear.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 type Test = fn(&Site) -> Result<()>;
 
