@@ -199,8 +199,9 @@ impl Ledger {
                 Next::Connect
             }
             Taken::PoolFull => {
+                // another loop may have an idle one of this pool
                 this.lacking = true;
-                slots.want(cell, 0);
+                slots.want(cell, lacks);
                 Next::Lack
             }
             Taken::NoneFree => self.lack(cell, lacks, slots),

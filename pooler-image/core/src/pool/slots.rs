@@ -111,7 +111,7 @@ impl Slots {
         let mine = self.cells.get(&cell).map_or(0, |account| account.held);
         self.cells
             .iter()
-            .filter(|(other, account)| **other != cell && account.held < mine)
+            .filter(|(other, account)| **other != cell && account.held < mine && self.has_room(other.1))
             .map(|(_, account)| account.wants)
             .sum()
     }
@@ -121,6 +121,11 @@ impl Slots {
         let Some(size) = self.pool_sizes.get(&pool) else { return i64::MIN };
         let held: u32 = self.cells.iter().filter(|((_, id), _)| *id == pool).map(|(_, one)| one.held).sum();
         i64::from(held) - i64::from(*size)
+    }
+
+    /// The pool may have more connections: a slot would help those who want one.
+    fn has_room(&self, pool: PoolId) -> bool {
+        self.pool_excess(pool) < 0
     }
 
     /// A connection is being closed: its slot will come back.
@@ -141,7 +146,7 @@ impl Slots {
     fn neediest(&self) -> Option<LoopId> {
         self.cells
             .iter()
-            .filter(|((_, pool), one)| one.wants > 0 && self.pool_excess(*pool) < 0)
+            .filter(|((_, pool), one)| one.wants > 0 && self.has_room(*pool))
             .min_by_key(|(_, one)| one.held)
             .map(|((id, _), _)| *id)
     }
@@ -203,8 +208,12 @@ impl Slots {
         if let Some(((to, _), _)) = lend {
             return Verdict::Lend(*to);
         }
-        let needed: u32 =
-            self.cells.iter().filter(|(other, one)| needs(other, one)).map(|(_, one)| one.wants).sum();
+        let needed: u32 = self
+            .cells
+            .iter()
+            .filter(|(other, one)| needs(other, one) && self.has_room(other.1))
+            .map(|(_, one)| one.wants)
+            .sum();
         if needed > self.closing { Verdict::Close } else { Verdict::Keep }
     }
 }
@@ -273,6 +282,15 @@ mod tests {
         assert_eq!(slots.verdict(A, false), Verdict::Keep);
         assert_eq!(slots.verdict(A, true), Verdict::Lend(B.0));
         assert_eq!(slots.held(), 4);
+    }
+
+    #[test]
+    fn a_full_pool_gets_no_slots_of_others_but_its_own_connections_move_between_loops() {
+        let mut slots = held(9, &[(A, 1), (AQ, 3)]);
+        slots.set_pool_size(P, Some(1));
+        slots.want(B, 1);
+        assert_eq!(slots.verdict(AQ, true), Verdict::Keep, "a slot would not help");
+        assert_eq!(slots.verdict(A, true), Verdict::Lend(B.0));
     }
 
     #[test]

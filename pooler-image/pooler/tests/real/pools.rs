@@ -77,3 +77,15 @@ fn rules_give_some_pools_another_mode_and_size() {
     drop(first);
     second.read_through(b'Z').unwrap();
 }
+
+#[test]
+fn the_only_connection_of_a_small_pool_serves_clients_of_every_loop() {
+    let tables = "[[pools]]\nname = \"one\"\npool_size = 1\n";
+    let pooler = start(&options(5).setting("workers", "3").tables(tables));
+    let mut clients: Vec<_> = (0..6).map(|_| app(&pooler)).collect();
+    for _ in 0..3 {
+        for client in &mut clients {
+            assert_eq!(value(client, "select 'served'"), "served");
+        }
+    }
+}
