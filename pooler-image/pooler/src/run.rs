@@ -18,12 +18,12 @@ use tracing::{error, info, warn};
 use crate::admin::Console;
 use crate::auth::{self, AuthState, RandomError};
 use crate::control::{Control, ShutdownMode};
+use crate::event_loop::worker;
 use crate::http;
 use crate::process::{Identity, Mail, Process};
 use crate::reload::{Loaded, Source};
 use crate::report::Phase;
 use crate::service::{Service, SignalHandling};
-use crate::worker;
 
 /// Connections that wait to be accepted: a fleet may come in one instant. The kernel has a limit of its own.
 const BACKLOG: i32 = 4096;

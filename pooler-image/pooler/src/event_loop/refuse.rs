@@ -10,10 +10,10 @@ use pgpooler_core::wire::{ErrorResponse, SqlState};
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
-use crate::buffers::poll_read;
-use crate::client::ClientConn;
+use crate::event_loop::buffers::poll_read;
+use crate::event_loop::client::ClientConn;
+use crate::event_loop::worker::Worker;
 use crate::socket;
-use crate::worker::Worker;
 
 /// How long a client may take to take its last message.
 const LAST_WORDS: Duration = Duration::from_secs(1);

@@ -11,7 +11,7 @@ use pgpooler_core::session;
 use pgpooler_core::wire::CancelKey;
 use tokio::net::TcpStream;
 
-use crate::buffers::{Carry, Spill};
+use crate::event_loop::buffers::{Carry, Spill};
 use crate::report::ServerState;
 
 /// A connection that somebody holds: a client, the idle list, or a task that tidies it up.

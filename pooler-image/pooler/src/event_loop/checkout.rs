@@ -12,12 +12,12 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::task::spawn_local;
 
-use crate::buffers::poll_read;
-use crate::client::{ClientShared, Kick};
+use crate::event_loop::buffers::poll_read;
+use crate::event_loop::client::{ClientShared, Kick};
+use crate::event_loop::server::{Lent, ServerConn};
+use crate::event_loop::worker::Worker;
 use crate::process::Mail;
 use crate::report::{ClientState, ServerState};
-use crate::server::{Lent, ServerConn};
-use crate::worker::Worker;
 
 /// What a waiting client was given.
 #[derive(Debug)]

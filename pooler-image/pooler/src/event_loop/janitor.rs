@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use pgpooler_config::Document;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::client::{ClientShared, Kick};
+use crate::event_loop::client::{ClientShared, Kick};
+use crate::event_loop::worker::Worker;
 use crate::report::ClientState;
-use crate::worker::Worker;
 
 /// How late a timeout may come.
 const PERIOD: Duration = Duration::from_millis(200);

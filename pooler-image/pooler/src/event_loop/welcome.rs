@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use pgpooler_config::{Document, PoolMode};
-use pgpooler_core::session::{self, Exchange, Naming, ServerFault, Settings};
+use pgpooler_core::session::{self, Naming, ServerFault, Settings};
 use pgpooler_core::startup::StartupParameters;
 use pgpooler_core::wire::{ErrorResponse, SqlState, TransactionStatus, backend};
 use tokio::io::AsyncWriteExt;
@@ -16,15 +16,15 @@ use tokio::net::TcpStream;
 use tracing::{debug, info};
 
 use crate::admin::{self, AdminClient};
-use crate::buffers::{Carry, Spill, poll_read};
-use crate::checkout::Refusal;
-use crate::client::{ClientConn, ClientShared};
+use crate::event_loop::buffers::{Carry, Spill, poll_read};
+use crate::event_loop::checkout::Refusal;
+use crate::event_loop::client::{ClientConn, ClientShared};
+use crate::event_loop::pool::Pool;
+use crate::event_loop::server::ServerConn;
+use crate::event_loop::worker::{Scratch, Worker};
+use crate::event_loop::{cancel, refuse};
 use crate::handshake::{self, Accepted, HandshakeError};
-use crate::pool::Pool;
 use crate::process::Welcome;
-use crate::server::ServerConn;
-use crate::worker::Worker;
-use crate::{cancel, refuse};
 
 /// Counts a connection as logging in, however that ends.
 struct LoggingIn<'a>(&'a Worker);
@@ -236,19 +236,11 @@ fn poll_learn(
     cx: &mut std::task::Context<'_>,
 ) -> std::task::Poll<Result<(), Unlearned>> {
     use std::task::{Poll, ready};
-    let scratch = &mut *worker.scratch.borrow_mut();
+    let Scratch { read, desk } = &mut *worker.scratch.borrow_mut();
     let broken = |error| Poll::Ready(Err(Unlearned::Io(error)));
-    let mut exchange = Exchange {
-        client: &mut client.session,
-        server: &mut server.session,
-        interner: &mut scratch.interner,
-        to_client: &mut scratch.to_client,
-        to_server: &mut scratch.to_server,
-        max_prepared_statements: scratch.max_prepared_statements,
-    };
     // nothing to do the second time
-    exchange.begin();
-    if let Err(error) = server.spill.send(&mut server.stream, cx, exchange.to_server, &[]) {
+    desk.exchange(&mut client.session, &mut server.session).begin();
+    if let Err(error) = server.spill.send(&mut server.stream, cx, &mut desk.to_server, &[]) {
         return broken(error);
     }
     // a socket that has just come to this loop takes its first bytes a little later
@@ -256,22 +248,14 @@ fn poll_learn(
         return broken(error);
     }
     while server.session.is_busy() {
-        let fresh = match ready!(poll_read(&mut server.stream, cx, &mut scratch.read)) {
+        let fresh = match ready!(poll_read(&mut server.stream, cx, read)) {
             Ok(0) => return broken(io::ErrorKind::UnexpectedEof.into()),
-            Ok(fresh) => scratch.read.get(..fresh).unwrap_or_default(),
+            Ok(fresh) => read.get(..fresh).unwrap_or_default(),
             Err(error) => return broken(error),
         };
         let input = server.carry.join(fresh);
-        let outcome = Exchange {
-            client: &mut client.session,
-            server: &mut server.session,
-            interner: &mut scratch.interner,
-            to_client: &mut scratch.to_client,
-            to_server: &mut scratch.to_server,
-            max_prepared_statements: scratch.max_prepared_statements,
-        }
-        .server_bytes(input);
-        scratch.to_client.clear();
+        let outcome = desk.exchange(&mut client.session, &mut server.session).server_bytes(input);
+        desk.to_client.clear();
         match outcome {
             Ok(dealt_with) => server.carry.keep(fresh, dealt_with),
             Err(fault) => return Poll::Ready(Err(Unlearned::Fault(fault))),

@@ -8,14 +8,14 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use pgpooler_config::PoolMode;
-use pgpooler_core::session::{Exchange, ServerFault, Tally};
+use pgpooler_core::session::{ServerFault, Tally};
 use pgpooler_core::wire::{ErrorResponse, SqlState};
 use tracing::{debug, warn};
 
-use crate::buffers::poll_read;
-use crate::client::ClientConn;
-use crate::server::ServerConn;
-use crate::worker::{Scratch, Worker};
+use crate::event_loop::buffers::poll_read;
+use crate::event_loop::client::ClientConn;
+use crate::event_loop::server::ServerConn;
+use crate::event_loop::worker::{Scratch, Worker};
 
 /// How a link ended.
 #[derive(Debug)]
@@ -71,8 +71,9 @@ impl Link {
                 Turn::Nothing => return Poll::Pending,
                 Turn::End(end) => {
                     // answers of our own are owed all the same
-                    let delivered = client.spill.send(&mut client.stream, cx, &mut scratch.to_client, &[]);
-                    scratch.to_server.clear();
+                    let delivered =
+                        client.spill.send(&mut client.stream, cx, &mut scratch.desk.to_client, &[]);
+                    scratch.desk.to_server.clear();
                     self.let_go(worker, client);
                     return Poll::Ready(if delivered.is_ok() { end } else { End::ClientGone });
                 }
@@ -110,8 +111,8 @@ impl Link {
             // the server connection goes first: a client that reads slowly must not keep it
             self.let_go(worker, client);
         }
-        let Scratch { read, to_client, .. } = scratch;
-        let delivered = client.spill.send(&mut client.stream, cx, to_client, read);
+        let Scratch { read, desk } = scratch;
+        let delivered = client.spill.send(&mut client.stream, cx, &mut desk.to_client, read);
         match end {
             _ if delivered.is_err() => Turn::End(End::ClientGone),
             Some(end) => Turn::End(end),
@@ -194,7 +195,7 @@ fn from_client(
     if client.session.is_leaving() || server.spill.is_full() {
         return Turn::Nothing;
     }
-    let Scratch { read, to_client, to_server, interner, max_prepared_statements } = scratch;
+    let Scratch { read, desk } = scratch;
     let fresh = if !*begun && client.carry.is_unseen() {
         0
     } else {
@@ -207,21 +208,14 @@ fn from_client(
     let ClientConn { session, carry, .. } = client;
     let fresh = read.get(..fresh).unwrap_or_default();
     let input = carry.join(fresh);
-    let mut exchange = Exchange {
-        client: session,
-        server: &mut server.session,
-        interner,
-        to_client,
-        to_server,
-        max_prepared_statements: *max_prepared_statements,
-    };
+    let mut exchange = desk.exchange(session, &mut server.session);
     if !*begun {
         *begun = true;
         exchange.begin();
     }
     let outcome = exchange.client_bytes(input);
     client.shared.pool.note_received(fresh.len());
-    let sent = server.spill.send(&mut server.stream, cx, to_server, input);
+    let sent = server.spill.send(&mut server.stream, cx, &mut desk.to_server, input);
     match outcome {
         Ok(dealt_with) => client.carry.keep(fresh, dealt_with),
         Err(fault) => {
@@ -242,8 +236,10 @@ fn from_server(
         return Turn::Nothing;
     }
     // answers of our own must not be written behind what the next read puts in the buffer
-    let Scratch { read, to_client, to_server, interner, max_prepared_statements } = scratch;
-    if !to_client.is_empty() && client.spill.send(&mut client.stream, cx, to_client, &[]).is_err() {
+    let Scratch { read, desk } = scratch;
+    if !desk.to_client.is_empty()
+        && client.spill.send(&mut client.stream, cx, &mut desk.to_client, &[]).is_err()
+    {
         return Turn::End(End::ClientGone);
     }
     let fresh = match poll_read(&mut server.stream, cx, read) {
@@ -255,21 +251,13 @@ fn from_server(
     let fresh = read.get(..fresh).unwrap_or_default();
     let was_empty = carry.is_empty();
     let input = carry.join(fresh);
-    let outcome = Exchange {
-        client: &mut client.session,
-        server: session,
-        interner,
-        to_client,
-        to_server,
-        max_prepared_statements: *max_prepared_statements,
-    }
-    .server_bytes(input);
-    client.shared.pool.note_sent(to_client.len());
+    let outcome = desk.exchange(&mut client.session, session).server_bytes(input);
+    client.shared.pool.note_sent(desk.to_client.len());
     let delivered = if was_empty && outcome.is_ok() {
         // left in the outbox: the link may end here, and then the server connection is let go first
         Ok(())
     } else {
-        client.spill.send(&mut client.stream, cx, to_client, input)
+        client.spill.send(&mut client.stream, cx, &mut desk.to_client, input)
     };
     match (outcome, delivered) {
         (_, Err(_)) => Turn::End(End::ClientGone),

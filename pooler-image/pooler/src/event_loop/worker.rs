@@ -8,27 +8,50 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pgpooler_core::pool::{ClientId, Ledger, LoopId, PoolId, ServerId};
-use pgpooler_core::session::{Interner, Outbox};
+use pgpooler_core::session::{self, Exchange, Interner, Outbox};
 use slab::Slab;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{LocalSet, spawn_local};
 use tracing::{debug, warn};
 
-use crate::buffers::READ_SIZE;
-use crate::client::{self, ClientShared, Kick};
-use crate::pool::{Pool, Rule};
+use crate::event_loop::buffers::READ_SIZE;
+use crate::event_loop::client::{self, ClientShared, Kick};
+use crate::event_loop::pool::{Pool, Rule};
+use crate::event_loop::server::{ServerConn, ServerShared};
 use crate::process::{Current, Mail, Process};
 use crate::report::{ErrorCounts, LoginCounts};
-use crate::server::{ServerConn, ServerShared};
 
 /// What all links of a loop use in turn.
 pub(crate) struct Scratch {
     pub(crate) read: Box<[u8]>,
+    pub(crate) desk: Desk,
+}
+
+/// Where an exchange is worked out.
+pub(crate) struct Desk {
     pub(crate) to_client: Outbox,
     pub(crate) to_server: Outbox,
-    pub(crate) interner: Interner,
-    pub(crate) max_prepared_statements: usize,
+    interner: Interner,
+    max_prepared_statements: usize,
+}
+
+impl Desk {
+    /// The two sides of a link, put together for a moment.
+    pub(crate) fn exchange<'a>(
+        &'a mut self,
+        client: &'a mut session::Client,
+        server: &'a mut session::Server,
+    ) -> Exchange<'a> {
+        Exchange {
+            client,
+            server,
+            interner: &mut self.interner,
+            to_client: &mut self.to_client,
+            to_server: &mut self.to_server,
+            max_prepared_statements: self.max_prepared_statements,
+        }
+    }
 }
 
 /// Whether a loop goes on.
@@ -76,7 +99,7 @@ pub(crate) fn run(
     let local = LocalSet::new();
     local.block_on(&runtime, async move {
         let worker = Rc::new(Worker::new(me, process));
-        spawn_local(crate::janitor::run(Rc::clone(&worker)));
+        spawn_local(crate::event_loop::janitor::run(Rc::clone(&worker)));
         worker.read_mail(mail).await;
     });
     Ok(())
@@ -85,13 +108,13 @@ pub(crate) fn run(
 impl Worker {
     fn new(me: LoopId, process: Arc<Process>) -> Self {
         let current = process.current();
-        let scratch = Scratch {
-            read: vec![0; READ_SIZE].into_boxed_slice(),
+        let desk = Desk {
             to_client: Outbox::default(),
             to_server: Outbox::default(),
             interner: Interner::new(process.statement_secret),
             max_prepared_statements: current.loaded.document.max_prepared_statements as usize,
         };
+        let scratch = Scratch { read: vec![0; READ_SIZE].into_boxed_slice(), desk };
         Self {
             me,
             process,
@@ -221,7 +244,7 @@ impl Worker {
 
     fn follow(self: &Rc<Self>, current: Arc<Current>) {
         let document = Arc::clone(&current.loaded.document);
-        self.scratch.borrow_mut().max_prepared_statements = document.max_prepared_statements as usize;
+        self.scratch.borrow_mut().desk.max_prepared_statements = document.max_prepared_statements as usize;
         let pools: Vec<_> = self.pools.borrow().values().cloned().collect();
         for pool in pools {
             let rule = Rule::of(&document, &pool.database, &pool.user_name);
@@ -364,7 +387,7 @@ impl Worker {
         for id in ids {
             let dead = {
                 let mut idle = self.idle.borrow_mut();
-                idle.get_mut(id).is_some_and(|server| !crate::checkout::is_alive(server))
+                idle.get_mut(id).is_some_and(|server| !crate::event_loop::checkout::is_alive(server))
             };
             if dead && let Some(server) = self.remove_idle(ServerId(id as u32)) {
                 self.ledger.borrow_mut().forget_idle(server.shared.pool, ServerId(id as u32));

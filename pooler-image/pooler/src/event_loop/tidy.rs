@@ -14,13 +14,13 @@ use tokio::task::spawn_local;
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
-use crate::buffers::{Carry, Spill, poll_read};
-use crate::checkout::Grant;
 use crate::connect::{self, ConnectError, ConnectRequest, ServerLogin};
-use crate::pool::Pool;
+use crate::event_loop::buffers::{Carry, Spill, poll_read};
+use crate::event_loop::checkout::Grant;
+use crate::event_loop::pool::Pool;
+use crate::event_loop::server::{ServerConn, ServerShared};
+use crate::event_loop::worker::Worker;
 use crate::report::ServerState;
-use crate::server::{ServerConn, ServerShared};
-use crate::worker::Worker;
 
 /// How long a rollback or a reset may take before the connection is closed instead.
 const TIDY_LIMIT: Duration = Duration::from_secs(10);
@@ -102,7 +102,7 @@ impl Worker {
     async fn open_failed(self: &Rc<Self>, pool: &Rc<Pool>, error: ConnectError) {
         self.logins.borrow_mut().server_failed += 1;
         let retry = self.current.borrow().loaded.document.server_login_retry.as_duration();
-        let retry_at = Instant::now() + crate::janitor::jitter(retry, self.process.next_id());
+        let retry_at = Instant::now() + crate::event_loop::janitor::jitter(retry, self.process.next_id());
         self.ledger.borrow_mut().connect_failed(pool.id, retry_at);
         let kind = &error.kind;
         warn!(database = pool.database, user = pool.user_name, error = %kind, "no server connection");
@@ -118,7 +118,8 @@ impl Worker {
 
     /// Waiting would not help: everybody in the queue hears why.
     fn refuse_waiting(&self, pool: &Pool, response: Option<&[u8]>) {
-        let response: Arc<[u8]> = response.map_or_else(|| crate::refuse::no_login().into(), Into::into);
+        let response: Arc<[u8]> =
+            response.map_or_else(|| crate::event_loop::refuse::no_login().into(), Into::into);
         let waiting = self.ledger.borrow_mut().drain_waiting(pool.id);
         for client in waiting {
             self.grant(client, Grant::Refused(Arc::clone(&response)));

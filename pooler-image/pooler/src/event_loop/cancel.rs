@@ -16,11 +16,11 @@ use tokio::task::spawn_local;
 use tokio::time::timeout;
 use tracing::warn;
 
-use crate::client::{ClientShared, Kick};
+use crate::event_loop::client::{ClientShared, Kick};
+use crate::event_loop::server::ServerShared;
+use crate::event_loop::worker::Worker;
 use crate::report::ClientState;
-use crate::server::ServerShared;
 use crate::socket;
-use crate::worker::Worker;
 
 /// How long PostgreSQL may take to deal with a cancel request.
 const LIMIT: Duration = Duration::from_secs(10);

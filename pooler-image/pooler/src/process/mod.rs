@@ -2,6 +2,8 @@
 //!
 //! Nothing here is touched on the path of a transaction but one atomic: whether anybody lacks connections.
 
+mod control;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -14,10 +16,10 @@ use pgpooler_core::wire::CancelKey;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::auth::AuthState;
-use crate::cancel;
+use crate::event_loop::cancel;
+use crate::event_loop::server::Lent;
 use crate::reload::{Loaded, Source};
 use crate::report::{Detail, LoopReport, Paused, Phase};
-use crate::server::Lent;
 use crate::service::ConsoleDoor;
 
 /// What a loop is told.

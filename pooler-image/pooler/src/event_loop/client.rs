@@ -20,14 +20,14 @@ use pgpooler_core::wire::{ErrorResponse, SqlState};
 use tokio::net::TcpStream;
 use tracing::debug;
 
-use crate::buffers::{Carry, Spill};
-use crate::checkout::{Grant, Refusal};
-use crate::pool::Pool;
-use crate::relay::{self, End};
+use crate::event_loop::buffers::{Carry, Spill};
+use crate::event_loop::checkout::{Grant, Refusal};
+use crate::event_loop::pool::Pool;
+use crate::event_loop::relay::{self, End};
+use crate::event_loop::server::ServerShared;
+use crate::event_loop::worker::Worker;
+use crate::event_loop::{refuse, welcome};
 use crate::report::ClientState;
-use crate::server::ServerShared;
-use crate::worker::Worker;
-use crate::{refuse, welcome};
 
 /// A logged-in client, as its task holds it.
 #[derive(Debug)]

@@ -1,0 +1,150 @@
+//! What a loop tells about itself.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant, SystemTime};
+
+use pgpooler_core::pool::PoolId;
+
+use crate::event_loop::client::ClientShared;
+use crate::event_loop::pool::Pool;
+use crate::event_loop::server::ServerShared;
+use crate::event_loop::worker::Worker;
+use crate::report::{
+    ClientReport, ClientState, Detail, LoopReport, PoolReport, ServerReport, ServerState, SocketReport,
+};
+
+impl Worker {
+    /// This loop's part of a report.
+    pub(crate) fn report(&self, detail: Detail) -> LoopReport {
+        let now = Instant::now();
+        LoopReport {
+            pools: self.pool_reports(now),
+            clients: if detail == Detail::Clients { self.client_reports(now) } else { Vec::new() },
+            servers: if detail == Detail::Servers { self.server_reports() } else { Vec::new() },
+            login_clients: self.logging_in.get(),
+            // console sessions are on the service's thread
+            console_clients: 0,
+            logins: *self.logins.borrow(),
+            errors: self.errors.borrow().clone(),
+        }
+    }
+
+    /// One pass over clients and server connections, however many pools there are.
+    fn pool_reports(&self, now: Instant) -> Vec<PoolReport> {
+        let mut reports: HashMap<PoolId, PoolReport> =
+            self.pools.borrow().iter().map(|(id, pool)| (*id, self.empty_report(pool))).collect();
+        for client in self.clients() {
+            if let Some(report) = reports.get_mut(&client.pool.id) {
+                count_client(report, &client, now);
+            }
+        }
+        for server in self.servers.borrow().values() {
+            if let Some(report) = reports.get_mut(&server.pool) {
+                count_server(report, server.state.get());
+            }
+        }
+        reports.into_values().collect()
+    }
+
+    fn empty_report(&self, pool: &Pool) -> PoolReport {
+        let rule = pool.rule();
+        let mut report = PoolReport {
+            database: pool.database.clone(),
+            user: pool.user_name.clone(),
+            rule: rule.name.clone(),
+            pool_mode: rule.mode,
+            pool_size: rule.size,
+            traffic: pool.traffic(),
+            ..PoolReport::default()
+        };
+        report.servers.login = self.ledger.borrow().counts(pool.id).connecting;
+        report
+    }
+
+    fn client_reports(&self, now: Instant) -> Vec<ClientReport> {
+        let wall = SystemTime::now();
+        let report = |client: &std::rc::Rc<ClientShared>| ClientReport {
+            id: client.id,
+            database: client.pool.database.clone(),
+            user: client.pool.user_name.clone(),
+            state: client.state.get(),
+            socket: SocketReport {
+                peer: client.peer,
+                local: client.local,
+                connected: client.connected,
+                tls: String::new(),
+            },
+            requested: wall.checked_sub(now.saturating_duration_since(client.since.get())),
+            wait: match client.state.get() {
+                ClientState::Waiting => now.saturating_duration_since(client.since.get()),
+                _ => Duration::ZERO,
+            },
+            link: client.server.borrow().as_ref().map(|server| server.id),
+            application_name: client.application_name.borrow().clone(),
+            prepared_statements: client.statements.get(),
+        };
+        self.clients().iter().map(report).collect()
+    }
+
+    fn server_reports(&self) -> Vec<ServerReport> {
+        let clients = self.clients();
+        let name_of = |link: Option<u64>| {
+            let client = clients.iter().find(|client| Some(client.id) == link);
+            client.map_or_else(String::new, |client| client.application_name.borrow().clone())
+        };
+        self.servers
+            .borrow()
+            .values()
+            .map(|server| self.server_report(server, name_of(server.link.get())))
+            .collect()
+    }
+
+    fn server_report(&self, server: &ServerShared, application_name: String) -> ServerReport {
+        let pools = self.pools.borrow();
+        let pool = pools.get(&server.pool);
+        ServerReport {
+            id: server.id,
+            database: pool.map_or_else(String::new, |pool| pool.database.clone()),
+            user: pool.map_or_else(String::new, |pool| pool.user_name.clone()),
+            state: server.state.get(),
+            socket: SocketReport {
+                peer: server.peer,
+                local: server.local,
+                connected: server.connected,
+                tls: String::new(),
+            },
+            requested: server.requested.get(),
+            close_needed: server.doomed.get() || pool.is_some_and(|pool| server.epoch < pool.epoch.get()),
+            link: server.link.get(),
+            backend_pid: server.key.as_ref().map_or(0, |key| key.process_id() as u32),
+            application_name,
+            prepared_statements: server.statements.get(),
+        }
+    }
+}
+
+fn count_client(report: &mut PoolReport, client: &ClientShared, now: Instant) {
+    match client.state.get() {
+        ClientState::Active => report.clients.active += 1,
+        ClientState::Waiting => {
+            report.clients.waiting += 1;
+            report.max_wait = report.max_wait.max(now.saturating_duration_since(client.since.get()));
+        }
+        _ => report.clients.idle += 1,
+    }
+}
+
+fn count_server(report: &mut PoolReport, state: ServerState) {
+    let servers = &mut report.servers;
+    let count = match state {
+        ServerState::Active => &mut servers.active,
+        ServerState::Idle => &mut servers.idle,
+        ServerState::Used => &mut servers.used,
+        ServerState::Tested => &mut servers.tested,
+        ServerState::New => &mut servers.login,
+        ServerState::ActiveCancel => &mut servers.active_cancel,
+        ServerState::BeingCanceled => &mut servers.being_canceled,
+        ServerState::Closing => &mut servers.closing,
+    };
+    *count += 1;
+}

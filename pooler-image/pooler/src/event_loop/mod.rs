@@ -1,0 +1,24 @@
+//! One event loop: its clients, its server connections, and what happens between them.
+//!
+//! ```text
+//! client:  welcome -> idle -> checkout -> relay -> release -> idle ...
+//! server:  tidy: open -> checkout: idle, lent -> relay -> tidy: rolled back, reset, closed
+//! ```
+//!
+//! [`worker::Worker`] is the loop. Its methods stand where their subject is: checkout and release in `checkout`, opening,
+//! cleaning and closing in `tidy`, cancel requests in `cancel`, timeouts in `janitor`, reports in `gauge`. Nothing here
+//! is shared with another thread but [`Process`](crate::process::Process).
+
+mod buffers;
+pub(crate) mod cancel;
+mod checkout;
+mod client;
+mod gauge;
+mod janitor;
+mod pool;
+mod refuse;
+mod relay;
+pub(crate) mod server;
+mod tidy;
+mod welcome;
+pub(crate) mod worker;
