@@ -57,6 +57,15 @@ fn a_hundred_clients_share_three_server_connections_on_every_number_of_loops() {
     }
 }
 
+#[test]
+fn the_first_storm_on_a_fresh_process_leaves_nobody_behind() {
+    let server = own_server(40);
+    for _ in 0..3 {
+        let pooler = start_before(&server, 15, "2");
+        assert_eq!(storm(&pooler, "app", 500, 2), 0);
+    }
+}
+
 fn own_server(max_connections: u32) -> Postgres {
     let server = Postgres::start(&PostgresOptions { max_connections, ..PostgresOptions::default() }).unwrap();
     server.create_user("app", "app").unwrap();
