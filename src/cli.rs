@@ -1,7 +1,9 @@
 //! The command line. Every option is an environment variable too, for the chart.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand};
 
 use crate::telemetry::LogFormat;
@@ -31,9 +33,10 @@ pub enum Command {
 #[derive(Debug, Clone, Args)]
 pub struct Run {
     /// Image of the poolers whose spec names none.
-    #[arg(long, env = "PGPOOLER_POOLER_IMAGE", default_value = concat!("pgpooler/pgpooler:", env!("CARGO_PKG_VERSION")))]
+    #[arg(long, env = "PGPOOLER_POOLER_IMAGE", value_parser = NonEmptyStringValueParser::new(),
+        default_value = concat!("pgpooler/pgpooler:", env!("CARGO_PKG_VERSION")))]
     pub pooler_image: String,
-    /// Namespace to watch; may be given several times, or separated by commas. None: all.
+    /// Namespace to watch; may be given several times, or separated by commas. None, or an empty one: all.
     #[arg(long = "watch-namespace", env = "PGPOOLER_WATCH_NAMESPACE", value_delimiter = ',')]
     pub watch_namespaces: Vec<String>,
     /// Address of `/metrics`, `/healthz` and `/readyz`.
@@ -43,7 +46,8 @@ pub struct Run {
     #[arg(long, env = "PGPOOLER_LEADER_ELECTION", default_value_t = true, action = clap::ArgAction::Set)]
     pub leader_election: bool,
     /// Name of the Lease.
-    #[arg(long, env = "PGPOOLER_LEASE_NAME", default_value = crate::names::MANAGER)]
+    #[arg(long, env = "PGPOOLER_LEASE_NAME", value_parser = NonEmptyStringValueParser::new(),
+        default_value = crate::names::MANAGER)]
     pub lease_name: String,
     /// Namespace of the Lease: the operator's own. Default: that of the service account or of the context.
     #[arg(long, env = "PGPOOLER_NAMESPACE")]
@@ -57,4 +61,57 @@ pub struct Run {
     /// Format of the log.
     #[arg(long, env = "PGPOOLER_LOG_FORMAT", default_value = "text")]
     pub log_format: LogFormat,
+}
+
+impl Run {
+    /// Name of this operator's pod.
+    pub fn instance(&self) -> Option<String> {
+        self.pod_name.as_deref().and_then(given).map(str::to_owned)
+    }
+
+    /// What is watched: each namespace once, or `None`, which is all of them.
+    pub fn scopes(&self) -> Vec<Option<String>> {
+        // an empty environment variable arrives here as one empty name
+        let named: BTreeSet<_> = self.watch_namespaces.iter().filter_map(|name| given(name)).collect();
+        if named.is_empty() {
+            vec![None]
+        } else {
+            named.into_iter().map(|name| Some(name.to_owned())).collect()
+        }
+    }
+}
+
+/// An environment variable that is empty says as much as one that is not set.
+pub fn given(value: &str) -> Option<&str> {
+    Some(value.trim()).filter(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    fn scopes(watched: &str) -> Vec<Option<String>> {
+        Cli::try_parse_from(["pgpooler-operator", "--watch-namespace", watched]).unwrap().run.scopes()
+    }
+
+    #[test]
+    fn an_empty_namespace_means_all_of_them() {
+        assert_eq!(scopes(""), [None]);
+        assert_eq!(scopes(" , "), [None]);
+        assert_eq!(Cli::try_parse_from(["pgpooler-operator"]).unwrap().run.scopes(), [None]);
+    }
+
+    #[test]
+    fn each_namespace_is_watched_once() {
+        assert_eq!(scopes("shop, bills,,shop"), [Some("bills".to_owned()), Some("shop".to_owned())]);
+    }
+
+    #[test]
+    fn an_image_or_a_lease_without_a_name_is_refused() {
+        for option in ["--pooler-image", "--lease-name"] {
+            assert!(Cli::try_parse_from(["pgpooler-operator", option, ""]).is_err(), "{option}");
+        }
+    }
 }

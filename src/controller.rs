@@ -1,7 +1,7 @@
 //! The driver: observe -> plan -> apply -> status, for every `PgPooler` of one scope.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -9,12 +9,11 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::core::PartialObjectMeta;
-use kube::runtime::controller::{Action, Config};
+use kube::runtime::controller::{self, Action, Config};
 use kube::runtime::reflector::{ObjectRef, Store};
-use kube::runtime::{Controller, WatchStreamExt as _};
-use kube::runtime::{PredicateConfig, predicates};
+use kube::runtime::{Controller, PredicateConfig, WatchStreamExt as _, predicates, watcher};
 use kube::{Client, ResourceExt as _};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::api::PgPooler;
@@ -22,7 +21,8 @@ use crate::apply;
 use crate::error::{Error, chain};
 use crate::metrics::Metrics;
 use crate::observe::Observer;
-use crate::observe::caches::{self, Caches, Watches, pooler_of};
+use crate::observe::caches::{self, Caches, Watches};
+use crate::observe::pods::pooler_of;
 use crate::plan::conditions::{self, Seen};
 use crate::plan::{self, Settings};
 use crate::status::StatusWriter;
@@ -50,7 +50,8 @@ pub struct Context {
     pub status: StatusWriter,
     /// Counts.
     pub metrics: Metrics,
-    failures: Mutex<HashMap<String, u32>>,
+    /// Failures in a row.
+    failures: Mutex<HashMap<ObjectRef<PgPooler>, u32>>,
 }
 
 impl Context {
@@ -65,6 +66,10 @@ impl Context {
             failures: Mutex::default(),
         }
     }
+
+    fn failures(&self) -> MutexGuard<'_, HashMap<ObjectRef<PgPooler>, u32>> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What the reconciliations of one scope share.
@@ -77,7 +82,7 @@ struct Scope {
 pub async fn run(context: Arc<Context>, namespace: Option<&str>, mut shutdown: watch::Receiver<bool>) {
     let (caches, watches) = caches::open(&context.client, namespace);
     let poolers = caches.poolers.clone();
-    let scope = Arc::new(Scope { context, caches });
+    let scope = Arc::new(Scope { context: Arc::clone(&context), caches });
     let config = Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY);
     controller(watches, poolers)
         .with_config(config)
@@ -86,8 +91,25 @@ pub async fn run(context: Arc<Context>, namespace: Option<&str>, mut shutdown: w
             let _ = shutdown.wait_for(|down| *down).await;
         })
         .run(reconcile, on_error, scope)
-        .for_each(|_| std::future::ready(()))
+        .for_each(|result| after(&context, result.map(|_| ())))
         .await;
+}
+
+/// What of a reconciliation's end nobody has seen to yet.
+async fn after(context: &Context, result: Result<(), controller::Error<Error, watcher::Error>>) {
+    match result {
+        Err(controller::Error::ObjectNotFound(gone)) => {
+            let mut key = ObjectRef::new(&gone.name);
+            key.namespace.clone_from(&gone.namespace);
+            context.failures().remove(&key);
+            context.status.forget(&key).await;
+        }
+        Err(controller::Error::QueueError(error)) => {
+            tracing::warn!(error = chain(&error), "a watch failed, it is tried again");
+        }
+        // told where it happened
+        Ok(()) | Err(_) => {}
+    }
 }
 
 fn controller(watches: Watches, poolers: Store<PgPooler>) -> Controller<PgPooler> {
@@ -106,9 +128,10 @@ fn controller(watches: Watches, poolers: Store<PgPooler>) -> Controller<PgPooler
 }
 
 fn poolers_with(poolers: &Store<PgPooler>, secret: &PartialObjectMeta<Secret>) -> Vec<ObjectRef<PgPooler>> {
-    let (name, namespace) = (secret.name_any(), secret.namespace());
-    let uses =
-        |pooler: &PgPooler| pooler.namespace() == namespace && pooler.spec.target.secret_ref.name == name;
+    let (name, namespace) = (secret.name_any(), &secret.metadata.namespace);
+    let uses = |pooler: &PgPooler| {
+        pooler.metadata.namespace == *namespace && pooler.spec.target.secret_ref.name == name
+    };
     poolers.state_filter(uses).iter().map(|pooler| ObjectRef::from_obj(&**pooler)).collect()
 }
 
@@ -117,7 +140,7 @@ async fn reconcile(object: Arc<PgPooler>, scope: Arc<Scope>) -> Result<Action, E
     let result = step(&object, &scope).await;
     scope.context.metrics.reconciled(started.elapsed(), result.as_ref().err().map(Error::label));
     if result.is_ok() {
-        scope.context.failures.lock().await.remove(&object.uid().unwrap_or_default());
+        scope.context.failures().remove(&ObjectRef::from_obj(&*object));
     }
     result
 }
@@ -127,7 +150,7 @@ async fn step(object: &PgPooler, scope: &Scope) -> Result<Action, Error> {
     let Scope { context, caches } = scope;
     caches.ready().await.map_err(|_| Error::CachesGone)?;
     if object.metadata.deletion_timestamp.is_some() {
-        context.status.forget(object).await;
+        context.status.forget(&ObjectRef::from_obj(object)).await;
         return Ok(Action::await_change());
     }
     let object = context.status.latest(object).await;
@@ -156,12 +179,9 @@ fn on_error(object: Arc<PgPooler>, error: &Error, scope: Arc<Scope>) -> Action {
     let name = object.name_any();
     let namespace = object.namespace().unwrap_or_default();
     tracing::warn!(namespace, name, error = chain(error), "reconciliation failed");
-    // the lock is never held across an await, so a failure to get it means another object is being counted
-    let failures = scope.context.failures.try_lock().map(|mut failures| {
-        let count = failures.entry(object.uid().unwrap_or_default()).or_default();
-        *count = count.saturating_add(1);
-        *count
-    });
-    let pause = Duration::from_secs(1 << failures.unwrap_or(1).min(6));
+    let mut failures = scope.context.failures();
+    let count = failures.entry(ObjectRef::from_obj(&*object)).or_default();
+    *count = count.saturating_add(1);
+    let pause = Duration::from_secs(1 << (*count).min(6));
     Action::requeue(pause.min(LONGEST_PAUSE))
 }

@@ -14,6 +14,9 @@ pub const TEMPLATE_HASH: &str = "pgpooler.dev/template-hash";
 /// Annotation of every child: hash of what was applied, so that a field that is no longer rendered is noticed.
 pub const APPLIED_HASH: &str = "pgpooler.dev/applied-hash";
 
+/// Label of every child and of every pod: name of the `PgPooler`.
+pub const INSTANCE: &str = "app.kubernetes.io/instance";
+
 /// Name of the pooler's container and of the product.
 pub const POOLER: &str = "pgpooler";
 /// Name of the port for PostgreSQL clients.

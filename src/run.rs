@@ -9,7 +9,7 @@ use kube::config::{Config, InClusterError, InferConfigError, KubeConfigOptions, 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::cli::Run;
+use crate::cli::{Run, given};
 use crate::controller::{self, Context};
 use crate::http::{self, Health};
 use crate::leader::{Election, Leadership};
@@ -60,7 +60,7 @@ pub async fn run(options: Run) -> Result<(), RunError> {
     let listener = http::listen(address).await.map_err(|source| RunError::Listen { address, source })?;
     let server =
         tokio::spawn(http::serve(listener, Health { metrics: metrics.clone(), ready: Arc::clone(&ready) }));
-    let client = client(options.context.as_deref()).await?;
+    let client = client(options.context.as_deref().and_then(given)).await?;
     // the API server answers; also the first thing to fail with a message when it does not
     client.apiserver_version().await?;
     ready.store(true, Ordering::Relaxed);
@@ -96,9 +96,9 @@ async fn lead(
     metrics.leads(true);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), image = options.pooler_image, "leading");
     let settings = Settings { pooler_image: options.pooler_image.clone() };
-    let context = Arc::new(Context::new(client, settings, options.pod_name.clone(), metrics.clone()));
+    let context = Arc::new(Context::new(client, settings, options.instance(), metrics.clone()));
     let (shutdown, down) = watch::channel(false);
-    let mut work = tokio::spawn(reconcile(context, options.watch_namespaces.clone(), down));
+    let mut work = tokio::spawn(reconcile(context, options.scopes(), down));
     let result = tokio::select! {
         () = &mut stop => Ok(()),
         () = kept(leadership.as_mut()) => Err(RunError::LeaseLost),
@@ -118,11 +118,7 @@ async fn lead(
     result
 }
 
-async fn reconcile(context: Arc<Context>, namespaces: Vec<String>, down: watch::Receiver<bool>) {
-    let mut scopes: Vec<Option<String>> = namespaces.into_iter().map(Some).collect();
-    if scopes.is_empty() {
-        scopes.push(None);
-    }
+async fn reconcile(context: Arc<Context>, scopes: Vec<Option<String>>, down: watch::Receiver<bool>) {
     let running =
         scopes.iter().map(|scope| controller::run(Arc::clone(&context), scope.as_deref(), down.clone()));
     futures::future::join_all(running).await;
@@ -136,10 +132,10 @@ async fn kept(leadership: Option<&mut Leadership>) {
 }
 
 fn election(options: &Run, client: &Client) -> Option<Election> {
-    let namespace = options.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
+    let namespace = options.namespace.as_deref().and_then(given).unwrap_or(client.default_namespace());
     // two operators on one machine, outside a cluster, differ in their process id
-    let identity = options.pod_name.clone().unwrap_or_else(|| format!("process-{}", std::process::id()));
-    let election = || Election::new(client.clone(), &namespace, options.lease_name.clone(), identity);
+    let identity = options.instance().unwrap_or_else(|| format!("process-{}", std::process::id()));
+    let election = || Election::new(client.clone(), namespace, options.lease_name.clone(), identity);
     options.leader_election.then(election)
 }
 

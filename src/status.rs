@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Client, Resource as _, ResourceExt as _};
 use tokio::sync::Mutex;
 
@@ -23,8 +24,14 @@ pub struct StatusError(#[source] pub kube::Error);
 pub struct StatusWriter {
     client: Client,
     recorder: Recorder,
-    /// What was written last, by uid: the cache may not have seen it yet, and an event must not come twice.
-    written: Mutex<HashMap<String, PgPoolerStatus>>,
+    /// What was written last: the cache may not have seen it yet, and an event must not come twice.
+    written: Mutex<HashMap<ObjectRef<PgPooler>, Written>>,
+}
+
+/// A status, and the object that it was written to: one of the same name may come after it.
+struct Written {
+    uid: Option<String>,
+    status: PgPoolerStatus,
 }
 
 impl StatusWriter {
@@ -36,15 +43,18 @@ impl StatusWriter {
 
     /// The object with its status as last written, if that is known better than the cache does.
     pub async fn latest(&self, object: &PgPooler) -> PgPooler {
-        let written = self.written.lock().await.get(&uid(object)).cloned();
+        let written = self.written.lock().await;
+        let written = written.get(&ObjectRef::from_obj(object));
         let mut object = object.clone();
-        object.status = written.or(object.status);
+        if let Some(written) = written.filter(|written| written.uid == object.metadata.uid) {
+            object.status = Some(written.status.clone());
+        }
         object
     }
 
     /// Forgets an object that is no more.
-    pub async fn forget(&self, object: &PgPooler) {
-        self.written.lock().await.remove(&uid(object));
+    pub async fn forget(&self, object: &ObjectRef<PgPooler>) {
+        self.written.lock().await.remove(object);
     }
 
     /// Writes `status` if it is not the one that `object` has. The events come after it, so that a write that failed
@@ -68,7 +78,8 @@ impl StatusWriter {
         };
         let old = object.status.as_ref().map_or(&[][..], |status| status.conditions.as_slice());
         let turned: Vec<_> = turned(old, &status.conditions).cloned().collect();
-        self.written.lock().await.insert(uid(object), status);
+        let key = ObjectRef::from_obj(object);
+        self.written.lock().await.insert(key, Written { uid: object.uid(), status });
         for condition in turned {
             self.tell(object, &condition).await;
         }
@@ -125,8 +136,4 @@ fn shortened(text: &str) -> String {
         end -= 1;
     }
     text.get(..end).unwrap_or_default().to_owned()
-}
-
-fn uid(object: &PgPooler) -> String {
-    object.uid().unwrap_or_default()
 }

@@ -4,24 +4,31 @@
 mod fixtures;
 
 use std::collections::BTreeMap;
+use std::net::TcpListener;
 use std::pin::pin;
+use std::process::Command;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use futures::StreamExt as _;
 use http::{Method, Request, Response};
 use http_body_util::BodyExt as _;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Client;
 use kube::client::Body;
+use kube::runtime::reflector::ObjectRef;
 use pgpooler_operator::api::PgPooler;
 use pgpooler_operator::apply::{ApplyError, apply};
+use pgpooler_operator::observe::caches;
 use pgpooler_operator::plan::conditions::{self, Seen};
 use pgpooler_operator::plan::facts::{Children, Facts, SecretFact, ServerFact};
 use pgpooler_operator::plan::objects::{Applied, Objects};
 use pgpooler_operator::plan::{Plan, plan};
 use pgpooler_operator::status::StatusWriter;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
-use fixtures::{facts, pooler_with, settings};
+use fixtures::{facts, pooler, pooler_with, settings};
 
 /// What the server has and what it was asked.
 #[derive(Clone, Default)]
@@ -155,6 +162,50 @@ async fn an_object_of_somebody_else_is_not_touched_and_nothing_is_half_done() {
 }
 
 #[tokio::test]
+async fn a_stored_pgpooler_that_cannot_be_read_does_not_hide_the_others() {
+    let server = Server::default();
+    let client = server.start();
+    let good = serde_json::to_value(pooler(include_str!("../examples/full.yaml"))).unwrap();
+    let mut bad = good.clone();
+    bad["metadata"]["name"] = "bad".into();
+    bad["spec"]["replicas"] = "many".into();
+    let list = json!({
+        "apiVersion": "pgpooler.dev/v1alpha1", "kind": "PgPoolerList",
+        "metadata": {"resourceVersion": "1"}, "items": [bad, good],
+    });
+    server.objects.lock().unwrap().insert("/apis/pgpooler.dev/v1alpha1/pgpoolers".into(), list);
+    let (caches, watches) = caches::open(&client, None);
+    let watch = watches.poolers.for_each(|_| std::future::ready(()));
+    let ready = timeout(Duration::from_secs(5), caches.poolers.wait_until_ready());
+    tokio::select! {
+        () = watch => panic!("the watch ended"),
+        ready = ready => ready.expect("in time").expect("filled"),
+    }
+    let seen: Vec<_> = caches.poolers.state().iter().map(|object| (**object).clone()).collect();
+    let [seen] = seen.as_slice() else { panic!("{seen:?}") };
+    assert_eq!(serde_json::to_value(&seen.spec).unwrap(), good["spec"]);
+}
+
+#[test]
+fn a_log_that_no_terminal_shows_has_no_colours() {
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let kubeconfig = json!({
+        "apiVersion": "v1", "kind": "Config",
+        "clusters": [{"name": "nowhere", "cluster": {"server": format!("http://{nobody}")}}],
+        "users": [{"name": "nobody", "user": {}}],
+        "contexts": [{"name": "nowhere", "context": {"cluster": "nowhere", "user": "nobody"}}],
+    });
+    let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("nowhere.kubeconfig");
+    std::fs::write(&path, kubeconfig.to_string()).unwrap();
+    let mut program = Command::new(env!("CARGO_BIN_EXE_pgpooler-operator"));
+    program.args(["--context", "nowhere", "--http-address", "127.0.0.1:0", "--log-format", "text"]);
+    let output = program.env("KUBECONFIG", &path).env("RUST_LOG", "trace").output().unwrap();
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert!(log.contains("DEBUG") || log.contains("TRACE"), "nothing was logged: {log}");
+    assert!(!log.contains('\u{1b}'), "{log}");
+}
+
+#[tokio::test]
 async fn a_status_is_written_once_with_an_event_for_each_condition_that_turned() {
     let server = Server::default();
     let client = server.start();
@@ -181,4 +232,11 @@ async fn a_status_is_written_once_with_an_event_for_each_condition_that_turned()
     let latest = writer.latest(&object).await;
     writer.write(&latest, status(&latest, "2026-01-01T00:01:00Z")).await.unwrap();
     assert_eq!(server.writes(), <[String; 0]>::default());
+
+    // one of the same name that came after it has no status yet
+    let mut second = object.clone();
+    second.metadata.uid = Some("another".into());
+    assert_eq!(writer.latest(&second).await.status, None);
+    writer.forget(&ObjectRef::from_obj(&object)).await;
+    assert_eq!(writer.latest(&object).await.status, None, "nothing is kept of what is gone");
 }

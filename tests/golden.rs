@@ -56,6 +56,26 @@ fn running_and_ready() {
 }
 
 #[test]
+fn scaled_to_zero() {
+    let object = pooler_with(json!({"replicas": 0}));
+    check("scaled_to_zero", &object, &running(&object, 0));
+}
+
+#[test]
+fn no_configuration_is_applied_and_nothing_is_ready_while_no_pod_exists() {
+    for replicas in [0, 1, 2] {
+        let object = pooler_with(json!({ "replicas": replicas }));
+        for facts in [facts(), running(&object, 0)] {
+            let outcome = outcome(&object, &facts);
+            for condition in outcome["status"]["conditions"].as_array().unwrap() {
+                let needs_pods = matches!(condition["type"].as_str(), Some("ConfigApplied" | "Ready"));
+                assert!(!needs_pods || condition["status"] != "True", "{replicas}: {condition}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_secret_with_only_a_uri() {
     let uri = [("uri", "postgresql://app:p%40ss@db.example.com:6543/shop?sslmode=prefer")];
     check("uri_secret", &pooler_with(json!({})), &Facts { secret: secret(&uri), ..facts() });

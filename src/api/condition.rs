@@ -92,6 +92,8 @@ reasons! {
     WaitingForBudget,
     /// The current configuration cannot be rendered, the pods keep the one they have.
     Held,
+    /// No pod is wanted and none exists, so nothing runs the configuration.
+    NoPods,
     /// Pods serve clients.
     PodsReady,
     /// Fewer pods are ready than are wanted.

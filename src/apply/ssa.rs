@@ -11,9 +11,8 @@ use serde::de::DeserializeOwned;
 
 use crate::api::PgPooler;
 use crate::names;
-use crate::observe::caches::is_owned_by;
 use crate::plan::objects::Child;
-use crate::plan::render::meta::hash;
+use crate::plan::render::meta::{hash, is_owned_by};
 
 use super::ApplyError;
 use super::diff::{contains, missing};

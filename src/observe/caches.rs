@@ -15,7 +15,11 @@ use serde::de::DeserializeOwned;
 
 use crate::api::PgPooler;
 use crate::names;
-use crate::plan::facts::{Children, PodFact};
+use crate::plan::facts::Children;
+use crate::plan::render::meta::is_owned_by;
+
+use super::guard::{Stored, readable};
+use super::pods::Pods;
 
 /// Objects as they come, each once when it appears, changes or goes.
 pub type Touched<K> = futures::stream::BoxStream<'static, Result<K, watcher::Error>>;
@@ -30,7 +34,8 @@ pub struct Caches {
     services: Store<Service>,
     disruption_budgets: Store<PodDisruptionBudget>,
     deployments: Store<Deployment>,
-    pods: Store<Pod>,
+    /// Their pods.
+    pub pods: Pods,
     /// Names and versions of all Secrets; what is in them is read only where a `PgPooler` names them.
     pub secrets: Store<PartialObjectMeta<Secret>>,
 }
@@ -60,14 +65,14 @@ pub struct Watches {
 /// The caches of one namespace, or of all.
 pub fn open(client: &Client, namespace: Option<&str>) -> (Caches, Watches) {
     let ours = watcher::Config::default().labels(&names::watched());
-    let (poolers, poolers_watch) = cache(api(client, namespace), watcher::Config::default(), |_| {});
+    let (poolers, poolers_watch) = poolers(api(client, namespace));
     let (service_accounts, service_accounts_watch) = cache(api(client, namespace), ours.clone(), |_| {});
     let (auths, auths_watch) = cache(api(client, namespace), ours.clone(), |_| {});
     let (configs, configs_watch) = cache(api(client, namespace), ours.clone(), |_| {});
     let (services, services_watch) = cache(api(client, namespace), ours.clone(), |_| {});
     let (disruption_budgets, disruption_budgets_watch) = cache(api(client, namespace), ours.clone(), |_| {});
     let (deployments, deployments_watch) = cache(api(client, namespace), ours.clone(), |_| {});
-    let (pods, pods_watch) = cache(api(client, namespace), ours, slim);
+    let (pods, pods_watch) = Pods::filled_by(watcher(api(client, namespace), ours).default_backoff());
     let (secrets, secrets_watch) = cache(api(client, namespace), watcher::Config::default(), bare);
     (
         Caches {
@@ -89,7 +94,7 @@ pub fn open(client: &Client, namespace: Option<&str>) -> (Caches, Watches) {
             services: services_watch,
             disruption_budgets: disruption_budgets_watch,
             deployments: deployments_watch,
-            pods: pods_watch,
+            pods: pods_watch.boxed(),
             secrets: secrets_watch,
         },
     )
@@ -132,32 +137,6 @@ impl Caches {
         };
         (children, taken)
     }
-
-    /// The pods of a `PgPooler` that have not ended, by name.
-    pub fn pods(&self, pooler: &PgPooler) -> Vec<PodFact> {
-        let namespace = pooler.namespace();
-        let selector = names::selector(&pooler.name_any());
-        let ours = |pod: &Pod| {
-            pod.namespace() == namespace
-                && selector.iter().all(|(key, value)| pod.labels().get(key) == Some(value))
-        };
-        let mut pods: Vec<_> = self.pods.state_filter(ours).iter().filter_map(|pod| pod_fact(pod)).collect();
-        pods.sort_by(|one, other| one.name.cmp(&other.name));
-        pods
-    }
-}
-
-/// Whether `owner` controls an object.
-pub fn is_owned_by<K: Resource>(object: &K, owner: &PgPooler) -> bool {
-    let uid = owner.metadata.uid.as_deref();
-    let mut references = object.meta().owner_references.iter().flatten();
-    references.any(|reference| reference.controller == Some(true) && Some(reference.uid.as_str()) == uid)
-}
-
-/// The `PgPooler` that a pod belongs to, by its labels.
-pub fn pooler_of(pod: &Pod) -> Option<ObjectRef<PgPooler>> {
-    let name = pod.labels().get("app.kubernetes.io/instance")?;
-    Some(ObjectRef::new(name).within(&pod.namespace()?))
 }
 
 fn child<K>(store: &Store<K>, owner: &PgPooler, name: &str, taken: &mut Vec<String>) -> Option<Arc<K>>
@@ -173,26 +152,6 @@ where
     None
 }
 
-/// A pod that has ended holds no connection.
-fn pod_fact(pod: &Pod) -> Option<PodFact> {
-    let status = pod.status.as_ref();
-    let phase = status.and_then(|status| status.phase.as_deref());
-    if matches!(phase, Some("Succeeded" | "Failed")) {
-        return None;
-    }
-    let annotation = |key: &str| pod.annotations().get(key).cloned().unwrap_or_default();
-    let conditions = status.and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-    Some(PodFact {
-        name: pod.name_any(),
-        address: status.and_then(|status| status.pod_ip.clone()),
-        share: annotation(names::SERVER_CONNECTIONS).parse().unwrap_or(0),
-        template_hash: annotation(names::TEMPLATE_HASH),
-        config_hash: annotation(names::CONFIG_HASH),
-        terminating: pod.metadata.deletion_timestamp.is_some(),
-        ready: conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True"),
-    })
-}
-
 fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
@@ -201,6 +160,13 @@ where
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     }
+}
+
+fn poolers(api: Api<Stored>) -> (Store<PgPooler>, Touched<PgPooler>) {
+    let (store, writer) = reflector::store();
+    let watch = readable(watcher(api, watcher::Config::default()).default_backoff(), store.clone());
+    let drop_fields = |object: &mut PgPooler| object.managed_fields_mut().clear();
+    (store, watch.modify(drop_fields).reflect(writer).touched_objects().boxed())
 }
 
 fn cache<K>(api: Api<K>, config: watcher::Config, slim: fn(&mut K)) -> (Store<K>, Touched<K>)
@@ -225,13 +191,4 @@ where
 fn bare(object: &mut PartialObjectMeta<Secret>) {
     object.metadata.annotations = None;
     object.metadata.labels = None;
-}
-
-/// Of pods only labels, annotations, phase, address and readiness count.
-fn slim(pod: &mut Pod) {
-    pod.spec = None;
-    if let Some(status) = &mut pod.status {
-        status.container_statuses = None;
-        status.init_container_statuses = None;
-    }
 }

@@ -2,6 +2,8 @@
 
 pub mod caches;
 pub mod clients;
+pub mod guard;
+pub mod pods;
 pub mod postgres;
 
 use std::collections::{BTreeMap, HashMap};
@@ -66,7 +68,7 @@ impl Observer {
     /// Everything that the plan needs. At rest nothing is read from the API server.
     pub async fn facts(&self, caches: &Caches, pooler: &PgPooler) -> Result<Facts, ObserveError> {
         let (children, conflicts) = caches.children(pooler);
-        let pods = caches.pods(pooler);
+        let pods = caches.pods.of(pooler);
         let uid = pooler.uid().unwrap_or_default();
         let mut facts = Facts {
             secret: self.secret(caches, pooler).await?,

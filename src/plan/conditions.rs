@@ -111,8 +111,11 @@ fn ready<'a>(seen: Seen<'_>, mut findings: impl Iterator<Item = &'a Finding>) ->
         .sum
         .as_ref()
         .is_some_and(|sum| i64::from(sum.max_replicas) >= i64::from(seen.object.spec.replicas));
-    let counts = |finding: &&Finding| {
-        finding.status != "True" && !(all_fit && finding.reason == Reason::ScaleExceedsBudget)
+    let counts = |finding: &&Finding| match finding.reason {
+        Reason::ScaleExceedsBudget => !all_fit,
+        // `Available` says why there are none
+        Reason::NoPods => false,
+        _ => finding.status != "True",
     };
     if let Some(first) = findings.find(counts) {
         return not(first.reason, first.message.clone());
@@ -206,6 +209,9 @@ fn config_applied(seen: Seen<'_>) -> Finding {
         return not(Reason::WaitingForBudget, text);
     }
     let (current, old) = (current.len(), old.len());
+    if (current, old, step.replicas) == (0, 0, 0) {
+        return unknown(Reason::NoPods, format!("no pod is there to run configuration {hash}"));
+    }
     if old > 0 {
         return not(Reason::RollingOut, format!("{old} pods are of an older image or configuration"));
     }

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use kube::Resource;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
+use crate::api::PgPooler;
 use crate::names;
 use crate::plan::pooler::Pooler;
 
@@ -18,6 +20,13 @@ pub fn meta(pooler: &Pooler, name: String) -> ObjectMeta {
         owner_references: Some(vec![pooler.owner.clone()]),
         ..ObjectMeta::default()
     }
+}
+
+/// Whether `owner` controls an object.
+pub fn is_owned_by<K: Resource>(object: &K, owner: &PgPooler) -> bool {
+    let uid = owner.metadata.uid.as_deref();
+    let mut references = object.meta().owner_references.iter().flatten();
+    references.any(|reference| reference.controller == Some(true) && Some(reference.uid.as_str()) == uid)
 }
 
 /// The pods.

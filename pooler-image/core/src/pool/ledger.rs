@@ -311,9 +311,10 @@ impl Ledger {
         pool.idle.pop_back().map(|(server, _)| (client, server))
     }
 
-    /// Pools whose waiting time after a failure is over, or that wait for a slot.
+    /// Pools that [`Self::next`] has something to say about: clients wait, or a want is registered.
     pub fn waiting_pools(&self) -> Vec<PoolId> {
-        self.pools.iter().filter(|(_, pool)| !pool.waiting.is_empty()).map(|(id, _)| *id).collect()
+        let unsettled = |pool: &Pool| !pool.waiting.is_empty() || pool.lacking;
+        self.pools.iter().filter(|(_, pool)| unsettled(pool)).map(|(id, _)| *id).collect()
     }
 
     /// All pools.
@@ -407,6 +408,23 @@ mod tests {
         slots.give_back((ME, P));
         assert_eq!(ledger.next(P, now, &mut slots), Next::Nothing);
         assert_eq!(ledger.next(P, later, &mut slots), Next::Connect);
+    }
+
+    #[test]
+    fn a_want_ends_with_the_last_client_that_waits() {
+        let (mut ledger, mut slots, now) = (ledger(), Slots::new(0), Instant::now());
+        ledger.checkout(P, ClientId(1));
+        assert_eq!(ledger.next(P, now, &mut slots), Next::Lack);
+        ledger.leave(P, ClientId(1));
+        assert!(ledger.has_next(P));
+        assert_eq!(ledger.waiting_pools(), [P]);
+        assert_eq!(ledger.next(P, now, &mut slots), Next::Nothing);
+        assert_eq!(
+            slots.pressure(),
+            crate::pool::Pressure::None,
+            "nobody closes a connection for it any more"
+        );
+        assert!(ledger.waiting_pools().is_empty());
     }
 
     #[test]

@@ -67,9 +67,11 @@ impl Drop for Ticket<'_> {
     fn drop(&mut self) {
         self.worker.ledger.borrow_mut().leave(self.client.pool.id, self.client.slot);
         let granted = self.client.grant.borrow_mut().take();
+        let now = Instant::now();
         if let Some(Grant::Server(server)) = granted {
-            self.worker.release(server, Instant::now());
+            self.worker.release(server, now);
         }
+        self.worker.settle_wants(self.client.pool.id, now);
     }
 }
 
@@ -120,9 +122,7 @@ impl Worker {
     ) -> Result<Box<ServerConn>, Refusal> {
         client.enter(ClientState::Waiting, now);
         let ticket = pin!(Ticket { worker: self, client, stream });
-        if self.ledger.borrow().has_next(client.pool.id) {
-            self.pump(client.pool.id, now);
-        }
+        self.settle_wants(client.pool.id, now);
         let outcome = ticket.await;
         if outcome.is_err() {
             client.enter(ClientState::Idle, Instant::now());
@@ -169,6 +169,11 @@ impl Worker {
             Release::Close => self.retire(server),
             Release::Lend(to) => self.lend(server, to),
         }
+        self.settle_wants(pool, now);
+    }
+
+    /// Tells the process's account when a pool begins or ceases to lack connections.
+    pub(crate) fn settle_wants(self: &Rc<Self>, pool: PoolId, now: Instant) {
         if self.ledger.borrow().has_next(pool) {
             self.pump(pool, now);
         }

@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use pgpooler_config::Document;
+use pgpooler_core::pool::Pressure;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::event_loop::client::{ClientShared, Kick};
@@ -28,6 +29,9 @@ pub(crate) async fn run(worker: Rc<Worker>) {
         worker.expire_idle(now);
         worker.retry(now);
         worker.cut(now);
+        if worker.process.pressure() != Pressure::None {
+            worker.spare_idle();
+        }
     }
 }
 

@@ -272,6 +272,7 @@ impl Worker {
         for pool in self.pools_of(database) {
             pool.paused.set(paused);
             self.ledger.borrow_mut().set_paused(pool.id, paused);
+            self.settle_wants(pool.id, Instant::now());
         }
         if paused { self.close_idle(database) } else { self.slot_came_free() }
     }
@@ -374,11 +375,16 @@ impl Worker {
 
     /// Under the id that [`Self::vacant_idle`] gave.
     pub(crate) fn insert_idle(&self, server: Box<ServerConn>) {
-        self.idle.borrow_mut().insert(server);
+        let mut idle = self.idle.borrow_mut();
+        idle.insert(server);
+        self.process.note_idle(self.me, idle.len());
     }
 
     pub(crate) fn remove_idle(&self, id: ServerId) -> Option<Box<ServerConn>> {
-        self.idle.borrow_mut().try_remove(id.0 as usize)
+        let mut idle = self.idle.borrow_mut();
+        let server = idle.try_remove(id.0 as usize);
+        self.process.note_idle(self.me, idle.len());
+        server
     }
 
     /// Closes idle connections that PostgreSQL has closed, and frees their slots.

@@ -99,6 +99,14 @@ pub(crate) struct Post {
     mail: mpsc::UnboundedSender<Mail>,
     /// Its connections, logged in or not.
     connections: AtomicU32,
+    /// Its idle server connections.
+    idle: AtomicU32,
+}
+
+impl Post {
+    fn new(mail: mpsc::UnboundedSender<Mail>) -> Self {
+        Self { mail, connections: AtomicU32::new(0), idle: AtomicU32::new(0) }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -136,7 +144,7 @@ impl Process {
             slots: Mutex::new(Slots::new(limit)),
             pressure: AtomicU64::new(NO_PRESSURE),
             directory: Mutex::default(),
-            loops: loops.into_iter().map(|mail| Post { mail, connections: AtomicU32::new(0) }).collect(),
+            loops: loops.into_iter().map(|mail| Post::new(mail)).collect(),
             door: OnceLock::new(),
             clients: AtomicU32::new(0),
             ids: AtomicU64::new(1),
@@ -188,11 +196,21 @@ impl Process {
         }
     }
 
-    /// Asks all other loops to spare what lies idle.
+    /// Asks the other loops that have idle connections to spare some. A loop that gets one at this very moment may be
+    /// missed: its janitor looks too.
     pub(crate) fn call_for_slots(&self, me: LoopId) {
-        for id in (0..self.loops.len() as u16).map(LoopId).filter(|id| *id != me) {
-            // a loop that has ended has nothing to spare
-            let _ = self.send(id, Mail::Wanted);
+        for (id, post) in self.loops.iter().enumerate() {
+            if id != usize::from(me.0) && post.idle.load(Ordering::Relaxed) > 0 {
+                // a loop that has ended has nothing to spare
+                let _ = post.mail.send(Mail::Wanted);
+            }
+        }
+    }
+
+    /// How many server connections lie idle on a loop.
+    pub(crate) fn note_idle(&self, me: LoopId, idle: usize) {
+        if let Some(post) = self.loops.get(usize::from(me.0)) {
+            post.idle.store(idle as u32, Ordering::Relaxed);
         }
     }
 

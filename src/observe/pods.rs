@@ -1,0 +1,206 @@
+//! The pods of all `PgPoolers`, found by the one that they belong to: a reconciliation looks at its own only.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::{Stream, TryStreamExt as _};
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt as _;
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::reflector::store::WriterDropped;
+use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::watcher::{Error, Event};
+
+use crate::api::PgPooler;
+use crate::names;
+use crate::plan::facts::PodFact;
+
+/// All pods that a watch has seen.
+#[derive(Clone)]
+pub struct Pods {
+    store: Store<Pod>,
+    /// A pod may be missing in the store, or belong to another one by now, but none is missing here.
+    by_owner: Arc<Mutex<HashMap<ObjectRef<PgPooler>, BTreeSet<String>>>>,
+}
+
+impl Pods {
+    /// Filled by `watch` while what is returned beside it is polled.
+    pub fn filled_by<W>(watch: W) -> (Self, impl Stream<Item = Result<Pod, Error>> + use<W>)
+    where
+        W: Stream<Item = Result<Event<Pod>, Error>>,
+    {
+        let (store, writer) = reflector::store();
+        let pods = Self { store, by_owner: Arc::default() };
+        let index = pods.clone();
+        // the store first: the index is thinned out by what the store has
+        let watch = watch.modify(slim).reflect(writer).inspect_ok(move |event| index.note(event));
+        (pods, watch.touched_objects())
+    }
+
+    /// Waits until the first list is complete.
+    pub async fn wait_until_ready(&self) -> Result<(), WriterDropped> {
+        self.store.wait_until_ready().await
+    }
+
+    /// The pods of a `PgPooler` that have not ended, by name.
+    pub fn of(&self, pooler: &PgPooler) -> Vec<PodFact> {
+        let selector = names::selector(&pooler.name_any());
+        let ours = |pod: &Arc<Pod>| selector.iter().all(|(key, value)| pod.labels().get(key) == Some(value));
+        let pods = self.indexed(&ObjectRef::from_obj(pooler)).into_iter().filter(ours);
+        pods.filter_map(|pod| pod_fact(&pod)).collect()
+    }
+
+    fn indexed(&self, owner: &ObjectRef<PgPooler>) -> Vec<Arc<Pod>> {
+        let index = self.by_owner.lock().unwrap_or_else(PoisonError::into_inner);
+        let names = index.get(owner).into_iter().flatten();
+        let mut key = ObjectRef::<Pod>::new("");
+        key.namespace.clone_from(&owner.namespace);
+        names
+            .filter_map(|name| {
+                key.name.clone_from(name);
+                self.store.get(&key)
+            })
+            .collect()
+    }
+
+    fn note(&self, event: &Event<Pod>) {
+        let mut index = self.by_owner.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            Event::Init => {}
+            Event::InitApply(pod) | Event::Apply(pod) => {
+                if let Some(owner) = pooler_of(pod) {
+                    index.entry(owner).or_default().insert(pod.name_any());
+                }
+            }
+            Event::Delete(pod) => {
+                if let Some(owner) = pooler_of(pod)
+                    && let Some(names) = index.get_mut(&owner)
+                {
+                    names.remove(&pod.name_any());
+                    if names.is_empty() {
+                        index.remove(&owner);
+                    }
+                }
+            }
+            // what went while nobody watched is in no event
+            Event::InitDone => index.retain(|owner, names| {
+                let mut key = ObjectRef::<Pod>::new("");
+                key.namespace.clone_from(&owner.namespace);
+                names.retain(|name| {
+                    key.name.clone_from(name);
+                    self.store.get(&key).is_some()
+                });
+                !names.is_empty()
+            }),
+        }
+    }
+}
+
+/// The `PgPooler` that a pod belongs to, by its labels.
+pub fn pooler_of(pod: &Pod) -> Option<ObjectRef<PgPooler>> {
+    let name = pod.labels().get(names::INSTANCE)?;
+    Some(ObjectRef::new(name).within(pod.metadata.namespace.as_deref()?))
+}
+
+/// A pod that has ended holds no connection.
+fn pod_fact(pod: &Pod) -> Option<PodFact> {
+    let status = pod.status.as_ref();
+    let phase = status.and_then(|status| status.phase.as_deref());
+    if matches!(phase, Some("Succeeded" | "Failed")) {
+        return None;
+    }
+    let annotation = |key: &str| pod.annotations().get(key).cloned().unwrap_or_default();
+    let conditions = status.and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    Some(PodFact {
+        name: pod.name_any(),
+        address: status.and_then(|status| status.pod_ip.clone()),
+        share: annotation(names::SERVER_CONNECTIONS).parse().unwrap_or(0),
+        template_hash: annotation(names::TEMPLATE_HASH),
+        config_hash: annotation(names::CONFIG_HASH),
+        terminating: pod.metadata.deletion_timestamp.is_some(),
+        ready: conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True"),
+    })
+}
+
+/// Only labels, annotations, phase, address and readiness count.
+fn slim(pod: &mut Pod) {
+    pod.managed_fields_mut().clear();
+    pod.spec = None;
+    if let Some(status) = &mut pod.status {
+        status.container_statuses = None;
+        status.init_container_statuses = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use futures::{FutureExt as _, StreamExt as _};
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod(namespace: &str, owner: &str, name: &str) -> Pod {
+        let metadata = json!({"namespace": namespace, "name": name, "labels": names::selector(owner)});
+        serde_json::from_value(json!({"metadata": metadata})).unwrap()
+    }
+
+    fn after(events: Vec<Event<Pod>>) -> Pods {
+        let (pods, watch) = Pods::filled_by(futures::stream::iter(events.into_iter().map(Ok)));
+        watch.collect::<Vec<_>>().now_or_never().unwrap();
+        pods
+    }
+
+    fn listed(pods: Vec<Pod>) -> Vec<Event<Pod>> {
+        let pods = pods.into_iter().map(Event::InitApply);
+        [Event::Init].into_iter().chain(pods).chain([Event::InitDone]).collect()
+    }
+
+    /// What is looked at for `shop/orders`.
+    fn orders(pods: &Pods) -> Vec<String> {
+        let found = pods.indexed(&ObjectRef::new("orders").within("shop"));
+        found.iter().map(|pod| pod.name_any()).collect()
+    }
+
+    #[test]
+    fn only_the_pods_of_one_pgpooler_are_looked_at() {
+        let mut foreign = pod("shop", "orders", "c");
+        foreign.labels_mut().insert("app.kubernetes.io/component".into(), "other".into());
+        let events = listed(vec![
+            pod("shop", "orders", "b"),
+            pod("shop", "orders", "a"),
+            pod("shop", "bills", "d"),
+            pod("other", "orders", "e"),
+            foreign,
+        ]);
+        let pods = after(events);
+        assert_eq!(orders(&pods), ["a", "b", "c"]);
+        let pooler = json!({
+            "apiVersion": "pgpooler.dev/v1alpha1", "kind": "PgPooler",
+            "metadata": {"name": "orders", "namespace": "shop"}, "spec": {"target": {"secretRef": {"name": "db"}}},
+        });
+        let facts = pods.of(&serde_json::from_value(pooler).unwrap());
+        assert_eq!(facts.into_iter().map(|pod| pod.name).collect::<Vec<_>>(), ["a", "b"]);
+    }
+
+    #[test]
+    fn pods_that_come_and_go_are_followed() {
+        let mut events = listed(vec![pod("shop", "orders", "a")]);
+        events.push(Event::Apply(pod("shop", "orders", "b")));
+        events.push(Event::Delete(pod("shop", "orders", "a")));
+        assert_eq!(orders(&after(events.clone())), ["b"]);
+        events.push(Event::Delete(pod("shop", "orders", "b")));
+        assert!(after(events).by_owner.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn pods_that_went_while_nobody_watched_are_forgotten_with_the_next_list() {
+        let before = listed(vec![pod("shop", "orders", "a"), pod("shop", "bills", "d")]);
+        let half = [before.clone(), vec![Event::Init, Event::InitApply(pod("shop", "orders", "b"))]].concat();
+        assert_eq!(orders(&after(half)), ["a"], "half a list changes nothing");
+        let pods = after([before, listed(vec![pod("shop", "orders", "b")])].concat());
+        assert_eq!(orders(&pods), ["b"]);
+        assert_eq!(pods.by_owner.lock().unwrap().len(), 1);
+    }
+}
