@@ -144,7 +144,7 @@ impl Process {
             slots: Mutex::new(Slots::new(limit)),
             pressure: AtomicU64::new(NO_PRESSURE),
             directory: Mutex::default(),
-            loops: loops.into_iter().map(|mail| Post::new(mail)).collect(),
+            loops: loops.into_iter().map(Post::new).collect(),
             door: OnceLock::new(),
             clients: AtomicU32::new(0),
             ids: AtomicU64::new(1),
