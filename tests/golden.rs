@@ -6,7 +6,7 @@ mod fixtures;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use pgpooler_operator::api::{PgPooler, Reason};
 use pgpooler_operator::plan::conditions::{self, Seen};
-use pgpooler_operator::plan::facts::{Facts, SecretFact, Server, ServerFact};
+use pgpooler_operator::plan::facts::{Facts, Load, SecretFact, Server, ServerFact};
 use pgpooler_operator::plan::objects::Child;
 use pgpooler_operator::plan::plan;
 use serde_json::{Value, json};
@@ -36,7 +36,7 @@ fn check(name: &str, object: &PgPooler, facts: &Facts) {
 fn running(object: &PgPooler, count: usize) -> Facts {
     let before = facts();
     let children = applied(&plan(object, &before, &settings()), &before.children);
-    Facts { pods: pods(&children, count), children, waiting: Some(0), ..before }
+    Facts { pods: pods(&children, count), children, load: Load { waiting: Some(0), held: Some(4) }, ..before }
 }
 
 #[test]

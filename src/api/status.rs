@@ -84,7 +84,7 @@ pub struct BudgetStatus {
     pub share: i32,
     /// Sessions on the server that are not from the pooler; sampled, at most every 30 seconds.
     pub foreign: i32,
-    /// Sessions of the login role, the operator's own excepted; sampled, at most every 30 seconds.
+    /// Server connections that the pods hold; sampled, at most every 30 seconds.
     pub used: i32,
 }
 

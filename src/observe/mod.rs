@@ -1,8 +1,8 @@
 //! Gathers the facts: from the caches, from the Secret of the target, from PostgreSQL and from the pods.
 
 pub mod caches;
-pub mod clients;
 pub mod guard;
+pub mod load;
 pub mod pods;
 pub mod postgres;
 
@@ -19,7 +19,7 @@ use crate::plan::checks;
 use crate::plan::facts::{Children, Facts, Hidden, SecretFact, ServerFact};
 
 use caches::Caches;
-use clients::Waiting;
+use load::Loads;
 use postgres::Sessions;
 
 /// The world could not be seen.
@@ -42,7 +42,7 @@ pub enum ObserveError {
 pub struct Observer {
     client: Client,
     sessions: Sessions,
-    waiting: Waiting,
+    loads: Loads,
     contents: Mutex<HashMap<(String, String), Content>>,
     passwords: Mutex<HashMap<String, Hidden>>,
 }
@@ -59,7 +59,7 @@ impl Observer {
         Self {
             client,
             sessions: Sessions::default(),
-            waiting: Waiting::default(),
+            loads: Loads::default(),
             contents: Mutex::default(),
             passwords: Mutex::default(),
         }
@@ -74,7 +74,7 @@ impl Observer {
             secret: self.secret(caches, pooler).await?,
             server: ServerFact::NotAsked,
             admin_password: self.admin_password(&uid, &children).await?,
-            waiting: self.waiting.observe(&uid, &pods).await,
+            load: self.loads.observe(&uid, &pods).await,
             children,
             conflicts,
             pods,

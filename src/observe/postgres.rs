@@ -186,8 +186,8 @@ impl Session {
             database_limit: limit(4)?,
             version: row.try_get(5)?,
             in_recovery: row.try_get(6)?,
-            used: count(7)?,
-            foreign: count(8)?,
+            of_role: count(7)?,
+            of_others: count(8)?,
             system_identifier: self.system_identifier.clone(),
         })
     }

@@ -10,7 +10,7 @@ use crate::names;
 use super::Verdict;
 use super::budget::Sum;
 use super::checks::Blocked;
-use super::facts::{Facts, PodFact, Server, ServerFact};
+use super::facts::{Facts, Load, PodFact, Server, ServerFact};
 use super::objects::{Applied, Objects};
 
 /// Messages of conditions may have 32768 characters; nobody reads so many.
@@ -50,8 +50,8 @@ pub fn status(seen: Seen<'_>, now: &Time) -> PgPoolerStatus {
         ready: Some(format!("{ready}/{}", object.spec.replicas)),
         selector: object.metadata.name.as_deref().map(selector),
         target: target(verdict, old.target),
-        budget: verdict.sum.as_ref().map(|sum| budget(sum, verdict.server.as_ref())).or(last),
-        clients: facts.waiting.map(|waiting| ClientsStatus { waiting: number(waiting) }).or(old.clients),
+        budget: verdict.sum.as_ref().map(|sum| budget(sum, verdict.server.as_ref(), facts.load)).or(last),
+        clients: facts.load.waiting.map(|waiting| ClientsStatus { waiting: number(waiting) }).or(old.clients),
         conditions: conditions(seen, &old.conditions, now),
     }
 }
@@ -246,7 +246,10 @@ fn target(verdict: &Verdict, old: Option<TargetStatus>) -> Option<TargetStatus> 
     })
 }
 
-fn budget(sum: &Sum, server: Option<&Server>) -> BudgetStatus {
+fn budget(sum: &Sum, server: Option<&Server>, load: Load) -> BudgetStatus {
+    let (of_role, of_others) = server.map_or((0, 0), |server| (server.of_role, server.of_others));
+    // pods that do not answer may hold any of the role's sessions
+    let used = load.held.unwrap_or(of_role);
     BudgetStatus {
         max_connections: number(sum.max_connections),
         reserved: number(sum.reserved),
@@ -258,8 +261,8 @@ fn budget(sum: &Sum, server: Option<&Server>) -> BudgetStatus {
         max_replicas: number(sum.max_replicas),
         max_pods: number(sum.max_pods),
         share: number(sum.share),
-        foreign: number(server.map_or(0, |server| server.foreign)),
-        used: number(server.map_or(0, |server| server.used)),
+        foreign: number((of_role + of_others).saturating_sub(used)),
+        used: number(used),
     }
 }
 

@@ -25,8 +25,17 @@ pub struct Facts {
     pub conflicts: Vec<String>,
     /// The pods that exist.
     pub pods: Vec<PodFact>,
-    /// Clients that wait, over all pods; `None`: not asked, or no pod answered.
+    /// What the pods say of themselves.
+    pub load: Load,
+}
+
+/// What the pods say of themselves, added up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Clients that wait; `None`: no pod answered.
     pub waiting: Option<u32>,
+    /// Server connections held, those being opened and closed included; `None`: not every pod answered.
+    pub held: Option<u32>,
 }
 
 /// A value that is never printed.
@@ -94,10 +103,10 @@ pub struct Server {
     pub system_identifier: Option<String>,
     /// A standby.
     pub in_recovery: bool,
-    /// Sessions of the login role but the operator's own.
-    pub used: u32,
-    /// Sessions of others.
-    pub foreign: u32,
+    /// Sessions of the login role but the operator's own: the pooler's, and those of whoever else has that role.
+    pub of_role: u32,
+    /// Sessions of other roles.
+    pub of_others: u32,
 }
 
 /// The children that exist and are ours.
