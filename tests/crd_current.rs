@@ -53,3 +53,12 @@ fn every_field_of_the_spec_that_may_be_left_out_says_what_it_then_is() {
         assert!(ok, "spec.{name} has no default");
     }
 }
+
+#[test]
+fn the_chart_installs_this_definition_and_no_other() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/pgpooler-operator/files/crds");
+    let files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(files.len(), 1, "{files:?}");
+    let copy = std::fs::read_to_string(&files[0]).unwrap();
+    assert!(copy == pgpooler_operator::crd::yaml().expect("YAML"), "run cargo xtask generate");
+}
