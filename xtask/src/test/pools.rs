@@ -1,7 +1,7 @@
 //! What a user sees of a `PgPooler` on a real cluster, step by step: each test starts where the one before ended.
 
 use std::{
-    thread::sleep,
+    thread::{self, sleep},
     time::{Duration, Instant},
 };
 
@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::{
     fleet::Load,
     image::Image,
-    site::{NAMESPACE, Server, Site},
+    site::{NAMESPACE, OPERATOR_NAMESPACE, Server, Site},
     ui,
 };
 
@@ -30,6 +30,9 @@ const TESTS: &[(&str, Test)] = &[
     ("300 clients at once are all served within the budget", serves_a_storm),
     ("scaling changes the pods and keeps the budget", scales_within_the_budget),
     ("replicas above maxReplicas are refused with what to do", refuses_too_many_replicas),
+    ("a rollout under load replaces the pods within the budget", rolls_within_the_budget),
+    ("without the operator the pods go on", outlives_the_operator),
+    ("more pods than the budget bears become a condition", says_that_the_budget_is_too_small),
     ("a Secret that does not exist becomes a condition", says_that_a_secret_is_missing),
     ("a wrong password becomes a condition and the pods stay", keeps_the_pods_when_the_password_is_wrong),
     ("the right password heals it", heals),
@@ -92,6 +95,60 @@ fn refuses_too_many_replicas(site: &Site) -> Result<()> {
     let Err(refusal) = site.kubectl(&patch) else { bail!("3 replicas with maxReplicas 2 were accepted") };
     ensure!(format!("{refusal:#}").contains("raise maxReplicas"), "{refusal:#}");
     Ok(())
+}
+
+fn rolls_within_the_budget(site: &Site) -> Result<()> {
+    let before = pods(site)?;
+    let sampler = site.sample(site.address(SERVER.name)?)?;
+    let address = site.address("orders")?;
+    let load = Load::Ramp { from: 20, to: 60, seconds: 25, pause: 20 };
+    let report = thread::scope(|scope| {
+        let fleet = scope.spawn(|| site.fleet(address, &load));
+        let patch = r#"{"spec":{"podTemplate":{"annotations":{"tests/round":"2"}}}}"#;
+        let rolled = site
+            .kubectl(&["patch", "pgpooler/orders", "--type=merge", "--patch", patch])
+            .and_then(|_| wait_until_replaced(site, &before));
+        let report = fleet.join().map_err(|_| anyhow::anyhow!("the fleet panicked"))?;
+        rolled.and(report)
+    })?;
+    let peak = sampler.stop()?.peak;
+    ensure!((1..=77).contains(&peak), "{peak} server connections");
+    // clients whose pod ends are told so; none may hear that PostgreSQL has no room
+    ensure!(!report.errors.keys().any(|error| error.contains("53300")), "{:?}", report.errors);
+    Ok(())
+}
+
+fn wait_until_replaced(site: &Site, before: &[String]) -> Result<()> {
+    let end = Instant::now() + 2 * PATIENCE;
+    while Instant::now() < end {
+        let now = pods(site)?;
+        if !now.iter().any(|pod| before.contains(pod)) {
+            return site.wait_for_pgpooler("orders", "Ready");
+        }
+        sleep(Duration::from_millis(250));
+    }
+    bail!("the pods were not replaced; {}", site.why_not(NAMESPACE))
+}
+
+fn outlives_the_operator(site: &Site) -> Result<()> {
+    let operator = |arguments: &[&str]| {
+        let place =
+            ["--namespace", OPERATOR_NAMESPACE, "--selector=app.kubernetes.io/name=pgpooler-operator"];
+        site.kubectl(&[arguments, &place].concat())
+    };
+    operator(&["scale", "deployment", "--replicas=0"])?;
+    operator(&["wait", "pods", "--for=delete", "--timeout=60s"])?;
+    let served = serves_a_storm(site);
+    operator(&["scale", "deployment", "--replicas=1"])?;
+    operator(&["rollout", "status", "deployment", "--timeout=90s"])?;
+    served
+}
+
+fn says_that_the_budget_is_too_small(site: &Site) -> Result<()> {
+    let tight = "  maxReplicas: 6\n  budget:\n    serverConnections: 5";
+    site.apply(&ORDERS.replace("name: orders\n", "name: tight\n").replace("  maxReplicas: 2", tight))?;
+    wait_for_reason(site, "tight", "ScaleExceedsBudget")?;
+    site.kubectl(&["delete", "pgpooler/tight", "--timeout=60s"]).map(drop)
 }
 
 fn says_that_a_secret_is_missing(site: &Site) -> Result<()> {

@@ -8,6 +8,7 @@ mod drain;
 mod limits;
 mod login;
 mod pools;
+mod rust_driver;
 mod state;
 
 use std::sync::OnceLock;
