@@ -60,7 +60,7 @@ async fn transactions_copy_and_errors_work_as_without_a_pooler() {
     assert_eq!(sink.finish().await.unwrap(), 1000);
     let out = transaction.copy_out("copy copied to stdout").await.unwrap();
     let bytes: Vec<_> = out.try_collect().await.unwrap();
-    assert_eq!(bytes.concat().iter().filter(|byte| **byte == b'\n').count(), 1000);
+    assert_eq!(String::from_utf8(bytes.concat()).unwrap().lines().count(), 1000);
     let error = transaction.query_one("select 1/0", &[]).await.unwrap_err();
     assert_eq!(error.code(), Some(&SqlState::DIVISION_BY_ZERO));
     transaction.rollback().await.unwrap();
