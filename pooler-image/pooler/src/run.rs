@@ -185,21 +185,46 @@ fn bind_http(document: &Document) -> Result<Option<StdListener>, RunError> {
     http::bind(&addr, port).map(Some).map_err(|source| RunError::Http { addr, port, source })
 }
 
-/// Takes connections until the process has left; then sees to it that loops end in time.
+/// Takes connections until the process leaves; then tells the loops until when.
 fn accept(process: &Arc<Process>, listener: StdListener) -> Result<(), RunError> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(RunError::Thread)?;
     runtime.block_on(async {
         let listener = TcpListener::from_std(listener).map_err(RunError::Thread)?;
-        let mut leaving = process.deadline.subscribe();
-        let mode = tokio::select! {
-            () = accept_forever(process, &listener) => return Ok(()),
-            mode = leaving.wait_for(Option::is_some) => mode.ok().and_then(|mode| *mode),
+        tokio::select! {
+            () = accept_forever(process, &listener) => {}
+            () = time_to_close(process) => {}
+        }
+        Ok::<(), RunError>(())
+    })?;
+    leave(process);
+    Ok(())
+}
+
+/// Until the door is to be closed: some time after the process was asked to leave, or when it is asked to hurry.
+async fn time_to_close(process: &Process) {
+    let mut leaving = process.leaving.subscribe();
+    loop {
+        // the sender lives as long as the process
+        let Ok(mode) = leaving.wait_for(Option::is_some).await.map(|mode| *mode) else { return };
+        let reason_to_wait = async {
+            match mode {
+                Some(ShutdownMode::WaitForClients) => no_clients(process).await,
+                Some(ShutdownMode::WaitForServers) => sleep(SETTLE).await,
+                Some(ShutdownMode::Immediate) | None => {}
+            }
         };
-        leave(process, &listener, mode.map_or(ShutdownMode::Immediate, |leaving| leaving.mode), leaving)
-            .await;
-        Ok(())
-    })
+        tokio::select! {
+            () = reason_to_wait => return,
+            _ = leaving.wait_for(|now| *now > mode) => {}
+        }
+    }
+}
+
+async fn no_clients(process: &Process) {
+    while process.client_count() > 0 {
+        sleep(Duration::from_millis(100)).await;
+    }
 }
 
 async fn accept_forever(process: &Process, listener: &TcpListener) {
@@ -216,38 +241,10 @@ async fn accept_forever(process: &Process, listener: &TcpListener) {
     }
 }
 
-async fn leave(
-    process: &Arc<Process>,
-    listener: &TcpListener,
-    mode: ShutdownMode,
-    mut leaving: tokio::sync::watch::Receiver<Option<crate::process::Leaving>>,
-) {
-    let hurried = |at: tokio::sync::watch::Ref<'_, Option<crate::process::Leaving>>| {
-        at.is_some_and(|leaving| leaving.mode == ShutdownMode::Immediate)
-    };
-    if mode == ShutdownMode::WaitForClients {
-        let gone = async {
-            while process.client_count() > 0 {
-                sleep(Duration::from_millis(100)).await;
-            }
-        };
-        tokio::select! {
-            () = gone => {}
-            () = accept_forever(process, listener) => {}
-            _ = leaving.wait_for(|at| at.is_some_and(|at| at.mode > ShutdownMode::WaitForClients)) => {}
-        }
-    } else if mode == ShutdownMode::WaitForServers {
-        tokio::select! {
-            () = sleep(SETTLE) => {}
-            () = accept_forever(process, listener) => {}
-            _ = leaving.wait_for(|at| at.is_some_and(|at| at.mode == ShutdownMode::Immediate)) => {}
-        }
-    }
-    let limit = if hurried(leaving.borrow()) {
-        Duration::ZERO
-    } else {
-        process.current().loaded.document.drain_timeout.as_duration()
-    };
+fn leave(process: &Arc<Process>) {
+    let immediate = *process.leaving.borrow() == Some(ShutdownMode::Immediate);
+    let drain = process.current().loaded.document.drain_timeout.as_duration();
+    let limit = if immediate { Duration::ZERO } else { drain };
     info!(clients = process.client_count(), ?limit, "leaving: running transactions are finished");
     process.tell_all(|| Mail::Leave { at_latest: Instant::now() + limit });
     let process = Arc::clone(process);
@@ -263,9 +260,7 @@ async fn leave(
 fn hurry(process: &Process, limit: Duration) {
     let deadline = Instant::now() + limit + AFTER_DEADLINE;
     while Instant::now() < deadline {
-        let immediate =
-            process.deadline.borrow().is_some_and(|leaving| leaving.mode == ShutdownMode::Immediate);
-        if immediate {
+        if *process.leaving.borrow() == Some(ShutdownMode::Immediate) {
             process.tell_all(|| Mail::Leave { at_latest: Instant::now() });
             return;
         }

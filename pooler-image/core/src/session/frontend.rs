@@ -7,8 +7,8 @@ use super::pipeline::{Owed, Undo};
 use super::server::Batch;
 use super::statements::{Number, Statement, looks_like_ours};
 use super::{Dirt, Naming, Rest};
+use crate::wire::Header;
 use crate::wire::frontend as tag;
-use crate::wire::{Header, TransactionStatus};
 
 const HEADER: usize = 5;
 
@@ -379,11 +379,6 @@ impl Exchange<'_> {
     fn close_on_server(&mut self, undo: Undo, number: Number) {
         self.server.pipeline.push(Owed::Evict(undo));
         self.to_server.own(|out| write_named(out, tag::CLOSE, &[tag::STATEMENT], number, 0));
-    }
-
-    /// Where the server stands, for callers that must decide before it answers.
-    pub fn status(&self) -> TransactionStatus {
-        self.server.status
     }
 }
 

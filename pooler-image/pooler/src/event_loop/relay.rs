@@ -10,7 +10,7 @@ use std::time::Instant;
 use pgpooler_config::PoolMode;
 use pgpooler_core::session::{ServerFault, Tally};
 use pgpooler_core::wire::{ErrorResponse, SqlState};
-use tracing::{debug, warn};
+use tracing::warn;
 
 use crate::event_loop::buffers::poll_read;
 use crate::event_loop::client::ClientConn;
@@ -34,7 +34,8 @@ const TURNS: u32 = 16;
 /// A client's server connection for now.
 #[derive(Debug)]
 pub(crate) struct Link {
-    /// There until the link ends.
+    /// There until the link ends. A link that is dropped before is of a task that ends with its loop, and then the
+    /// connection ends too.
     server: Option<Box<ServerConn>>,
     asked: Instant,
     given: Instant,
@@ -157,16 +158,6 @@ impl Link {
         server.shared.statements.set(server.session.statement_count() as u32);
         server.shared.link.set(None);
         worker.recycle(server, now);
-    }
-}
-
-impl Drop for Link {
-    fn drop(&mut self) {
-        // a link ends through `let_go`; one that is dropped before is of a client task that was ended with its
-        // loop, and so is the connection
-        if let Some(server) = &self.server {
-            debug!(server = server.shared.id, "server connection dropped with its loop");
-        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::{Leaving, Mail, Process};
+use super::{Mail, Process};
 use crate::control::{Answer, Control, ControlError, Readiness, ShutdownMode};
 use crate::reload::{Loaded, ReloadError, ReloadOutcome};
 use crate::report::{Detail, LedgerReport, Phase, PoolReport, ProcessReport, Report};
@@ -140,10 +140,7 @@ impl Control for Process {
         if mode > ShutdownMode::WaitForClients {
             self.phase.send_replace(Phase::Draining);
         }
-        self.deadline.send_modify(|leaving| {
-            if leaving.is_none_or(|leaving| leaving.mode < mode) {
-                *leaving = Some(Leaving { mode });
-            }
-        });
+        // a later call may only hurry
+        self.leaving.send_modify(|leaving| *leaving = (*leaving).max(Some(mode)));
     }
 }

@@ -16,6 +16,7 @@ use pgpooler_core::wire::CancelKey;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::auth::AuthState;
+use crate::control::ShutdownMode;
 use crate::event_loop::cancel;
 use crate::event_loop::server::Lent;
 use crate::reload::{Loaded, Source};
@@ -80,18 +81,12 @@ pub(crate) struct Process {
     paused: Mutex<Paused>,
     welcomes: Mutex<HashMap<(PoolId, Settings), Arc<Welcome>>>,
     pub(crate) phase: watch::Sender<Phase>,
-    /// When everything must be over.
-    pub(crate) deadline: watch::Sender<Option<Leaving>>,
+    /// How the process is to leave, once it is.
+    pub(crate) leaving: watch::Sender<Option<ShutdownMode>>,
     pub(crate) application_name: String,
     pub(crate) statement_secret: [u8; 16],
     pub(crate) cancel_secret: [u8; 16],
     most_server_connections: u32,
-}
-
-/// How the process leaves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Leaving {
-    pub(crate) mode: crate::control::ShutdownMode,
 }
 
 /// The way to a loop.
@@ -152,7 +147,7 @@ impl Process {
             paused: Mutex::default(),
             welcomes: Mutex::default(),
             phase: watch::Sender::new(Phase::Starting),
-            deadline: watch::Sender::new(None),
+            leaving: watch::Sender::new(None),
             application_name: identity.application_name,
             statement_secret: identity.statement_secret,
             cancel_secret: identity.cancel_secret,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use pgpooler_test_support::{Pooler, Postgres, PostgresOptions, RawClient, wire};
 
-use super::{app, app_login, options, server, sqlstate, start, value};
+use super::{app, app_login, options, sqlstate, start, value};
 
 /// Most sessions of a role that a superuser saw while `work` ran.
 fn peak_of<T>(server: &Postgres, role: &str, work: impl FnOnce() -> T) -> (u64, T) {
@@ -201,5 +201,4 @@ fn one_statement_text_of_many_clients_is_prepared_once_per_server_connection() {
         "select count(*) from pg_prepared_statements where statement = 'select ''shared'''",
     );
     assert_eq!(prepared, "1");
-    let _ = server();
 }
