@@ -375,6 +375,26 @@ fn what_a_set_leaves_is_known_and_wiped_off() {
 }
 
 #[test]
+fn a_server_connection_with_half_a_message_on_it_is_not_clean() {
+    for tag in [b'd', b'f', b'H'] {
+        let mut pair = Pair::new();
+        let whole = message(tag, &[0; 100]);
+        pair.client_sends(&whole[..50]).unwrap();
+        assert!(!pair.server.is_clean(), "{}", char::from(tag));
+        pair.client_sends(&whole[50..]).unwrap();
+        assert!(pair.server.is_clean(), "such a message owes nothing");
+    }
+}
+
+#[test]
+fn a_connection_that_a_client_had_to_itself_is_wiped_whatever_it_did() {
+    let mut pair = Pair::new();
+    pair.client = Client::new(Naming::Own, Settings::default());
+    pair.begin();
+    assert_eq!(pair.server.dirt(), Dirt::Statements);
+}
+
+#[test]
 fn a_reply_that_nothing_asked_for_ends_the_server_connection() {
     let mut pair = Pair::new();
     assert_eq!(pair.server_sends(&complete("SELECT 1")), Err(ServerFault::Unexpected { tag: b'C' }));

@@ -29,7 +29,7 @@ impl Exchange<'_> {
     pub fn server_bytes(&mut self, input: &[u8]) -> Result<usize, ServerFault> {
         let mut at = 0;
         loop {
-            at = self.server.rest.pass(at, input.len(), self.to_client);
+            at = self.server.unread.pass(at, input.len(), self.to_client);
             let rest = input.get(at..).unwrap_or_default();
             let Some(header) = Header::parse(rest)? else { break };
             let total = header.total();
@@ -40,9 +40,9 @@ impl Exchange<'_> {
             let here = total.min(rest.len());
             if self.server_message(header.tag, whole.unwrap_or_default())? {
                 self.to_client.forward(at, at + here);
-                self.server.rest = Rest::forward(total - here);
+                self.server.unread = Rest::forward(total - here);
             } else {
-                self.server.rest = Rest::drop(total - here);
+                self.server.unread = Rest::drop(total - here);
             }
             at += here;
             self.answer();

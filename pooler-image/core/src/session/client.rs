@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use super::Settings;
 use super::statements::{ClientStatements, Statement};
-use super::{Rest, Settings};
 
 /// Whose names for prepared statements a server connection knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,21 +21,18 @@ pub struct Client {
     pub(super) settings: Settings,
     pub(super) statements: ClientStatements,
     pub(super) unnamed: Option<Arc<Statement>>,
-    pub(super) rest: Rest,
     pub(super) leaving: bool,
 }
 
 impl Client {
     /// A client with these settings of its own.
     pub fn new(naming: Naming, settings: Settings) -> Self {
-        Self {
-            naming,
-            settings,
-            statements: ClientStatements::default(),
-            unnamed: None,
-            rest: Rest::None,
-            leaving: false,
-        }
+        Self { naming, settings, statements: ClientStatements::default(), unnamed: None, leaving: false }
+    }
+
+    /// Whose names for statements its server connections know. Settled at login.
+    pub fn naming(&self) -> Naming {
+        self.naming
     }
 
     /// Its settings as far as they differ from the server's defaults.
@@ -51,10 +48,5 @@ impl Client {
     /// It has sent Terminate: what is owed to it is delivered, nothing more is read from it.
     pub fn is_leaving(&self) -> bool {
         self.leaving
-    }
-
-    /// The next byte that it sends is the first of a message.
-    pub fn is_between_messages(&self) -> bool {
-        self.rest == Rest::None
     }
 }

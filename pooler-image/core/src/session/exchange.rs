@@ -4,7 +4,7 @@ use thiserror::Error;
 
 use super::pipeline::{Owed, Undo};
 use super::server::Batch;
-use super::{Client, Interner, Outbox, Server};
+use super::{Client, Dirt, Interner, Naming, Outbox, Server};
 use crate::wire::{FrameError, backend, frontend};
 
 /// A client linked to a server connection, with where to write.
@@ -67,6 +67,10 @@ pub enum ServerFault {
 impl Exchange<'_> {
     /// Begins a link: brings the server's settings to the client's, in the same write as the client's first bytes.
     pub fn begin(&mut self) {
+        if self.client.naming == Naming::Own {
+            // no tag tells all that a client can leave on a connection that it has to itself
+            self.server.dirt = Dirt::Statements;
+        }
         let Some(sql) = self.server.settings.sql_towards(&self.client.settings) else { return };
         self.to_server.own(|out| frontend::query(out, &sql));
         self.server.settings = self.client.settings.clone();

@@ -6,7 +6,7 @@ use super::exchange::{ClientFault, Exchange};
 use super::pipeline::{Owed, Undo};
 use super::server::Batch;
 use super::statements::{Number, Statement, looks_like_ours};
-use super::{Dirt, Naming, Rest};
+use super::{Naming, Rest};
 use crate::wire::Header;
 use crate::wire::frontend as tag;
 
@@ -14,7 +14,7 @@ const HEADER: usize = 5;
 
 /// What became of one message.
 enum Step {
-    /// Dealt with up to here; what is left of it is in the client's rest.
+    /// Dealt with up to here; what is left of it is in the server's books.
     To(usize),
     /// More of it must be there first.
     More,
@@ -53,7 +53,7 @@ impl Exchange<'_> {
     pub fn client_bytes(&mut self, input: &[u8]) -> Result<usize, ClientFault> {
         let mut at = 0;
         while !self.client.leaving {
-            at = self.client.rest.pass(at, input.len(), self.to_server);
+            at = self.server.unsent.pass(at, input.len(), self.to_server);
             let rest = input.get(at..).unwrap_or_default();
             let Some(header) = Header::parse(rest)? else { break };
             let total = header.total();
@@ -120,12 +120,12 @@ impl Exchange<'_> {
     fn forward_from(&mut self, message: Message<'_>, skip: usize) -> Step {
         let end = message.at + message.bytes.len();
         self.to_server.forward(message.at + skip, end);
-        self.client.rest = Rest::forward(message.total - message.bytes.len());
+        self.server.unsent = Rest::forward(message.total - message.bytes.len());
         Step::To(end)
     }
 
     fn drop_message(&mut self, message: Message<'_>) -> Step {
-        self.client.rest = Rest::drop(message.total - message.bytes.len());
+        self.server.unsent = Rest::drop(message.total - message.bytes.len());
         Step::To(message.at + message.bytes.len())
     }
 
@@ -171,8 +171,6 @@ impl Exchange<'_> {
         self.server.open_batch();
         if self.client.naming == Naming::Own {
             self.server.tally.server_parses += 1;
-            // under a name that is not in our books
-            self.server.dirt = Dirt::Statements;
             return Ok(self.owe(message, Owed::Parse(Undo::Nothing)));
         }
         let definition = message.bytes.get(HEADER + name.len() + 1..).unwrap_or_default();

@@ -10,8 +10,7 @@
 //!         <- answered by us                       -> undo what an error skips
 //! ```
 //!
-//! A server connection may be given to another client only while [`Server::is_clean`] says so, and the
-//! client's last message has ended ([`Client::is_between_messages`]).
+//! A server connection may be given to another client only while [`Server::is_clean`] says so.
 
 mod backend;
 mod client;

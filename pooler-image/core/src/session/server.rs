@@ -22,7 +22,10 @@ pub struct Server {
     pub(super) batch: Batch,
     pub(super) copy_in: bool,
     pub(super) dirt: Dirt,
-    pub(super) rest: Rest,
+    /// What the client still has to send of a message whose beginning was passed on.
+    pub(super) unsent: Rest,
+    /// What the server still has to send of a message whose beginning was dealt with.
+    pub(super) unread: Rest,
     pub(super) tally: Tally,
 }
 
@@ -62,22 +65,21 @@ impl Server {
     }
 
     /// It could be given to another client as far as the protocol goes: outside a transaction, nothing
-    /// owed, no batch or copy open, no message half read. What is left to do is in [`Self::dirt`].
+    /// owed, no batch or copy open, no message half sent or half read. What is left to do is in [`Self::dirt`].
     pub fn is_clean(&self) -> bool {
-        self.pipeline.is_empty()
-            && self.status == TransactionStatus::Idle
-            && self.batch == Batch::Closed
-            && !self.copy_in
-            && self.rest == Rest::None
+        self.is_settled() && self.status == TransactionStatus::Idle
     }
 
     /// The client left; ROLLBACK alone brings it back to clean.
     pub fn needs_only_rollback(&self) -> bool {
+        self.is_settled() && self.status != TransactionStatus::Idle
+    }
+
+    fn is_settled(&self) -> bool {
         self.pipeline.is_empty()
-            && self.status != TransactionStatus::Idle
             && self.batch == Batch::Closed
             && !self.copy_in
-            && self.rest == Rest::None
+            && [self.unsent, self.unread] == [Rest::None; 2]
     }
 
     /// Replies are owed, or a statement is still being read.

@@ -13,7 +13,6 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Instant, SystemTime};
 
-use pgpooler_config::PoolMode;
 use pgpooler_core::pool::ClientId;
 use pgpooler_core::session;
 use pgpooler_core::wire::{ErrorResponse, SqlState};
@@ -241,10 +240,6 @@ async fn reject(worker: &Rc<Worker>, client: &mut ClientConn, error: ErrorRespon
 }
 
 impl ClientConn {
-    pub(crate) fn mode(&self) -> PoolMode {
-        self.shared.pool.mode()
-    }
-
     /// Delivers what is left of the last reply and waits for the client's next message, without a buffer.
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Stir>> {
         self.shared.watch(cx);

@@ -7,8 +7,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use pgpooler_config::PoolMode;
-use pgpooler_core::session::{ServerFault, Tally};
+use pgpooler_core::session::{Naming, ServerFault, Tally};
 use pgpooler_core::wire::{ErrorResponse, SqlState};
 use tracing::warn;
 
@@ -95,15 +94,17 @@ impl Link {
         if let Some(end) = flush(server, client, cx) {
             return Turn::End(end);
         }
-        let sent = from_client(server, client, scratch, &mut self.begun, cx);
-        if !self.begun && matches!(sent, Turn::Nothing) {
+        let sent = match from_client(server, client, scratch, &mut self.begun, cx) {
             // the poller was wrong: the client has sent nothing, and must not hold a server connection for that
-            return Turn::End(End::Released);
-        }
+            Turn::Nothing if !self.begun => return Turn::End(End::Released),
+            // what the server sends now is for nobody
+            Turn::End(end) => return Turn::End(end),
+            sent => sent,
+        };
         self.note_start();
         let Some(server) = self.server.as_deref_mut() else { return Turn::Nothing };
         let moved = match (sent, from_server(server, client, scratch, cx)) {
-            (Turn::End(end), _) | (_, Turn::End(end)) => return Turn::End(end),
+            (_, Turn::End(end)) => return Turn::End(end),
             (Turn::Nothing, Turn::Nothing) => false,
             _ => true,
         };
@@ -129,8 +130,8 @@ impl Link {
         if client.session.is_leaving() && !server.session.is_busy() && server.is_quiet() {
             return Some(End::ClientGone);
         }
-        let clean = server.session.is_clean() && server.is_quiet() && client.session.is_between_messages();
-        (clean && self.begun && client.mode() == PoolMode::Transaction).then_some(End::Released)
+        let clean = server.session.is_clean() && server.is_quiet();
+        (clean && self.begun && client.session.naming() == Naming::Shared).then_some(End::Released)
     }
 
     fn note_start(&mut self) {

@@ -175,7 +175,10 @@ impl Worker {
             Ok(stream) => {
                 spawn_local(client::serve(Rc::clone(self), stream, peer));
             }
-            Err(error) => warn!(%error, %peer, "client connection could not be taken"),
+            Err(error) => {
+                warn!(%error, %peer, "client connection could not be taken");
+                self.process.connection_ended(self.me);
+            }
         }
     }
 

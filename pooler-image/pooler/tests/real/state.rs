@@ -127,3 +127,28 @@ fn in_session_mode_a_client_keeps_its_server_connection_and_its_settings() {
     assert_eq!(value(&mut two, "show work_mem"), "4MB");
     assert_eq!(value(&mut two, "select count(*) from pg_prepared_statements"), "0");
 }
+
+#[test]
+fn a_message_that_its_client_never_finished_does_not_swallow_the_next_clients() {
+    for tag in [b'd', b'f', b'H', b'c', b'Q'] {
+        let pooler = start(&options(1));
+        let mut client = app(&pooler);
+        // says 1,000 bytes, sends ten, and owes the server the rest when it leaves
+        client.send(&[&[tag][..], &1000_u32.to_be_bytes(), b"0123456789"].concat()).unwrap();
+        thread::sleep(Duration::from_millis(200));
+        drop(client);
+        assert_eq!(value(&mut app(&pooler), "select 'undisturbed'"), "undisturbed", "{}", char::from(tag));
+    }
+}
+
+#[test]
+fn in_session_mode_nothing_is_left_behind_that_no_command_tag_tells() {
+    let pooler = start(&options(1).setting("pool_mode", "\"session\""));
+    let mut one = app(&pooler);
+    value(&mut one, "select set_config('work_mem', '77MB', false)");
+    one.query("select pg_advisory_lock(4711)").unwrap();
+    drop(one);
+    let mut two = app(&pooler);
+    assert_eq!(value(&mut two, "show work_mem"), "4MB");
+    assert_eq!(value(&mut two, "select count(*) from pg_locks where locktype = 'advisory'"), "0");
+}
