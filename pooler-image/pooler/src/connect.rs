@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::auth::{self, RandomError, User};
 use crate::socket;
+use crate::transport::Transport;
 
 /// The protocol that we speak with servers: its four-byte cancel keys suffice, and every version knows it.
 const MINOR: u16 = 0;
@@ -41,7 +42,7 @@ pub struct ConnectRequest<'a> {
 #[derive(Debug)]
 pub struct ServerLogin {
     /// The connection.
-    pub stream: TcpStream,
+    pub stream: Transport,
     /// The parameters that the server reported, in its order and spelling.
     pub parameters: Vec<(String, String)>,
     /// What cancels the session's queries.
@@ -58,7 +59,7 @@ pub struct ConnectError {
     #[source]
     pub kind: ConnectErrorKind,
     /// Set once the StartupMessage may have reached the server: for [`close_and_wait_eof`].
-    pub stream: Option<TcpStream>,
+    pub stream: Option<Transport>,
 }
 
 /// Why there is no session on a server.
@@ -130,7 +131,7 @@ pub async fn connect(request: ConnectRequest<'_>) -> Result<ServerLogin, Connect
         Ok(opened) => opened.map_err(without_stream)?,
         Err(_) => return Err(without_stream(ConnectErrorKind::Timeout(request.limit))),
     };
-    let mut shell = Shell { stream, input: Vec::new(), out: Vec::new() };
+    let mut shell = Shell { stream: stream.into(), input: Vec::new(), out: Vec::new() };
     let outcome = timeout_at(deadline, shell.login(&request, nonce)).await;
     let kind = match outcome {
         Ok(Ok(LoggedIn { parameters, backend_key })) => {
@@ -147,12 +148,12 @@ pub async fn connect(request: ConnectRequest<'_>) -> Result<ServerLogin, Connect
 ///
 /// False when that was not seen within `limit`; the server may then still hold the slot. Not cancel-safe: dropping
 /// it closes the connection without waiting.
-pub async fn close_and_wait_eof(mut stream: TcpStream, limit: Duration) -> bool {
+pub async fn close_and_wait_eof(mut stream: Transport, limit: Duration) -> bool {
     timeout(limit, until_eof(&mut stream)).await.unwrap_or(false)
 }
 
 struct Shell {
-    stream: TcpStream,
+    stream: Transport,
     input: Vec<u8>,
     out: Vec<u8>,
 }
@@ -186,7 +187,7 @@ impl Shell {
             self.stream.write_all(&self.out).await?;
             self.out.clear();
         }
-        match socket::read_more(&self.stream, &mut self.input).await? {
+        match socket::read_more(&mut self.stream, &mut self.input).await? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
             _ => Ok(()),
         }
@@ -210,7 +211,7 @@ async fn open(target: &Target) -> Result<TcpStream, ConnectErrorKind> {
     Err(ConnectErrorKind::Connect(last))
 }
 
-async fn until_eof(stream: &mut TcpStream) -> bool {
+async fn until_eof(stream: &mut Transport) -> bool {
     let mut out = Vec::new();
     frontend::terminate(&mut out);
     // a connection that the server has closed already cannot be written to; its end is read below

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use crate::auth::{AuthState, Challenge, RandomError, User};
 use crate::socket;
+use crate::transport::Transport;
 
 /// What a new connection turned out to be.
 #[derive(Debug)]
@@ -27,7 +28,7 @@ pub enum Accepted {
 #[derive(Debug)]
 pub struct Client {
     /// The connection.
-    pub stream: TcpStream,
+    pub stream: Transport,
     /// What the client asked for.
     pub parameters: StartupParameters,
     /// Its user.
@@ -66,14 +67,15 @@ pub enum HandshakeError {
 ///
 /// Not cancel-safe, and need not be: dropping it closes the connection.
 pub async fn accept(
-    mut stream: TcpStream,
+    stream: TcpStream,
     auth: &AuthState,
     limit: Duration,
 ) -> Result<Accepted, HandshakeError> {
     socket::prepare(&stream)?;
+    let mut stream = Transport::from(stream);
     let mut shell = Shell { input: Vec::new(), out: Vec::new(), stream: &mut stream };
     let Ok(outcome) = timeout(limit, shell.run(auth)).await else {
-        say_too_late(&stream);
+        say_too_late(&mut stream);
         return Err(HandshakeError::Timeout(limit));
     };
     let (input, out) = (unless_empty(shell.input), shell.out);
@@ -86,7 +88,7 @@ pub async fn accept(
 }
 
 struct Shell<'a> {
-    stream: &'a mut TcpStream,
+    stream: &'a mut Transport,
     input: Vec<u8>,
     out: Vec<u8>,
 }
@@ -176,7 +178,7 @@ fn unless_empty(input: Vec<u8>) -> Vec<u8> {
 }
 
 /// Best effort: the client may be gone or stuck.
-fn say_too_late(stream: &TcpStream) {
+fn say_too_late(stream: &mut Transport) {
     let told = "canceling authentication due to timeout";
-    let _ = stream.try_write(&ErrorResponse::fatal(SqlState::QUERY_CANCELED, told).to_bytes());
+    stream.try_send(&ErrorResponse::fatal(SqlState::QUERY_CANCELED, told).to_bytes());
 }

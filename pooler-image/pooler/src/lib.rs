@@ -26,5 +26,7 @@ pub mod settings;
 pub mod signals;
 mod socket;
 pub mod telemetry;
+pub mod tls;
+pub mod transport;
 
 pub use run::{RunError, run};

@@ -9,13 +9,14 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::admin::{self, AdminClient, Console};
 use crate::http;
 use crate::signals::Signals;
+use crate::transport::Parked;
 
 /// How long sessions may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(2);
@@ -44,7 +45,7 @@ struct Background {
 
 #[derive(Debug)]
 struct NewSession {
-    stream: net::TcpStream,
+    stream: Parked,
     client: AdminClient,
     leftover: Vec<u8>,
 }
@@ -93,8 +94,8 @@ pub struct ConsoleDoor {
 
 impl ConsoleDoor {
     /// Hands a client over whose login has been answered with `AuthenticationOk`; `leftover` is what was read behind the
-    /// login. The socket must be non-blocking. `false`: the thread is gone and the socket closed.
-    pub fn enter(&self, stream: net::TcpStream, client: AdminClient, leftover: Vec<u8>) -> bool {
+    /// login. `false`: the thread is gone and the socket closed.
+    pub fn enter(&self, stream: Parked, client: AdminClient, leftover: Vec<u8>) -> bool {
         self.sessions.send(NewSession { stream, client, leftover }).is_ok()
     }
 }
@@ -142,7 +143,7 @@ impl Background {
 
 async fn session(new: NewSession, console: Arc<Console>, stopped: watch::Receiver<bool>) {
     let user = new.client.user.clone();
-    let ended = match TcpStream::from_std(new.stream) {
+    let ended = match new.stream.unpark() {
         Ok(stream) => admin::serve(stream, new.client, new.leftover, console, end(stopped)).await,
         Err(error) => Err(error),
     };

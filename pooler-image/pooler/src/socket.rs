@@ -4,7 +4,10 @@ use std::io;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
+
+use crate::transport::Transport;
 
 /// A peer that vanished is noticed after two minutes; cloud networks drop silent connections after four or more.
 const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
@@ -24,13 +27,8 @@ pub(crate) fn prepare(stream: &TcpStream) -> io::Result<()> {
 /// Appends what the peer has sent; 0: it has closed. Cancel-safe.
 ///
 /// For logins: a buffer is taken only once there is something to read, so that a silent peer costs none.
-pub(crate) async fn read_more(stream: &TcpStream, input: &mut Vec<u8>) -> io::Result<usize> {
-    loop {
-        stream.readable().await?;
-        input.reserve(CHUNK);
-        match stream.try_read_buf(input) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            result => return result,
-        }
-    }
+pub(crate) async fn read_more(stream: &mut Transport, input: &mut Vec<u8>) -> io::Result<usize> {
+    stream.readable().await?;
+    input.reserve(CHUNK);
+    stream.read_buf(input).await
 }

@@ -212,7 +212,7 @@ async fn closing_waits_for_the_end_of_the_server() {
     let stream = TcpStream::connect((target.host.as_str(), target.port)).await.unwrap();
     let (mut server, _) = listener.accept().await.unwrap();
     let (release, released) = oneshot::channel();
-    let closing = tokio::spawn(close_and_wait_eof(stream, LIMIT));
+    let closing = tokio::spawn(close_and_wait_eof(stream.into(), LIMIT));
     let mut read = Vec::new();
     server.read_to_end(&mut read).await.unwrap();
     assert_eq!(read, b"X\0\0\0\x04");

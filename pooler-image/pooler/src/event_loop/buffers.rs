@@ -9,7 +9,8 @@ use std::task::{Context, Poll, ready};
 
 use pgpooler_core::session::Outbox;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+
+use crate::transport::Transport;
 
 /// Bytes read at once: a fifth of PgBouncer's CPU per GB comes from this size.
 pub(crate) const READ_SIZE: usize = 64 * 1024;
@@ -47,7 +48,7 @@ impl Spill {
     /// Writes until it is empty or the peer takes no more.
     pub(crate) fn poll_flush(
         &mut self,
-        stream: &mut TcpStream,
+        stream: &mut Transport,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
         while self.written < self.bytes.len() {
@@ -69,7 +70,7 @@ impl Spill {
     /// Writes an outbox, or what the peer takes of it; keeps the rest. Empties the outbox.
     pub(crate) fn send(
         &mut self,
-        stream: &mut TcpStream,
+        stream: &mut Transport,
         cx: &mut Context<'_>,
         outbox: &mut Outbox,
         input: &[u8],
@@ -87,7 +88,7 @@ impl Spill {
 
 /// Returns how much of it was written.
 fn write_outbox(
-    stream: &mut TcpStream,
+    stream: &mut Transport,
     cx: &mut Context<'_>,
     outbox: &Outbox,
     input: &[u8],
@@ -109,7 +110,7 @@ fn write_outbox(
 
 /// Reads once into the loop's buffer; 0 bytes: the peer has closed its side.
 pub(crate) fn poll_read(
-    stream: &mut TcpStream,
+    stream: &mut Transport,
     cx: &mut Context<'_>,
     buffer: &mut [u8],
 ) -> Poll<io::Result<usize>> {

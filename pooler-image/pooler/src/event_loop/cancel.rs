@@ -21,6 +21,7 @@ use crate::event_loop::server::ServerShared;
 use crate::event_loop::worker::Worker;
 use crate::report::ClientState;
 use crate::socket;
+use crate::transport::Transport;
 
 /// How long PostgreSQL may take to deal with a cancel request.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -89,12 +90,12 @@ impl Worker {
 /// To the same address as the connection itself: a name may mean another server by now. PostgreSQL closes when the
 /// signal is sent.
 async fn request(server: &ServerShared, key: &CancelKey) -> std::io::Result<()> {
-    let mut stream = TcpStream::connect(server.peer).await?;
+    let mut stream = Transport::from(TcpStream::connect(server.peer).await?);
     let mut bytes = Vec::new();
     frontend::cancel_request(&mut bytes, key);
     stream.write_all(&bytes).await?;
     let mut answer = Vec::new();
-    while socket::read_more(&stream, &mut answer).await? > 0 {}
+    while socket::read_more(&mut stream, &mut answer).await? > 0 {}
     Ok(())
 }
 

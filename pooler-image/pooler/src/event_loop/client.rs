@@ -27,11 +27,12 @@ use crate::event_loop::server::ServerShared;
 use crate::event_loop::worker::Worker;
 use crate::event_loop::{refuse, welcome};
 use crate::report::ClientState;
+use crate::transport::Transport;
 
 /// A logged-in client, as its task holds it.
 #[derive(Debug)]
 pub(crate) struct ClientConn {
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: Transport,
     pub(crate) session: session::Client,
     pub(crate) carry: Carry,
     pub(crate) spill: Spill,
@@ -172,7 +173,7 @@ async fn stay(worker: &Rc<Worker>, mut client: ClientConn) {
 /// One checkout, and what the client does with it.
 async fn turn(worker: &Rc<Worker>, client: &mut ClientConn) -> Turn {
     let asked = Instant::now();
-    let server = match worker.checkout(&client.shared, &client.stream, asked).await {
+    let server = match worker.checkout(&client.shared, client.stream.tcp(), asked).await {
         Ok(server) => server,
         Err(Refusal::Kicked(kick)) => return kicked(worker, client, kick).await,
         Err(Refusal::Server(response)) => {

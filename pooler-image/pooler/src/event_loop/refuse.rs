@@ -33,7 +33,7 @@ pub(crate) async fn last_words(client: &mut ClientConn, response: &[u8]) {
         poll_fn(|cx| client.spill.poll_flush(&mut client.stream, cx)).await?;
         client.stream.shutdown().await?;
         let mut ignored = Vec::new();
-        while socket::read_more(&client.stream, &mut ignored).await? > 0 {
+        while socket::read_more(&mut client.stream, &mut ignored).await? > 0 {
             ignored.clear();
         }
         io::Result::Ok(())

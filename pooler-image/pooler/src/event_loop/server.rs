@@ -9,15 +9,15 @@ use std::time::{Instant, SystemTime};
 use pgpooler_core::pool::PoolId;
 use pgpooler_core::session;
 use pgpooler_core::wire::CancelKey;
-use tokio::net::TcpStream;
 
 use crate::event_loop::buffers::{Carry, Spill};
 use crate::report::ServerState;
+use crate::transport::{Parked, Transport};
 
 /// A connection that somebody holds: a client, the idle list, or a task that tidies it up.
 #[derive(Debug)]
 pub(crate) struct ServerConn {
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: Transport,
     pub(crate) session: session::Server,
     pub(crate) carry: Carry,
     pub(crate) spill: Spill,
@@ -50,7 +50,7 @@ pub(crate) struct ServerShared {
 /// A connection on its way to another loop.
 #[derive(Debug)]
 pub(crate) struct Lent {
-    stream: std::net::TcpStream,
+    stream: Parked,
     session: session::Server,
     id: u64,
     pub(crate) pool: PoolId,
@@ -67,7 +67,7 @@ impl ServerConn {
     pub(crate) fn lend(self) -> io::Result<Lent> {
         let shared = self.shared;
         Ok(Lent {
-            stream: self.stream.into_std()?,
+            stream: self.stream.park()?,
             session: self.session,
             id: shared.id,
             pool: shared.pool,
@@ -111,7 +111,7 @@ impl Lent {
             statements: Cell::new(self.session.statement_count() as u32),
         };
         Ok(ServerConn {
-            stream: TcpStream::from_std(self.stream)?,
+            stream: self.stream.unpark()?,
             session: self.session,
             carry: Carry::default(),
             spill: Spill::default(),

@@ -93,7 +93,7 @@ async fn console(worker: &Rc<Worker>, client: handshake::Client, document: &Docu
     };
     worker.logins.borrow_mut().client_succeeded += 1;
     let who = AdminClient { user: parameters.user, access, key: None };
-    let entered = match stream.write_all(&out).await.and_then(|()| stream.into_std()) {
+    let entered = match stream.write_all(&out).await.and_then(|()| stream.park()) {
         Ok(stream) => worker.process.door.get().is_some_and(|door| door.enter(stream, who, input)),
         Err(_) => false,
     };
@@ -194,7 +194,7 @@ async fn learn(worker: &Rc<Worker>, client: &mut ClientConn) -> Result<Arc<Welco
         return Ok(welcome);
     }
     let now = Instant::now();
-    let mut server = match worker.checkout(&client.shared, &client.stream, now).await {
+    let mut server = match worker.checkout(&client.shared, client.stream.tcp(), now).await {
         Ok(server) => server,
         Err(Refusal::Server(response)) => return Err(Some(response)),
         Err(Refusal::Kicked(_)) => return Err(Some(waited_in_vain(&pool))),
