@@ -53,6 +53,9 @@ pub struct Document {
     pub server_login_retry: Seconds,
     /// Prepared statements kept on a server connection, the least recently used closed first.
     pub max_prepared_statements: u32,
+    /// Most bytes of memory, over all connections, for what peers have not taken yet; beyond it, the other side is
+    /// read more slowly. Each event loop has an equal part of it.
+    pub max_buffered_bytes: u64,
     /// Startup parameters that are accepted and not passed on.
     pub ignore_startup_parameters: Vec<String>,
     /// After SIGTERM: how long running transactions may go on.
@@ -142,6 +145,7 @@ impl Default for Document {
             server_connect_timeout: Seconds::from_secs(15),
             server_login_retry: Seconds::from_secs(1),
             max_prepared_statements: 200,
+            max_buffered_bytes: 256 << 20,
             ignore_startup_parameters: Vec::new(),
             drain_timeout: Seconds::from_secs(30),
             log_format: LogFormat::default(),

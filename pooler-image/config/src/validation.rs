@@ -55,6 +55,7 @@ impl Document {
         check(!self.auth_file.as_os_str().is_empty(), "auth_file", "must not be empty")?;
         check(self.max_client_conn >= 1, "max_client_conn", "must be at least 1")?;
         check(self.max_server_connections >= 1, "max_server_connections", "must be at least 1")?;
+        check(self.max_buffered_bytes >= 1 << 20, "max_buffered_bytes", "must be at least 1048576")?;
         check_positive(self.client_login_timeout, "client_login_timeout")?;
         check_positive(self.server_connect_timeout, "server_connect_timeout")?;
         check(!self.target.host.is_empty(), "target.host", "must not be empty")?;

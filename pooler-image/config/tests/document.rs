@@ -55,6 +55,7 @@ fn a_value_that_cannot_work_is_refused_by_its_key() {
     for (text, told) in [
         ("max_server_connections = 0", "max_server_connections: must be at least 1"),
         ("max_client_conn = 0", "max_client_conn: must be at least 1"),
+        ("max_buffered_bytes = 1000", "max_buffered_bytes: must be at least 1048576"),
         ("listen_port = 0", "listen_port: must be 1 to 65535"),
         ("http_port = 6432", "http_port: must differ from listen_port"),
         ("client_login_timeout = 0", "client_login_timeout: must be more than zero"),

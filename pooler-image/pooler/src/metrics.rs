@@ -59,7 +59,12 @@ impl Scrape {
             u64::from(process.paused.all),
         )?;
         let draining = process.phase == crate::report::Phase::Draining;
-        encoder.gauge("draining", "Whether the process is leaving", u64::from(draining))
+        encoder.gauge("draining", "Whether the process is leaving", u64::from(draining))?;
+        let limit = self.settings.document.max_buffered_bytes;
+        let help = "Most bytes to hold before slow peers make the other side wait";
+        encoder.gauge("buffered_limit_bytes", help, limit)?;
+        let help = "Bytes held for peers that have not taken them";
+        encoder.gauge("buffered_bytes", help, self.report.work.buffered_bytes)
     }
 
     fn slots(&self, encoder: &mut Encoder<'_>) -> fmt::Result {

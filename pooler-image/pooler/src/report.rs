@@ -46,6 +46,8 @@ pub struct LoopReport {
     pub logins: LoginCounts,
     /// Errors that clients were sent, since start.
     pub errors: ErrorCounts,
+    /// Bytes held for peers that have not taken them.
+    pub buffered_bytes: u64,
 }
 
 /// One (database, user) pool of one loop, or of all loops together.
@@ -151,7 +153,16 @@ type Pools = BTreeMap<(String, String), PoolReport>;
 impl LoopReport {
     /// Adds another loop's; its pools go to `pools`.
     fn absorb(&mut self, other: Self, pools: &mut Pools) {
-        let Self { pools: others, clients, servers, login_clients, console_clients, logins, errors } = other;
+        let Self {
+            pools: others,
+            clients,
+            servers,
+            login_clients,
+            console_clients,
+            logins,
+            errors,
+            buffered_bytes,
+        } = other;
         for pool in others {
             add_pool(pools, pool);
         }
@@ -161,6 +172,7 @@ impl LoopReport {
         self.console_clients += console_clients;
         self.logins.merge(&logins);
         self.errors.merge(&errors);
+        self.buffered_bytes += buffered_bytes;
     }
 }
 

@@ -12,6 +12,12 @@ pub struct Outbox {
     len: usize,
 }
 
+/// Memory of its own that an empty outbox keeps.
+const KEPT_BYTES: usize = 64 * 1024;
+
+/// The same, in pieces.
+const KEPT_PIECES: usize = 1024;
+
 #[derive(Debug, Clone, Copy)]
 enum Piece {
     Input { start: usize, end: usize },
@@ -62,10 +68,12 @@ impl Outbox {
         self.len == 0
     }
 
-    /// Forgets everything, keeps the memory.
+    /// Forgets everything, keeps the memory of ordinary messages.
     pub fn clear(&mut self) {
         self.pieces.clear();
+        self.pieces.shrink_to(KEPT_PIECES);
         self.own.clear();
+        self.own.shrink_to(KEPT_BYTES);
         self.len = 0;
     }
 

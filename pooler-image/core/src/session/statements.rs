@@ -31,17 +31,21 @@ pub struct Statement {
 pub struct Interner {
     secret: [u8; 16],
     known: HashMap<StatementKey, Arc<Statement>, BuildHasherDefault<KeyHasher>>,
+    bytes: usize,
     sweep_at: usize,
 }
 
-/// Below this many statements nothing is ever swept.
-const SWEEP_FLOOR: usize = 1024;
+/// Below this many bytes of statements nothing is ever swept.
+const SWEEP_FLOOR: usize = 256 * 1024;
+
+/// What a statement costs besides its definition, about.
+const STATEMENT_COST: usize = 128;
 
 impl Interner {
     /// `secret` must be random and the same in all loops of a process, since it makes collisions
     /// (one client running another's statement) infeasible to construct.
     pub fn new(secret: [u8; 16]) -> Self {
-        Self { secret, known: HashMap::default(), sweep_at: SWEEP_FLOOR }
+        Self { secret, known: HashMap::default(), bytes: 0, sweep_at: SWEEP_FLOOR }
     }
 
     /// The statement with this definition (all of Parse behind the name).
@@ -50,19 +54,39 @@ impl Interner {
         if let Some(known) = self.known.get(&key) {
             return Arc::clone(known);
         }
-        if self.known.len() >= self.sweep_at {
-            self.known.retain(|_, statement| Arc::strong_count(statement) > 1);
-            self.sweep_at = SWEEP_FLOOR.max(self.known.len() * 2);
+        if self.bytes >= self.sweep_at {
+            self.sweep();
+            self.sweep_at = SWEEP_FLOOR.max(self.bytes * 2);
         }
         let statement = Arc::new(Statement { key, definition: definition.into() });
+        self.bytes += statement.cost();
         self.known.insert(key, Arc::clone(&statement));
         statement
+    }
+
+    /// Forgets statements that nobody holds, if they are worth it. To be called now and then: new statements alone
+    /// would not give back the memory of clients that have left.
+    pub fn trim(&mut self) {
+        if self.bytes > SWEEP_FLOOR {
+            self.sweep();
+        }
+    }
+
+    fn sweep(&mut self) {
+        self.known.retain(|_, statement| Arc::strong_count(statement) > 1);
+        self.bytes = self.known.values().map(|statement| statement.cost()).sum();
     }
 
     fn key(&self, definition: &[u8]) -> StatementKey {
         let mut hasher = SipHasher13::new_with_key(&self.secret);
         hasher.write(definition);
         StatementKey(hasher.finish128().as_u128())
+    }
+}
+
+impl Statement {
+    fn cost(&self) -> usize {
+        self.definition.len() + STATEMENT_COST
     }
 }
 
@@ -241,10 +265,13 @@ mod tests {
     fn statements_nobody_holds_are_swept_in_the_end() {
         let mut interner = Interner::new([0; 16]);
         let held = interner.intern(b"held");
-        for n in 0..10 * SWEEP_FLOOR {
+        for n in 0..SWEEP_FLOOR / 10 {
             drop(interner.intern(n.to_string().as_bytes()));
         }
-        assert!(interner.known.len() <= SWEEP_FLOOR + 1);
+        assert!(interner.bytes <= SWEEP_FLOOR + 2 * STATEMENT_COST);
+        drop(interner.intern(&[0; 2 * SWEEP_FLOOR]));
+        interner.trim();
+        assert_eq!(interner.known.len(), 1);
         assert!(Arc::ptr_eq(&held, &interner.intern(b"held")));
     }
 

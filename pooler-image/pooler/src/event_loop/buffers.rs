@@ -12,14 +12,19 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::transport::Transport;
 
+use crate::event_loop::memory::{self, Held};
+
 /// Bytes read at once: a fifth of PgBouncer's CPU per GB comes from this size.
 pub(crate) const READ_SIZE: usize = 64 * 1024;
 
 /// Above this, a peer that does not read stops the other side from being read.
 pub(crate) const SPILL_LIMIT: usize = 64 * 1024;
 
-/// Memory that an empty buffer may keep.
-const KEPT_CAPACITY: usize = 4 * 1024;
+/// Bytes read at once while the loop holds as much as it may.
+const SHORT_READ_SIZE: usize = 4 * 1024;
+
+/// A buffer larger than this that is mostly empty is given back.
+const ROOMY: usize = 2 * READ_SIZE;
 
 /// Slices handed to one writev.
 const SLICES: usize = 32;
@@ -29,6 +34,7 @@ const SLICES: usize = 32;
 pub(crate) struct Spill {
     bytes: Vec<u8>,
     written: usize,
+    held: Held,
 }
 
 impl Spill {
@@ -36,8 +42,10 @@ impl Spill {
         self.bytes.is_empty()
     }
 
+    /// Nothing more is to be read for this peer until it has taken some.
     pub(crate) fn is_full(&self) -> bool {
-        self.bytes.len() - self.written >= SPILL_LIMIT
+        let left = self.bytes.len() - self.written;
+        left >= SPILL_LIMIT || left > 0 && memory::is_short()
     }
 
     /// Appends bytes of our own.
@@ -51,6 +59,7 @@ impl Spill {
         stream: &mut Transport,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
+        self.held.is_now(self.bytes.capacity());
         while self.written < self.bytes.len() {
             let rest = self.bytes.get(self.written..).unwrap_or_default();
             let written = ready!(Pin::new(&mut *stream).poll_write(cx, rest))?;
@@ -60,11 +69,17 @@ impl Spill {
             self.written += written;
         }
         self.written = 0;
-        self.bytes.clear();
-        if self.bytes.capacity() > KEPT_CAPACITY {
-            self.bytes = Vec::new();
-        }
+        self.bytes = Vec::new();
+        self.held.is_now(0);
         Poll::Ready(Ok(()))
+    }
+
+    /// A peer that takes a little at a time must not make it grow.
+    fn forget_written(&mut self) {
+        if self.written > self.bytes.len() / 2 {
+            self.bytes.drain(..self.written);
+            self.written = 0;
+        }
     }
 
     /// Writes an outbox, or what the peer takes of it; keeps the rest. Empties the outbox.
@@ -79,7 +94,9 @@ impl Spill {
         if let Ok(sent) = sent
             && sent < outbox.len()
         {
+            self.forget_written();
             outbox.copy_remaining(input, sent, &mut self.bytes);
+            self.held.is_now(self.bytes.capacity());
         }
         outbox.clear();
         sent.map(drop)
@@ -108,13 +125,15 @@ fn write_outbox(
     Ok(sent)
 }
 
-/// Reads once into the loop's buffer; 0 bytes: the peer has closed its side.
+/// Reads once into the loop's buffer; 0 bytes: the peer has closed its side. A loop that holds as much as it may reads
+/// little at a time.
 pub(crate) fn poll_read(
     stream: &mut Transport,
     cx: &mut Context<'_>,
     buffer: &mut [u8],
 ) -> Poll<io::Result<usize>> {
-    let mut buffer = ReadBuf::new(buffer);
+    let most = if memory::is_short() { SHORT_READ_SIZE } else { buffer.len() };
+    let mut buffer = ReadBuf::new(buffer.get_mut(..most).unwrap_or_default());
     ready!(Pin::new(stream).poll_read(cx, &mut buffer))?;
     Poll::Ready(Ok(buffer.filled().len()))
 }
@@ -125,13 +144,16 @@ pub(crate) struct Carry {
     bytes: Vec<u8>,
     /// Nobody has looked at them yet: whole messages may be among them.
     unseen: bool,
+    held: Held,
 }
 
 impl Carry {
     /// Bytes that were read before their reader was there.
     pub(crate) fn unseen(bytes: Vec<u8>) -> Self {
         let unseen = !bytes.is_empty();
-        Self { bytes, unseen }
+        let mut carry = Self { bytes, unseen, held: Held::default() };
+        carry.count();
+        carry
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -156,12 +178,19 @@ impl Carry {
     pub(crate) fn keep(&mut self, read: &[u8], dealt_with: usize) {
         if self.bytes.is_empty() {
             self.bytes.extend_from_slice(read.get(dealt_with..).unwrap_or_default());
-            return;
+        } else {
+            self.bytes.drain(..dealt_with.min(self.bytes.len()));
+            if self.bytes.is_empty() {
+                self.bytes = Vec::new();
+            } else if self.bytes.capacity() > ROOMY && self.bytes.len() < self.bytes.capacity() / 4 {
+                self.bytes.shrink_to_fit();
+            }
         }
-        self.bytes.drain(..dealt_with.min(self.bytes.len()));
-        if self.bytes.is_empty() {
-            self.bytes = Vec::new();
-        }
+        self.count();
+    }
+
+    fn count(&mut self) {
+        self.held.is_now(self.bytes.capacity());
     }
 
     /// What is left is to be looked at again: a new reader begins.

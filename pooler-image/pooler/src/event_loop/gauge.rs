@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use pgpooler_core::pool::PoolId;
 
 use crate::event_loop::client::ClientShared;
+use crate::event_loop::memory;
 use crate::event_loop::pool::Pool;
 use crate::event_loop::server::ServerShared;
 use crate::event_loop::worker::Worker;
@@ -26,6 +27,7 @@ impl Worker {
             console_clients: 0,
             logins: *self.logins.borrow(),
             errors: self.errors.borrow().clone(),
+            buffered_bytes: memory::held() as u64,
         }
     }
 

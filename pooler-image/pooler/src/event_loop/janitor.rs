@@ -17,6 +17,9 @@ const PERIOD: Duration = Duration::from_millis(200);
 /// Every so many rounds, clients in the queue look whether they are still there.
 const LOOK_ROUNDS: u64 = 5;
 
+/// Every so many rounds, memory that clients have left behind is given back.
+const TRIM_ROUNDS: u64 = 25;
+
 /// Looks after a loop; never returns.
 pub(crate) async fn run(worker: Rc<Worker>) {
     let mut ticks = interval(PERIOD);
@@ -28,6 +31,9 @@ pub(crate) async fn run(worker: Rc<Worker>) {
         worker.sweep_idle();
         worker.expire_idle(now);
         worker.retry(now);
+        if round % TRIM_ROUNDS == 0 {
+            worker.scratch.borrow_mut().desk.trim();
+        }
         worker.cut(now);
         if worker.process.pressure() != Pressure::None {
             worker.spare_idle();

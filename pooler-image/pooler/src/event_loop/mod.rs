@@ -6,7 +6,8 @@
 //! ```
 //!
 //! [`worker::Worker`] is the loop. Its methods stand where their subject is: checkout and release in `checkout`, opening,
-//! cleaning and closing in `tidy`, cancel requests in `cancel`, timeouts in `janitor`, reports in `gauge`. Nothing here
+//! cleaning and closing in `tidy`, cancel requests in `cancel`, timeouts in `janitor`, reports in `gauge`, what is held for slow
+//! peers in `memory`. Nothing here
 //! is shared with another thread but [`Process`](crate::process::Process).
 
 mod buffers;
@@ -15,6 +16,7 @@ mod checkout;
 mod client;
 mod gauge;
 mod janitor;
+pub(crate) mod memory;
 mod pool;
 mod refuse;
 mod relay;

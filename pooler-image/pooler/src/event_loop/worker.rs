@@ -17,6 +17,7 @@ use tracing::{debug, warn};
 
 use crate::event_loop::buffers::READ_SIZE;
 use crate::event_loop::client::{self, ClientShared, Kick};
+use crate::event_loop::memory;
 use crate::event_loop::pool::{Pool, Rule};
 use crate::event_loop::server::{ServerConn, ServerShared};
 use crate::process::{Current, Mail, Process};
@@ -37,6 +38,11 @@ pub(crate) struct Desk {
 }
 
 impl Desk {
+    /// Gives back the memory of statements that nobody has any more.
+    pub(crate) fn trim(&mut self) {
+        self.interner.trim();
+    }
+
     /// The two sides of a link, put together for a moment.
     pub(crate) fn exchange<'a>(
         &'a mut self,
@@ -108,6 +114,7 @@ pub(crate) fn run(
 impl Worker {
     fn new(me: LoopId, process: Arc<Process>) -> Self {
         let current = process.current();
+        memory::limit(process.loop_share(current.loaded.document.max_buffered_bytes));
         let desk = Desk {
             to_client: Outbox::default(),
             to_server: Outbox::default(),
@@ -247,6 +254,7 @@ impl Worker {
 
     fn follow(self: &Rc<Self>, current: Arc<Current>) {
         let document = Arc::clone(&current.loaded.document);
+        memory::limit(self.process.loop_share(document.max_buffered_bytes));
         self.scratch.borrow_mut().desk.max_prepared_statements = document.max_prepared_statements as usize;
         let pools: Vec<_> = self.pools.borrow().values().cloned().collect();
         for pool in pools {

@@ -159,6 +159,11 @@ impl Process {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// One loop's part of what all loops have together.
+    pub(crate) fn loop_share(&self, all: u64) -> usize {
+        usize::try_from(all).unwrap_or(usize::MAX) / self.loops.len().max(1)
+    }
+
     /// Brings settings into force, in all loops.
     pub(crate) fn follow(&self, loaded: Loaded, auth: AuthState) {
         let epoch = self.new_epoch();

@@ -5,6 +5,7 @@
 mod cancel;
 mod direct;
 mod drain;
+mod flow;
 mod limits;
 mod login;
 mod pools;
