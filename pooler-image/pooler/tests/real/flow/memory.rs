@@ -147,8 +147,11 @@ fn many_clients_with_large_rows_stay_within_max_buffered_bytes() {
             client.send(&wire::query(&sql)).unwrap();
         }
         let until = Instant::now() + Duration::from_secs(20);
-        let mut most = 0;
-        while most < CAP && Instant::now() < until {
+        let (mut most, mut last) = (0, usize::MAX);
+        // until it is reached and everybody waits
+        while (most < CAP || last != most) && Instant::now() < until {
+            last = most;
+            std::thread::sleep(Duration::from_millis(300));
             most = most.max(held());
         }
         std::thread::scope(|scope| {
