@@ -111,7 +111,8 @@ fn a_copy_in_and_out_passes_in_bounded_memory() {
 fn the_result_of_a_function_call_passes_in_bounded_memory() {
     let pooler = start(&options(1).setting("workers", "1"));
     let mut client = app(&pooler);
-    let repeat = value(&mut client, "select 'repeat(text,int4)'::regprocedure::oid::int").parse::<u32>().unwrap();
+    let repeat =
+        value(&mut client, "select 'repeat(text,int4)'::regprocedure::oid::int").parse::<u32>().unwrap();
     let (grown, messages) = growth(&pooler, || {
         // arguments in text format, the result too
         let mut body = repeat.to_be_bytes().to_vec();
@@ -180,7 +181,8 @@ fn memory_comes_back_when_clients_with_large_statements_have_left() {
         for n in 0..CLIENTS {
             let mut client = RawClient::login(&app_login(&pooler)).unwrap();
             let text = format!("select {round}{n} /* {} */", "x".repeat(1_000_000));
-            let batch = [wire::parse("big", &text), wire::bind("", "big", &[]), wire::execute("", 0), wire::sync()];
+            let batch =
+                [wire::parse("big", &text), wire::bind("", "big", &[]), wire::execute("", 0), wire::sync()];
             assert_eq!(super::super::tags(&client.exchange(&batch.concat()).unwrap()), "12DCZ");
         }
     };

@@ -68,7 +68,6 @@ fn pipeline_without_reading(login: &Login) {
 fn a_pipeline_longer_than_all_buffers_waits_and_then_completes() {
     pipeline_without_reading(&Login::new(server().port(), "app", "app", "postgres"));
     let pooler = start(&options(1).setting("workers", "1"));
-    let (grown, ()) =
-        growth(&pooler, || pipeline_without_reading(&pooler.login("app", "app", "postgres")));
+    let (grown, ()) = growth(&pooler, || pipeline_without_reading(&pooler.login("app", "app", "postgres")));
     assert!(grown < 2 << 20, "{grown} bytes more for a pipeline");
 }
