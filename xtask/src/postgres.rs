@@ -28,7 +28,7 @@ pub(crate) fn programs() -> Result<Programs> {
     match Programs::find(None) {
         Err(_) if may_install() => {
             ui::say("installing postgresql with apt-get (its own server is not started)");
-            install()?;
+            install(&[PACKAGE])?;
             Programs::find(None)
         }
         found => found,
@@ -120,19 +120,21 @@ fn tree(folder: &Path, wanted: impl Fn(&Path) -> bool + Copy) -> Result<Vec<File
     Ok(files)
 }
 
-fn may_install() -> bool {
+/// Whether apt-get is there and this is root.
+pub(crate) fn may_install() -> bool {
     let path = env::var_os("PATH").unwrap_or_default();
     rustix::process::geteuid().is_root()
         && env::split_paths(&path).any(|folder| folder.join("apt-get").is_file())
 }
 
-fn install() -> Result<()> {
+/// Installs Debian packages without starting what is in them.
+pub(crate) fn install(packages: &[&str]) -> Result<()> {
     let apt = |arguments: &[&str]| {
         let mut command = Command::new("apt-get");
         // RUNLEVEL=1 keeps the package from starting a server on the machine
         command::output(command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1"))
     };
     apt(&["update", "-qq"])?;
-    apt(&["install", "-y", "-qq", "--no-install-recommends", PACKAGE])?;
+    apt(&[&["install", "-y", "-qq", "--no-install-recommends"], packages].concat())?;
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 mod code;
 mod counting;
+mod drivers;
 mod kubernetes;
 mod pools;
 
@@ -49,6 +50,11 @@ const GROUPS: &[Group] = &[
     Group { name: "lint", what: "clippy, warnings denied", run: |_| code::lint() },
     Group { name: "deny", what: "licences, bans and sources of dependencies", run: |_| code::deny() },
     Group { name: "code", what: "unit, property, golden and PostgreSQL tests", run: |_| code::tests() },
+    Group {
+        name: "drivers",
+        what: "drivers of five languages, directly and through the pooler",
+        run: |_| drivers::run(),
+    },
     Group { name: "generated", what: "generated files are current", run: |_| code::generated() },
     Group { name: "docs", what: "rustdoc, warnings denied", run: |_| code::docs() },
     Group { name: "api", what: "tests against a real API server", run: |_| kubernetes::api() },
