@@ -9,5 +9,6 @@ pub mod md5;
 pub mod pool;
 pub mod scram;
 pub mod session;
+pub mod sql;
 pub mod startup;
 pub mod wire;

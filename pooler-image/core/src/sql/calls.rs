@@ -1,0 +1,180 @@
+//! Whether a name before a parenthesis is that of a function that is called.
+//!
+//! It is not where the grammar has a list of columns, an alias, a type or a keyword there. What is not plainly one of
+//! those is a call: asking the server in vain is cheap, leaving a session dirty is not.
+
+use super::{
+    keywords::{Keyword, is_any, is_no_function},
+    lexer::{Kind, Token},
+};
+
+/// What stands before a token, as far as it matters for what may follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Nothing, or the semicolon of another statement in the same body.
+    Start,
+    /// `(`
+    Open,
+    /// `)` that ended an operand or a list.
+    Closed,
+    /// `,`
+    Comma,
+    /// `,` between the queries of a WITH.
+    WithComma,
+    /// `.` behind a name.
+    Dot,
+    /// `::`
+    Cast,
+    /// A keyword or a name without a qualifier.
+    Name,
+    /// A qualified name.
+    Qualified,
+    /// A literal, a parameter or `]`.
+    Operand,
+    /// An operator or anything else.
+    Other,
+}
+
+/// The token before another one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Before {
+    pub(super) place: Place,
+    pub(super) word: Keyword,
+    pub(super) token: Token,
+}
+
+impl Before {
+    /// Before the first token.
+    pub(super) const START: Self =
+        Self { place: Place::Start, word: Keyword::None, token: Token { kind: Kind::End, start: 0, end: 0 } };
+
+    /// Whether a data-modifying statement may begin behind it.
+    pub(super) fn begins(self) -> bool {
+        matches!(self.place, Place::Start | Place::Open | Place::Closed)
+            || matches!(
+                self.word,
+                Keyword::As
+                    | Keyword::Do
+                    | Keyword::Also
+                    | Keyword::Instead
+                    | Keyword::Analyze
+                    | Keyword::Verbose
+            )
+    }
+}
+
+/// What qualifies a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Qualifier {
+    /// Nothing.
+    None,
+    /// `pg_catalog`
+    Catalog,
+    /// Another schema.
+    Other,
+}
+
+/// A name, which may be that of a function.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Called {
+    /// Its last part.
+    pub(super) token: Token,
+    /// What that is.
+    pub(super) word: Keyword,
+    /// What the other parts are.
+    pub(super) qualifier: Qualifier,
+    /// What stands before the first part.
+    pub(super) before: Before,
+}
+
+/// What kind of statement a name is in.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Within {
+    /// Its first word.
+    pub(super) first: Keyword,
+    /// What a CREATE is about; MERGE in one.
+    pub(super) object: Keyword,
+}
+
+/// Whether a name that a parenthesis follows is called. `folded` is its last part, `before` the bytes before it.
+pub(super) fn is_call(name: &Called, folded: &[u8], before: &[u8], within: Within) -> bool {
+    let bare = name.qualifier == Qualifier::None && name.token.kind == Kind::Word;
+    if bare && (is_no_function(folded) || is_phrase(name.word, name.before.word, within)) {
+        return false;
+    }
+    match name.before.place {
+        // no statement begins with a call
+        Place::Start => false,
+        Place::Closed | Place::Qualified | Place::Operand | Place::Cast | Place::WithComma => false,
+        Place::Name => name.before.token.kind == Kind::Word && may_precede(name, folded, before, within),
+        Place::Open | Place::Comma | Place::Dot | Place::Other => true,
+    }
+}
+
+/// Whether an expression may follow the word before.
+fn may_precede(name: &Called, folded: &[u8], before: &[u8], within: Within) -> bool {
+    match name.before.word {
+        // a column list, an alias or a declaration follows
+        Keyword::As
+        | Keyword::Into
+        | Keyword::Exists
+        | Keyword::References
+        | Keyword::With
+        | Keyword::Recursive
+        | Keyword::Copy
+        | Keyword::Vacuum
+        | Keyword::Analyze
+        | Keyword::Analyse
+        | Keyword::Verbose
+        | Keyword::Table
+        | Keyword::View
+        | Keyword::Type
+        | Keyword::Function
+        | Keyword::Procedure
+        | Keyword::Routine
+        | Keyword::Aggregate => false,
+        Keyword::On => within.object != Keyword::Index,
+        Keyword::Using => !INDEX_METHODS.contains(&folded),
+        Keyword::None => {
+            let mut word = [0; LONGEST];
+            // an alias otherwise: nothing but a keyword stands before an expression
+            word.get_mut(..before.len()).is_some_and(|word| {
+                word.copy_from_slice(before);
+                word.make_ascii_lowercase();
+                is_any(word)
+            })
+        }
+        _ => true,
+    }
+}
+
+/// No keyword is longer.
+const LONGEST: usize = 24;
+
+const INDEX_METHODS: &[&[u8]] =
+    &[b"btree", b"hash", b"gist", b"gin", b"spgist", b"brin", b"hnsw", b"ivfflat"];
+
+/// Whether a word that could name a function is the end of a phrase behind the word before.
+fn is_phrase(word: Keyword, before: Keyword, within: Within) -> bool {
+    match word {
+        Keyword::By => matches!(before, Keyword::Partition | Keyword::Order | Keyword::Group),
+        Keyword::Sets => before == Keyword::Grouping,
+        Keyword::Rollup | Keyword::Cube => before == Keyword::By,
+        Keyword::Range | Keyword::List | Keyword::Hash => {
+            before == Keyword::By && within.first == Keyword::Create
+        }
+        Keyword::Conflict => before == Keyword::On,
+        Keyword::Set => before == Keyword::Update,
+        Keyword::Materialized | Keyword::Ilike => before == Keyword::Not,
+        Keyword::Key => matches!(before, Keyword::Primary | Keyword::Foreign),
+        Keyword::Join => matches!(
+            before,
+            Keyword::Left | Keyword::Right | Keyword::Full | Keyword::Inner | Keyword::Outer | Keyword::Cross
+        ),
+        Keyword::Zone => before == Keyword::Time,
+        Keyword::First | Keyword::Next => before == Keyword::Fetch,
+        Keyword::Insert => before == Keyword::Then && within.object == Keyword::Merge,
+        Keyword::Stdin | Keyword::Stdout => within.first == Keyword::Copy,
+        _ => false,
+    }
+}
