@@ -10,6 +10,9 @@ use crate::{DocumentError, Seconds};
 /// In a [`PoolRule`]: every database, every user.
 pub const ANY: &str = "*";
 
+/// In [`Document::server_tls_ca_file`]: the authorities that the system trusts.
+pub const SYSTEM: &str = "system";
+
 /// The whole configuration of one pooler process.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -58,6 +61,28 @@ pub struct Document {
     pub max_buffered_bytes: u64,
     /// Startup parameters that are accepted and not passed on.
     pub ignore_startup_parameters: Vec<String>,
+    /// Whether clients use TLS.
+    pub client_tls_sslmode: TlsMode,
+    /// Our certificate for clients, with its chain, PEM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_tls_cert_file: Option<PathBuf>,
+    /// The key of [`client_tls_cert_file`](Self::client_tls_cert_file), PEM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_tls_key_file: Option<PathBuf>,
+    /// Authorities whose client certificates are accepted, PEM; unset: clients are asked for none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_tls_ca_file: Option<PathBuf>,
+    /// Whether connections to PostgreSQL use TLS, and what its certificate must be.
+    pub server_tls_sslmode: TlsMode,
+    /// Authorities whose server certificates are accepted, PEM; or [`SYSTEM`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_tls_ca_file: Option<PathBuf>,
+    /// Our certificate for PostgreSQL, with its chain, PEM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_tls_cert_file: Option<PathBuf>,
+    /// The key of [`server_tls_cert_file`](Self::server_tls_cert_file), PEM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_tls_key_file: Option<PathBuf>,
     /// After SIGTERM: how long running transactions may go on.
     pub drain_timeout: Seconds,
     /// Format of the log on standard error.
@@ -112,6 +137,25 @@ pub enum PoolMode {
     Transaction,
 }
 
+/// Whether a connection uses TLS, and what the peer's certificate must be: libpq's words.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TlsMode {
+    /// Never.
+    #[default]
+    Disable,
+    /// Only if the other side insists.
+    Allow,
+    /// If the other side can.
+    Prefer,
+    /// Always.
+    Require,
+    /// Always, with a certificate of a known authority.
+    VerifyCa,
+    /// Always, with a certificate of a known authority and with the right name.
+    VerifyFull,
+}
+
 /// Format of log lines.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -147,6 +191,14 @@ impl Default for Document {
             max_prepared_statements: 200,
             max_buffered_bytes: 256 << 20,
             ignore_startup_parameters: Vec::new(),
+            client_tls_sslmode: TlsMode::Disable,
+            client_tls_cert_file: None,
+            client_tls_key_file: None,
+            client_tls_ca_file: None,
+            server_tls_sslmode: TlsMode::Prefer,
+            server_tls_ca_file: None,
+            server_tls_cert_file: None,
+            server_tls_key_file: None,
             drain_timeout: Seconds::from_secs(30),
             log_format: LogFormat::default(),
             target: Target::default(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::{ANY, Document, PoolRule, Seconds};
+use crate::{ANY, Document, PoolRule, Seconds, TlsMode};
 
 /// A document that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -60,7 +60,28 @@ impl Document {
         check_positive(self.server_connect_timeout, "server_connect_timeout")?;
         check(!self.target.host.is_empty(), "target.host", "must not be empty")?;
         check(self.target.port != 0, "target.port", "must be 1 to 65535")?;
+        self.validate_tls()?;
         self.validate_pools()
+    }
+
+    fn validate_tls(&self) -> Result<(), ValidationError> {
+        let client = self.client_tls_sslmode;
+        let on = client > TlsMode::Disable;
+        let needed = "must be set unless client_tls_sslmode is \"disable\"";
+        check(!on || self.client_tls_cert_file.is_some(), "client_tls_cert_file", needed)?;
+        check(!on || self.client_tls_key_file.is_some(), "client_tls_key_file", needed)?;
+        check(
+            client < TlsMode::VerifyCa || self.client_tls_ca_file.is_some(),
+            "client_tls_ca_file",
+            "must be set where client_tls_sslmode asks for client certificates",
+        )?;
+        check(
+            self.server_tls_sslmode < TlsMode::VerifyCa || self.server_tls_ca_file.is_some(),
+            "server_tls_ca_file",
+            "must be a file or \"system\" where server_tls_sslmode verifies certificates",
+        )?;
+        let pair = self.server_tls_cert_file.is_some() == self.server_tls_key_file.is_some();
+        check(pair, "server_tls_key_file", "must be set together with server_tls_cert_file")
     }
 
     fn validate_pools(&self) -> Result<(), ValidationError> {

@@ -1,9 +1,12 @@
 //! A client's way in, without sockets: startup packets, then authentication.
 //!
 //! ```text
-//! ExpectStartup --SSLRequest, GSSENCRequest--> answer 'N', ExpectStartup
-//!       |--------CancelRequest---------------> Cancel
-//!       '--------StartupMessage--------------> Startup
+//! ExpectStartup --GSSENCRequest-------------> answer 'N', ExpectStartup
+//!       |--------SSLRequest----------------> answer 'N', ExpectStartup
+//!       |                      TLS offered: answer 'S', shell does the TLS handshake -> ExpectStartup
+//!       |--------a TLS ClientHello---------> shell does the TLS handshake -> ExpectStartup
+//!       |--------CancelRequest-------------> Cancel
+//!       '--------StartupMessage------------> Startup
 //!                  shell looks the user up  -> Authentication --proof--> Authenticated | Refused
 //! ```
 //!
@@ -22,9 +25,38 @@ pub use authentication::{Authentication, AuthenticationStep, Method};
 #[must_use = "a handshake goes on until it gives a client, a cancel key or a refusal"]
 pub struct ExpectStartup {
     asked: Asked,
+    offer: Offer,
 }
 
-/// The encryption that the client has asked for, in vain; each may be asked for once.
+/// What an SSLRequest is answered with.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Offer {
+    /// `N`: there is no TLS, or the connection has it already.
+    #[default]
+    Nothing,
+    /// `S`.
+    Tls,
+    /// There is TLS now, and bytes were sent behind the request that were not part of it.
+    Tainted,
+}
+
+/// How TLS came about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SecuredBy {
+    /// SSLRequest; ALPN is not needed.
+    Request,
+    /// The first byte was TLS already, as of PostgreSQL 17: ALPN must have settled on [`ALPN`], and the bytes read belong
+    /// to the TLS handshake.
+    Direct,
+}
+
+/// The protocol's name in ALPN.
+pub const ALPN: &[u8] = b"postgresql";
+
+/// The first byte of a TLS connection: a record of the handshake. The length of no startup packet begins so.
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// The encryption that the client has asked for; each may be asked for once.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Asked {
     #[default]
@@ -40,6 +72,8 @@ enum Asked {
 pub enum StartupStep {
     /// More bytes are needed.
     More(ExpectStartup),
+    /// The client wants TLS: the shell writes `out`, does the TLS handshake and goes on with what it carries.
+    Secure(ExpectStartup, SecuredBy),
     /// The client wants a query of another connection cancelled; nothing is answered to it.
     Cancel(CancelKey),
     /// The client wants to log in.
@@ -51,13 +85,25 @@ pub enum StartupStep {
 }
 
 impl ExpectStartup {
-    /// A connection from which nothing has been read.
+    /// A connection from which nothing has been read; it stays as it is.
     pub fn new() -> Self {
         Self::default()
     }
 
+    /// A connection from which nothing has been read; it can have TLS.
+    pub fn offering_tls() -> Self {
+        Self { asked: Asked::Nothing, offer: Offer::Tls }
+    }
+
     /// Takes the packets off `input`, appends answers to `out`.
     pub fn receive(self, input: &mut Vec<u8>, out: &mut Vec<u8>) -> StartupStep {
+        match (self.offer, self.asked, input.first()) {
+            (Offer::Tainted, ..) => return refuse(early_data(Asked::Ssl), out),
+            (Offer::Tls, Asked::Nothing, Some(&TLS_HANDSHAKE)) => {
+                return StartupStep::Secure(Self::new(), SecuredBy::Direct);
+            }
+            _ => {}
+        }
         let (packet, length) = match StartupPacket::parse(input) {
             Ok(Some(packet)) => packet,
             Ok(None) => return StartupStep::More(self),
@@ -75,20 +121,42 @@ impl ExpectStartup {
         }
     }
 
-    /// Declines encryption. Bytes behind the request were sent before our answer: a man in the middle can have put
+    /// Answers a request for encryption. Bytes behind it were sent before our answer: a man in the middle can have put
     /// them there, so they are never read (CVE-2021-23214).
-    fn encryption(self, kind: Asked, input: &[u8], out: &mut Vec<u8>) -> StartupStep {
+    fn encryption(self, kind: Asked, input: &mut Vec<u8>, out: &mut Vec<u8>) -> StartupStep {
         let asked = match (self.asked, kind) {
             (Asked::Nothing, kind) => kind,
             (Asked::Ssl, Asked::Gss) | (Asked::Gss, Asked::Ssl) => Asked::Both,
             _ => return refuse(asked_twice(kind), out),
         };
+        if kind == Asked::Ssl && self.offer == Offer::Tls {
+            out.push(b'S');
+            // told inside TLS, as PostgreSQL does
+            let offer = if input.is_empty() { Offer::Nothing } else { Offer::Tainted };
+            input.clear();
+            return StartupStep::Secure(Self { asked: Asked::Both, offer }, SecuredBy::Request);
+        }
         out.push(b'N');
         if !input.is_empty() {
             return refuse(early_data(kind), out);
         }
-        StartupStep::More(Self { asked })
+        StartupStep::More(Self { asked, ..self })
     }
+}
+
+/// A client without TLS where TLS is required, in PostgreSQL's words. `host` is its address.
+pub fn no_encryption(host: &str, parameters: &StartupParameters) -> ErrorResponse {
+    let StartupParameters { user, database, .. } = parameters;
+    let told = format!(
+        "no pg_hba.conf entry for host \"{host}\", user \"{user}\", database \"{database}\", no encryption"
+    );
+    ErrorResponse::fatal(SqlState::INVALID_AUTHORIZATION_SPECIFICATION, told)
+}
+
+/// A client without a certificate where one is required, in PostgreSQL's words.
+pub fn no_certificate() -> ErrorResponse {
+    let told = "connection requires a valid client certificate";
+    ErrorResponse::fatal(SqlState::INVALID_AUTHORIZATION_SPECIFICATION, told)
 }
 
 fn accept(startup: Startup, out: &mut Vec<u8>) -> StartupStep {

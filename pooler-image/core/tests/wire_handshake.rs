@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use pgpooler_core::handshake::{Authentication, AuthenticationStep, ExpectStartup, Method, StartupStep};
+use pgpooler_core::handshake::{
+    Authentication, AuthenticationStep, ExpectStartup, Method, SecuredBy, StartupStep,
+};
 use pgpooler_core::md5;
 use pgpooler_core::scram::{ClientKeys, ExpectServerFirst, SCRAM_SHA_256, ScramVerifier};
 use pgpooler_core::startup::StartupParameters;
@@ -14,6 +16,7 @@ use proptest::prelude::*;
 #[derive(Debug, PartialEq)]
 enum End {
     More,
+    Secure(SecuredBy),
     Cancel(CancelKey),
     Startup(StartupParameters),
     Refused(SqlState, String),
@@ -22,8 +25,11 @@ enum End {
 
 /// Feeds the pieces one after the other; also gives what is left of the input.
 fn run(pieces: &[&[u8]]) -> (End, Vec<u8>, Vec<u8>) {
+    run_from(ExpectStartup::new(), pieces)
+}
+
+fn run_from(mut state: ExpectStartup, pieces: &[&[u8]]) -> (End, Vec<u8>, Vec<u8>) {
     let (mut input, mut out) = (Vec::new(), Vec::new());
-    let mut state = ExpectStartup::new();
     for piece in pieces {
         input.extend_from_slice(piece);
         let end = match state.receive(&mut input, &mut out) {
@@ -31,6 +37,7 @@ fn run(pieces: &[&[u8]]) -> (End, Vec<u8>, Vec<u8>) {
                 state = next;
                 continue;
             }
+            StartupStep::Secure(_, by) => End::Secure(by),
             StartupStep::Cancel(key) => End::Cancel(key),
             StartupStep::Startup(parameters) => End::Startup(parameters),
             StartupStep::Refused(error) => End::Refused(error.sqlstate, error.message.into_owned()),
@@ -39,6 +46,46 @@ fn run(pieces: &[&[u8]]) -> (End, Vec<u8>, Vec<u8>) {
         return (end, out, input);
     }
     (End::More, out, input)
+}
+
+/// The state behind the TLS handshake that these bytes ask for.
+fn secured(pieces: &[u8]) -> ExpectStartup {
+    match ExpectStartup::offering_tls().receive(&mut pieces.to_vec(), &mut Vec::new()) {
+        StartupStep::Secure(next, _) => next,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn tls_is_given_once_and_bytes_sent_before_it_are_refused_inside() {
+    let (request, gss) = (bytes(frontend::ssl_request), bytes(frontend::gssenc_request));
+    let (end, out, input) = run_from(ExpectStartup::offering_tls(), &[&request]);
+    assert!(matches!(end, End::Secure(SecuredBy::Request)), "{end:?}");
+    assert_eq!((out.as_slice(), input.is_empty()), (&b"S"[..], true));
+    // declining GSS comes before, and spoils nothing
+    let (end, out, _) = run_from(ExpectStartup::offering_tls(), &[&gss, &request]);
+    assert!(matches!(end, End::Secure(SecuredBy::Request)) && out == b"NS", "{end:?}");
+    for again in [&request, &gss] {
+        let (end, ..) = run_from(secured(&request), &[again]);
+        assert!(matches!(end, End::Refused(SqlState::FEATURE_NOT_SUPPORTED, _)), "{end:?}");
+    }
+    let injected = [request.clone(), hello(0, &[("user", "ann")])].concat();
+    let (end, _, input) = run_from(secured(&injected), &[b""]);
+    assert!(matches!(end, End::Refused(SqlState::PROTOCOL_VIOLATION, _)) && input.is_empty(), "{end:?}");
+}
+
+#[test]
+fn a_connection_may_begin_with_tls_only_where_there_is_tls_and_nothing_came_before() {
+    let client_hello = [0x16, 3, 1, 2, 0];
+    let (end, out, input) = run_from(ExpectStartup::offering_tls(), &[&client_hello]);
+    assert!(matches!(end, End::Secure(SecuredBy::Direct)) && out.is_empty(), "{end:?}");
+    assert_eq!(input, client_hello);
+    assert!(matches!(run(&[&client_hello]).0, End::Close));
+    let gss = bytes(frontend::gssenc_request);
+    assert!(matches!(run_from(ExpectStartup::offering_tls(), &[&gss, &client_hello]).0, End::Close));
+    // inside of it, encryption is declined
+    let (end, out, _) = run_from(secured(&client_hello), &[&bytes(frontend::ssl_request), &gss]);
+    assert!(matches!(end, End::More) && out == b"NN", "{end:?}");
 }
 
 fn bytes(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {

@@ -4,7 +4,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pgpooler_core::handshake::{Authentication, AuthenticationStep, ExpectStartup, StartupStep};
+use pgpooler_core::handshake::{
+    self, Authentication, AuthenticationStep, ExpectStartup, SecuredBy, StartupStep,
+};
 use pgpooler_core::startup::StartupParameters;
 use pgpooler_core::wire::{CancelKey, ErrorResponse, SqlState, StartupPacketError};
 use tokio::io::AsyncWriteExt;
@@ -13,6 +15,7 @@ use tokio::time::timeout;
 
 use crate::auth::{AuthState, Challenge, RandomError, User};
 use crate::socket;
+use crate::tls::{ClientTls, Demand, PeerCertificate, Session};
 use crate::transport::Transport;
 
 /// What a new connection turned out to be.
@@ -33,6 +36,8 @@ pub struct Client {
     pub parameters: StartupParameters,
     /// Its user.
     pub user: Arc<User>,
+    /// The certificate that it has shown; always checked, and not yet compared with the user.
+    pub peer: Option<PeerCertificate>,
     /// What it has sent behind its proof: the beginning of its first messages.
     pub input: Vec<u8>,
     /// What has not been sent to it yet, up to AuthenticationOk; the rest of the greeting belongs behind it, so that
@@ -52,6 +57,12 @@ pub enum HandshakeError {
     /// The client left; health checks and port scanners do.
     #[error("client closed the connection during login")]
     Disconnected,
+    /// The client's TLS cannot be had with, or it does not trust ours.
+    #[error("TLS handshake with the client failed: {0}")]
+    Tls(#[source] io::Error),
+    /// TLS from the first byte must be meant for PostgreSQL.
+    #[error("direct TLS connection without ALPN")]
+    NoAlpn,
     /// The connection broke.
     #[error("cannot read from or write to the client")]
     Io(#[from] io::Error),
@@ -63,17 +74,18 @@ pub enum HandshakeError {
     Random(#[from] RandomError),
 }
 
-/// Takes a new connection to the point where its user is known, within `limit`.
+/// Takes a new connection to the point where its user is known, within `limit`. `tls`: what it is offered.
 ///
 /// Not cancel-safe, and need not be: dropping it closes the connection.
 pub async fn accept(
     stream: TcpStream,
     auth: &AuthState,
+    tls: Option<&ClientTls>,
     limit: Duration,
 ) -> Result<Accepted, HandshakeError> {
     socket::prepare(&stream)?;
     let mut stream = Transport::from(stream);
-    let mut shell = Shell { input: Vec::new(), out: Vec::new(), stream: &mut stream };
+    let mut shell = Shell { input: Vec::new(), out: Vec::new(), stream: &mut stream, tls };
     let Ok(outcome) = timeout(limit, shell.run(auth)).await else {
         say_too_late(&mut stream);
         return Err(HandshakeError::Timeout(limit));
@@ -82,13 +94,15 @@ pub async fn accept(
     match outcome? {
         Outcome::Cancel(key) => Ok(Accepted::Cancel(key)),
         Outcome::Client(parameters, user) => {
-            Ok(Accepted::Client(Box::new(Client { stream, parameters, user, input, out })))
+            let peer = certificate(&stream);
+            Ok(Accepted::Client(Box::new(Client { stream, parameters, user, peer, input, out })))
         }
     }
 }
 
 struct Shell<'a> {
     stream: &'a mut Transport,
+    tls: Option<&'a ClientTls>,
     input: Vec<u8>,
     out: Vec<u8>,
 }
@@ -110,16 +124,52 @@ impl Shell<'_> {
     }
 
     async fn startup(&mut self) -> Result<Started, HandshakeError> {
-        let mut state = ExpectStartup::new();
+        let mut state = if self.tls.is_some() { ExpectStartup::offering_tls() } else { ExpectStartup::new() };
         loop {
             match state.receive(&mut self.input, &mut self.out) {
                 StartupStep::More(next) => state = next,
+                StartupStep::Secure(next, by) => {
+                    self.secure(by).await?;
+                    state = next;
+                    continue;
+                }
                 StartupStep::Cancel(key) => return Ok(Started::Cancel(key)),
-                StartupStep::Startup(parameters) => return Ok(Started::Client(parameters)),
+                StartupStep::Startup(parameters) => {
+                    return match self.lacks(&parameters) {
+                        Some(error) => Err(self.refuse_with(error).await),
+                        None => Ok(Started::Client(parameters)),
+                    };
+                }
                 StartupStep::Refused(error) => return Err(self.refuse(error).await),
                 StartupStep::Close(error) => return Err(HandshakeError::Protocol(error)),
             }
             self.exchange().await?;
+        }
+    }
+
+    /// The TLS handshake. What was read before belongs to it, if anything was.
+    async fn secure(&mut self, by: SecuredBy) -> Result<(), HandshakeError> {
+        // only offered where there is TLS
+        let Some(tls) = self.tls else { return Err(HandshakeError::Disconnected) };
+        self.flush().await?;
+        let session = Session::accept(Arc::clone(&tls.config), std::mem::take(&mut self.input))?;
+        self.stream.secure(session).await.map_err(HandshakeError::Tls)?;
+        let alpn = self.stream.tls().and_then(Session::alpn);
+        if by == SecuredBy::Direct && alpn.is_none() { Err(HandshakeError::NoAlpn) } else { Ok(()) }
+    }
+
+    /// What the client would have to have beyond what it has.
+    fn lacks(&self, parameters: &StartupParameters) -> Option<ErrorResponse> {
+        let demand = self.tls.map_or(Demand::Nothing, |tls| tls.demand);
+        match self.stream.tls() {
+            None if demand >= Demand::Encryption => {
+                let host = self.stream.peer_addr().map(|peer| peer.ip().to_string()).unwrap_or_default();
+                Some(handshake::no_encryption(&host, parameters))
+            }
+            Some(session) if demand == Demand::Certificate && session.peer_certificate().is_none() => {
+                Some(handshake::no_certificate())
+            }
+            _ => None,
         }
     }
 
@@ -159,12 +209,22 @@ impl Shell<'_> {
         Ok(())
     }
 
+    async fn refuse_with(&mut self, error: ErrorResponse) -> HandshakeError {
+        error.encode(&mut self.out);
+        self.refuse(error).await
+    }
+
     /// Sends the refusal, which `out` ends with. Whether it arrives is not our concern.
     async fn refuse(&mut self, error: ErrorResponse) -> HandshakeError {
         let _ = self.flush().await;
         let _ = self.stream.shutdown().await;
         HandshakeError::Refused(error)
     }
+}
+
+/// The certificate that the client has shown.
+fn certificate(stream: &Transport) -> Option<PeerCertificate> {
+    stream.tls().and_then(Session::peer_certificate).map(PeerCertificate::of)
 }
 
 enum Started {

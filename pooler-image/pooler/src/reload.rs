@@ -12,6 +12,7 @@ use pgpooler_config::{Document, DocumentError, Userlist, UserlistError};
 use thiserror::Error;
 
 use crate::settings;
+use crate::tls::{Tls, TlsError};
 
 /// Where the settings come from.
 #[derive(Debug, Clone)]
@@ -26,6 +27,8 @@ pub struct Loaded {
     pub document: Arc<Document>,
     /// Its users.
     pub userlist: Arc<Userlist>,
+    /// Its certificates, keys and authorities.
+    pub tls: Arc<Tls>,
     /// [`Document::hash`] of the document as it was read: what whoever wrote it compares with.
     pub hash: String,
 }
@@ -76,6 +79,9 @@ pub enum ReloadError {
         /// Where and what.
         fault: UserlistError,
     },
+    /// A certificate, a key or an authority is missing or faulty.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// Nothing can be read again: the settings came from no file, or the process leaves.
     #[error("cannot reload: {0}")]
     Unavailable(&'static str),
@@ -87,17 +93,23 @@ impl Source {
         Self { path: path.into() }
     }
 
-    /// Reads and checks both files; blocks on the file system.
+    /// Reads and checks all files; blocks on the file system.
     pub fn load(&self) -> Result<Loaded, ReloadError> {
         let document = self.load_document()?;
         let userlist = self.load_userlist(&document)?;
+        let tls = Arc::new(Tls::load(&document, self.folder())?);
         let hash = document.hash();
-        Ok(Loaded { document: Arc::new(document), userlist: Arc::new(userlist), hash })
+        Ok(Loaded { document: Arc::new(document), userlist: Arc::new(userlist), tls, hash })
     }
 
-    /// Reads both files again and takes from them what a running process can; blocks on the file system.
+    /// Reads all files again and takes from them what a running process can; blocks on the file system.
     pub fn reload(&self, running: &Loaded) -> Result<(Loaded, ReloadOutcome), ReloadError> {
         self.load().map(|read| running.succeed(read))
+    }
+
+    /// Where relative paths begin.
+    fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new(""))
     }
 
     fn load_document(&self) -> Result<Document, ReloadError> {
@@ -108,8 +120,7 @@ impl Source {
     }
 
     fn load_userlist(&self, document: &Document) -> Result<Userlist, ReloadError> {
-        let folder = self.path.parent().unwrap_or(Path::new(""));
-        let path = folder.join(&document.auth_file);
+        let path = self.folder().join(&document.auth_file);
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
             Err(fault) => return Err(ReloadError::ReadUserlist { path, fault }),

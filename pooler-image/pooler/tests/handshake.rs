@@ -36,7 +36,9 @@ async fn listen() -> (TcpListener, Target) {
 /// Takes one connection, greets the client as a server would, and gives both to the test.
 async fn serve(listener: TcpListener, auth: AuthState) -> Result<Client, HandshakeError> {
     let (stream, _) = listener.accept().await.unwrap();
-    let Accepted::Client(mut client) = accept(stream, &auth, LIMIT).await? else { panic!("not a client") };
+    let Accepted::Client(mut client) = accept(stream, &auth, None, LIMIT).await? else {
+        panic!("not a client")
+    };
     backend::parameter_status(&mut client.out, "TimeZone", "UTC");
     backend::backend_key_data(&mut client.out, &CancelKey::new(7, b"abcd").unwrap());
     backend::ready_for_query(&mut client.out, TransactionStatus::Idle);
@@ -138,7 +140,7 @@ async fn a_cancel_request_is_told_from_a_client() {
     frontend::cancel_request(&mut request, &key);
     client.write_all(&request).await.unwrap();
     let (stream, _) = listener.accept().await.unwrap();
-    let accepted = accept(stream, &users(""), LIMIT).await.unwrap();
+    let accepted = accept(stream, &users(""), None, LIMIT).await.unwrap();
     assert!(matches!(accepted, Accepted::Cancel(found) if found == key));
     assert_eq!(client.read(&mut [0; 9]).await.unwrap(), 0);
 }
@@ -148,10 +150,10 @@ async fn a_client_that_leaves_or_stays_silent_is_an_error_of_its_kind() {
     let (listener, target) = listen().await;
     drop(TcpStream::connect((target.host.as_str(), target.port)).await.unwrap());
     let (stream, _) = listener.accept().await.unwrap();
-    assert!(matches!(accept(stream, &users(""), LIMIT).await, Err(HandshakeError::Disconnected)));
+    assert!(matches!(accept(stream, &users(""), None, LIMIT).await, Err(HandshakeError::Disconnected)));
     let mut silent = TcpStream::connect((target.host.as_str(), target.port)).await.unwrap();
     let (stream, _) = listener.accept().await.unwrap();
-    let outcome = accept(stream, &users(""), Duration::from_millis(20)).await;
+    let outcome = accept(stream, &users(""), None, Duration::from_millis(20)).await;
     assert!(matches!(outcome, Err(HandshakeError::Timeout(_))));
     let mut told = String::new();
     silent.read_to_string(&mut told).await.unwrap();

@@ -11,6 +11,7 @@ mod postgres;
 mod programs;
 mod raw_client;
 pub mod scram;
+mod tls;
 pub mod wire;
 
 pub use pooler::{Pooler, PoolerOptions};
@@ -18,4 +19,5 @@ pub use ports::free_port;
 pub use postgres::{Auth, Postgres, PostgresOptions};
 pub use programs::{Account, Programs};
 pub use raw_client::{Login, RawClient};
+pub use tls::{Authority, Certified, TlsOptions};
 pub use wire::Message;

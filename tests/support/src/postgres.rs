@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::{Account, Login, Programs, RawClient, free_port, leash::Leash, ports::wait_until};
+use crate::{Account, Certified, Login, Programs, RawClient, free_port, leash::Leash, ports::wait_until};
 
 /// The superuser's name and password, whatever [`Auth`] is.
 pub(crate) const SUPERUSER: &str = "postgres";
@@ -39,11 +39,25 @@ pub struct PostgresOptions {
     pub settings: Vec<(String, String)>,
     /// The major version; none: `PG_BIN`, or the newest installed.
     pub version: Option<u32>,
+    /// TLS with this certificate.
+    pub tls: Option<Certified>,
+    /// Authorities of client certificates, PEM.
+    pub client_authorities: Option<String>,
+    /// The lines of pg_hba.conf; none: everybody from everywhere as [`Auth`] says. The superuser must get in without TLS.
+    pub hba: Vec<String>,
 }
 
 impl Default for PostgresOptions {
     fn default() -> Self {
-        Self { max_connections: 100, auth: Auth::default(), settings: Vec::new(), version: None }
+        Self {
+            max_connections: 100,
+            auth: Auth::default(),
+            settings: Vec::new(),
+            version: None,
+            tls: None,
+            client_authorities: None,
+            hba: Vec::new(),
+        }
     }
 }
 
@@ -79,6 +93,7 @@ impl Postgres {
         run(account.command(Path::new("cp")).arg("-a").arg(template).arg(server.data()))?;
         fs::write(server.folder.join("server.log"), "")?;
         append(&server.data().join("postgresql.conf"), &server.configuration(options))?;
+        server.write_access(options)?;
         server.resume()?;
         Ok(server)
     }
@@ -149,6 +164,23 @@ impl Postgres {
         self.folder.join("data")
     }
 
+    fn write_access(&self, options: &PostgresOptions) -> Result<()> {
+        let data = self.data();
+        if let Some(certified) = &options.tls {
+            let (certificate, key) = certified.write(&data, "server")?;
+            self.account.own(&certificate)?;
+            self.account.own(&key)?;
+        }
+        if let Some(pem) = &options.client_authorities {
+            fs::write(data.join("root.crt"), pem)?;
+        }
+        if options.hba.is_empty() {
+            return Ok(());
+        }
+        let lines = options.hba.join("\n") + "\n";
+        fs::write(data.join("pg_hba.conf"), lines).context("cannot write pg_hba.conf")
+    }
+
     fn configuration(&self, options: &PostgresOptions) -> String {
         let mut text = format!(
             "listen_addresses = '127.0.0.1'\nport = {}\nunix_socket_directories = ''\nmax_connections = {}\n\
@@ -156,6 +188,12 @@ impl Postgres {
              max_wal_senders = 0\nwal_level = minimal\nautovacuum = off\n",
             self.port, options.max_connections
         );
+        if options.tls.is_some() {
+            text.push_str("ssl = on\n");
+        }
+        if options.client_authorities.is_some() {
+            text.push_str("ssl_ca_file = 'root.crt'\n");
+        }
         for (name, value) in &options.settings {
             text.extend([name, " = '", &value.replace('\'', "''"), "'\n"]);
         }

@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::{
     scram::{ClientFinal, ClientFirst},
+    tls::{self, Stream, TlsOptions},
     wire::{self, Message},
 };
 
@@ -33,6 +34,8 @@ pub struct Login {
     pub parameters: Vec<(String, String)>,
     /// Protocol version, 196608 (3.0) unless set.
     pub version: u32,
+    /// Logs in over TLS.
+    pub tls: Option<TlsOptions>,
 }
 
 impl Login {
@@ -45,6 +48,7 @@ impl Login {
             database: database.to_owned(),
             parameters: Vec::new(),
             version: PROTOCOL_3_0,
+            tls: None,
         }
     }
 
@@ -54,12 +58,19 @@ impl Login {
         self.parameters.push((name.to_owned(), value.to_owned()));
         self
     }
+
+    /// Logs in over TLS.
+    #[must_use]
+    pub fn secure(mut self, options: TlsOptions) -> Self {
+        self.tls = Some(options);
+        self
+    }
 }
 
 /// One connection, blocking, with a time limit on every read.
 #[derive(Debug)]
 pub struct RawClient {
-    stream: TcpStream,
+    stream: Stream,
     /// Reported by the server at login and since.
     pub parameters: BTreeMap<String, String>,
     /// Process id and key for [`wire::cancel_request`].
@@ -81,7 +92,31 @@ impl RawClient {
             .with_context(|| format!("connect to port {port}"))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
+        let stream = Stream::Plain(stream);
         Ok(Self { stream, parameters: BTreeMap::new(), backend_key: None, scram: Scram::Idle })
+    }
+
+    /// Opens a connection with TLS and sends nothing inside of it.
+    pub fn connect_tls(port: u16, options: &TlsOptions) -> Result<Self> {
+        let mut client = Self::connect(port)?;
+        if !options.direct {
+            client.send(&wire::ssl_request())?;
+            ensure!(client.read_bytes(1)? == *b"S", "the server has no TLS");
+        }
+        client.secure(options)
+    }
+
+    /// Begins TLS on the connection as it is.
+    pub fn secure(self, options: &TlsOptions) -> Result<Self> {
+        let Stream::Plain(tcp) = self.stream else { bail!("TLS inside of TLS") };
+        Ok(Self { stream: tls::secure(tcp, options)?, ..self })
+    }
+
+    /// So many bytes as they come.
+    pub fn read_bytes(&mut self, count: usize) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; count];
+        self.stream.read_exact(&mut bytes)?;
+        Ok(bytes)
     }
 
     /// Connects and logs in, up to the first `ReadyForQuery`.
@@ -95,7 +130,10 @@ impl RawClient {
 
     /// Connects and logs in; every message up to `ReadyForQuery` or `ErrorResponse`.
     pub fn login_messages(login: &Login) -> Result<(Self, Vec<Message>)> {
-        let mut client = Self::connect(login.port)?;
+        let mut client = match &login.tls {
+            Some(options) => Self::connect_tls(login.port, options)?,
+            None => Self::connect(login.port)?,
+        };
         let mut parameters = vec![("user", login.user.as_str()), ("database", login.database.as_str())];
         parameters.extend(login.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         client.send(&wire::startup(login.version, &parameters))?;
@@ -113,7 +151,7 @@ impl RawClient {
 
     /// Sends bytes as they are.
     pub fn send(&mut self, bytes: &[u8]) -> Result<()> {
-        self.stream.write_all(bytes).context("send")
+        self.stream.write_all(bytes).and_then(|()| self.stream.flush()).context("send")
     }
 
     /// The next message.
@@ -132,9 +170,9 @@ impl RawClient {
 
     /// The next message if it begins within `limit`.
     pub fn read_within(&mut self, limit: Duration) -> Result<Option<Message>> {
-        self.stream.set_read_timeout(Some(limit))?;
-        let peeked = self.stream.peek(&mut [0]);
-        self.stream.set_read_timeout(Some(PATIENCE))?;
+        self.stream.tcp().set_read_timeout(Some(limit))?;
+        let peeked = self.stream.wait();
+        self.stream.tcp().set_read_timeout(Some(PATIENCE))?;
         match peeked {
             Ok(_) => self.read().map(Some),
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
@@ -186,7 +224,7 @@ impl RawClient {
 
     /// The socket, for what the methods here do not offer.
     pub fn stream(&self) -> &TcpStream {
-        &self.stream
+        self.stream.tcp()
     }
 
     fn note(&mut self, message: &Message) {

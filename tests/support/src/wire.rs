@@ -60,6 +60,11 @@ pub fn ssl_request() -> Vec<u8> {
     [8_u32, 80_877_103].map(u32::to_be_bytes).concat()
 }
 
+/// `GSSENCRequest`.
+pub fn gssenc_request() -> Vec<u8> {
+    [8_u32, 80_877_104].map(u32::to_be_bytes).concat()
+}
+
 /// `CancelRequest` with a key of any length (4 bytes in protocol 3.0).
 pub fn cancel_request(pid: u32, key: &[u8]) -> Vec<u8> {
     let body = [&80_877_102_u32.to_be_bytes(), pid.to_be_bytes().as_slice(), key].concat();

@@ -48,13 +48,14 @@ pub(crate) async fn admit(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAd
     let current = Arc::clone(&worker.current.borrow());
     let document = &current.loaded.document;
     let limit = document.client_login_timeout.as_duration();
-    let accepted = match handshake::accept(stream, &current.auth, limit).await {
-        Ok(accepted) => accepted,
-        Err(error) => {
-            note_failure(worker, peer, &error);
-            return None;
-        }
-    };
+    let accepted =
+        match handshake::accept(stream, &current.auth, current.loaded.tls.clients.as_ref(), limit).await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                note_failure(worker, peer, &error);
+                return None;
+            }
+        };
     match accepted {
         Accepted::Cancel(key) => {
             worker.process.cancel(key);
@@ -108,7 +109,7 @@ async fn seat(
     peer: SocketAddr,
     document: &Document,
 ) -> Option<ClientConn> {
-    let handshake::Client { mut stream, parameters, user, input, out } = client;
+    let handshake::Client { mut stream, parameters, user, input, out, .. } = client;
     if let Some(error) = no_room(worker, document) {
         worker.logins.borrow_mut().client_refused += 1;
         worker.count_error(error.sqlstate.as_str());

@@ -41,6 +41,7 @@ fn rendered() -> String {
     let settings = Loaded {
         document: Arc::new(Document::default()),
         userlist: Arc::new(Userlist::default()),
+        tls: Arc::default(),
         hash: "c0ffee".into(),
     };
     render(report(), Arc::new(settings)).unwrap()

@@ -1,12 +1,74 @@
 //! TLS on both sides.
+//!
+//! ```text
+//! files: what the document names is read -> clients, servers: checked and made ready, one generation
+//! session: one connection, from the handshake on
+//! ```
+//!
+//! A generation is never changed: a reload makes another, and handshakes under way keep theirs.
 
+mod clients;
+mod files;
+mod servers;
 mod session;
+mod verify;
 
+use std::path::Path;
+use std::sync::Arc;
+
+use pgpooler_config::Document;
+use pgpooler_core::certificate::Certificate;
+use rustls::SupportedProtocolVersion;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::CertificateDer;
+
+pub use clients::ClientTls;
+pub(crate) use clients::Demand;
+use files::Files;
+pub use files::TlsError;
+pub use servers::ServerTls;
 pub use session::Session;
+
+/// The versions that we speak.
+const VERSIONS: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];
+
+/// One generation of certificates, keys and authorities.
+#[derive(Debug, Default)]
+pub struct Tls {
+    /// Towards clients; none: no TLS.
+    pub clients: Option<ClientTls>,
+    /// Towards PostgreSQL.
+    pub servers: ServerTls,
+    digest: [u8; 32],
+}
+
+impl Tls {
+    /// Reads the files that the document names and checks them; relative paths are relative to `folder`. Blocks on the
+    /// file system.
+    pub fn load(document: &Document, folder: &Path) -> Result<Self, TlsError> {
+        let files = Files::read(document, folder)?;
+        let clients = files.clients.as_ref().map(|files| ClientTls::build(document, files)).transpose()?;
+        let servers = ServerTls::build(document, &files.servers)?;
+        Ok(Self { clients, servers, digest: files.digest() })
+    }
+}
 
 /// What a client's certificate says about it, once it was checked against `client_tls_ca_file`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerCertificate {
     /// The common name of its subject: PostgreSQL's `cert` method compares it with the user.
     pub common_name: Option<String>,
+}
+
+impl PeerCertificate {
+    pub(crate) fn of(certificate: &CertificateDer<'_>) -> Self {
+        // rustls has read it already; should we fail to, nobody is named
+        let common_name =
+            Certificate::parse(certificate).ok().and_then(|certificate| certificate.common_name);
+        Self { common_name }
+    }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
 }

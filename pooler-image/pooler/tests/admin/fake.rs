@@ -66,6 +66,7 @@ impl Control for Fake {
         Arc::new(Loaded {
             document: Arc::new(Document::default()),
             userlist: Arc::new(Userlist::parse("\"app\" \"secret\"\n\"zoe\" \"secret\"\n").unwrap()),
+            tls: Arc::default(),
             hash: "c0ffee".to_owned(),
         })
     }

@@ -11,6 +11,7 @@ mod login;
 mod pools;
 mod rust_driver;
 mod state;
+mod tls;
 
 use std::sync::OnceLock;
 

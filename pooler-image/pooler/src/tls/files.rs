@@ -1,0 +1,187 @@
+//! Certificates, keys and authorities in PEM files.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use pgpooler_config::{Document, SYSTEM, TlsMode};
+use rustls::RootCertStore;
+use rustls::pki_types::pem::{self, PemObject as _};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use sha2::{Digest as _, Sha256};
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+/// Why TLS cannot be had with these files. The message is for whoever wrote them: it says where, never a secret.
+#[derive(Debug, Error)]
+pub enum TlsError {
+    /// A file could not be read.
+    #[error("{path}: cannot read {what}: {fault}", path = path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The setting that names it.
+        what: &'static str,
+        /// Why.
+        fault: io::Error,
+    },
+    /// A file is not what it should be.
+    #[error("{path}: {what}: {fault}", path = path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// The setting that names it.
+        what: &'static str,
+        /// What is wrong.
+        fault: String,
+    },
+    /// The system trusts nobody.
+    #[error("{what}: the system has no certification authorities")]
+    NoSystemAuthorities {
+        /// The setting that asks for them.
+        what: &'static str,
+    },
+    /// The library refuses.
+    #[error("TLS cannot be set up: {0}")]
+    Setup(#[source] rustls::Error),
+}
+
+/// The files that a document needs for TLS, as they were read.
+#[derive(Debug, Default)]
+pub(crate) struct Files {
+    pub(crate) clients: Option<ClientFiles>,
+    pub(crate) servers: ServerFiles,
+}
+
+/// For clients.
+#[derive(Debug)]
+pub(crate) struct ClientFiles {
+    pub(crate) pair: Pair,
+    pub(crate) authorities: Option<Pem>,
+}
+
+/// For PostgreSQL.
+#[derive(Debug, Default)]
+pub(crate) struct ServerFiles {
+    pub(crate) pair: Option<Pair>,
+    pub(crate) authorities: Authorities,
+}
+
+/// Whose certificates are good.
+#[derive(Debug, Default)]
+pub(crate) enum Authorities {
+    #[default]
+    Unset,
+    System,
+    File(Pem),
+}
+
+/// A certificate with its key.
+#[derive(Debug)]
+pub(crate) struct Pair {
+    pub(crate) certificate: Pem,
+    pub(crate) key: Pem,
+}
+
+/// One file, with the setting that names it.
+pub(crate) struct Pem {
+    what: &'static str,
+    path: PathBuf,
+    bytes: Zeroizing<Vec<u8>>,
+}
+
+impl std::fmt::Debug for Pem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pem").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Files {
+    /// Reads what the document names; relative paths are relative to `folder`. Blocks on the file system.
+    pub(crate) fn read(document: &Document, folder: &Path) -> Result<Self, TlsError> {
+        let read = |what, path: &Option<PathBuf>| {
+            path.as_ref().map(|path| Pem::read(what, folder.join(path))).transpose()
+        };
+        let pair = |certificate, key| -> Result<Option<Pair>, TlsError> {
+            let ((cert_name, cert_path), (key_name, key_path)) = (certificate, key);
+            let certificate = read(cert_name, cert_path)?;
+            Ok(certificate.zip(read(key_name, key_path)?).map(|(certificate, key)| Pair { certificate, key }))
+        };
+        let mut files = Self::default();
+        if document.client_tls_sslmode != TlsMode::Disable {
+            let pair = pair(
+                ("client_tls_cert_file", &document.client_tls_cert_file),
+                ("client_tls_key_file", &document.client_tls_key_file),
+            )?;
+            let authorities = read("client_tls_ca_file", &document.client_tls_ca_file)?;
+            files.clients = pair.map(|pair| ClientFiles { pair, authorities });
+        }
+        if document.server_tls_sslmode != TlsMode::Disable {
+            files.servers.pair = pair(
+                ("server_tls_cert_file", &document.server_tls_cert_file),
+                ("server_tls_key_file", &document.server_tls_key_file),
+            )?;
+            files.servers.authorities = match &document.server_tls_ca_file {
+                None => Authorities::Unset,
+                Some(path) if path.as_os_str() == SYSTEM => Authorities::System,
+                Some(path) => Authorities::File(Pem::read("server_tls_ca_file", folder.join(path))?),
+            };
+        }
+        Ok(files)
+    }
+
+    /// The same for the same contents.
+    pub(crate) fn digest(&self) -> [u8; 32] {
+        let mut digest = Sha256::new();
+        let pairs = self.clients.iter().map(|clients| &clients.pair).chain(&self.servers.pair);
+        let mut pems: Vec<_> = pairs.flat_map(|pair| [&pair.certificate, &pair.key]).collect();
+        pems.extend(self.clients.iter().filter_map(|clients| clients.authorities.as_ref()));
+        if let Authorities::File(pem) = &self.servers.authorities {
+            pems.push(pem);
+        }
+        for pem in pems {
+            digest.update(pem.what);
+            digest.update((pem.bytes.len() as u64).to_be_bytes());
+            digest.update(&*pem.bytes);
+        }
+        digest.finalize().into()
+    }
+}
+
+impl Pem {
+    fn read(what: &'static str, path: PathBuf) -> Result<Self, TlsError> {
+        match fs::read(&path) {
+            Ok(bytes) => Ok(Self { what, path, bytes: Zeroizing::new(bytes) }),
+            Err(fault) => Err(TlsError::Read { path, what, fault }),
+        }
+    }
+
+    /// All certificates in it, at least one.
+    pub(crate) fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+        let certificates: Vec<_> = CertificateDer::pem_slice_iter(&self.bytes)
+            .collect::<Result<_, _>>()
+            .map_err(|fault| self.fault(fault.to_string()))?;
+        if certificates.is_empty() { Err(self.fault("no certificate in it")) } else { Ok(certificates) }
+    }
+
+    /// The first key in it.
+    pub(crate) fn key(&self) -> Result<PrivateKeyDer<'static>, TlsError> {
+        PrivateKeyDer::from_pem_slice(&self.bytes).map_err(|fault| match fault {
+            pem::Error::NoItemsFound => self.fault("no private key in it; one with a passphrase is none"),
+            fault => self.fault(fault.to_string()),
+        })
+    }
+
+    /// All certificates in it as authorities.
+    pub(crate) fn roots(&self) -> Result<RootCertStore, TlsError> {
+        let mut roots = RootCertStore::empty();
+        for certificate in self.certificates()? {
+            roots.add(certificate).map_err(|fault| self.fault(fault.to_string()))?;
+        }
+        Ok(roots)
+    }
+
+    pub(crate) fn fault(&self, fault: impl Into<String>) -> TlsError {
+        TlsError::Content { path: self.path.clone(), what: self.what, fault: fault.into() }
+    }
+}

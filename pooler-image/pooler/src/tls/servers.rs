@@ -1,0 +1,83 @@
+//! TLS towards PostgreSQL: we are the client.
+
+use std::io;
+use std::sync::Arc;
+
+use pgpooler_config::{Document, TlsMode};
+use rustls::ClientConfig;
+use rustls::client::Resumption;
+use rustls::pki_types::ServerName;
+use rustls::sign::SingleCertAndKey;
+
+use super::clients::certified;
+use super::files::{Authorities, ServerFiles, TlsError};
+use super::verify::{Trust, Verifier};
+use super::{Session, VERSIONS, provider};
+
+/// How PostgreSQL is spoken to.
+#[derive(Debug, Clone, Default)]
+pub struct ServerTls {
+    /// Whether, and what its certificate must be.
+    pub mode: TlsMode,
+    config: Option<Arc<ClientConfig>>,
+    /// The last second of our certificate's validity, since 1970, if we have one.
+    pub not_after: Option<i64>,
+}
+
+impl ServerTls {
+    pub(crate) fn build(document: &Document, files: &ServerFiles) -> Result<Self, TlsError> {
+        let mode = document.server_tls_sslmode;
+        if mode == TlsMode::Disable {
+            return Ok(Self::default());
+        }
+        let provider = provider();
+        let verifier = Verifier::new(trust(mode, &files.authorities)?, &provider);
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(VERSIONS)
+            .map_err(TlsError::Setup)?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier));
+        let mut not_after = None;
+        let mut config = match &files.pair {
+            Some(pair) => {
+                let (pair, leaf) = certified(pair, &provider)?;
+                not_after = Some(leaf.not_after);
+                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(pair)))
+            }
+            None => builder.with_no_client_auth(),
+        };
+        // PostgreSQL resumes nothing
+        config.resumption = Resumption::disabled();
+        Ok(Self { mode, config: Some(Arc::new(config)), not_after })
+    }
+
+    /// For a connection to the host that a document names so. None: no TLS with this mode.
+    pub(crate) fn session(&self, host: &str) -> io::Result<Option<Session>> {
+        let Some(config) = &self.config else { return Ok(None) };
+        let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+        Session::connect(Arc::clone(config), name).map(Some)
+    }
+}
+
+/// As PgBouncer: below `verify-ca` a certificate is not looked at, whatever authorities are known.
+fn trust(mode: TlsMode, authorities: &Authorities) -> Result<Trust, TlsError> {
+    if mode < TlsMode::VerifyCa {
+        return Ok(Trust::Anybody);
+    }
+    let (roots, known) = match authorities {
+        Authorities::File(pem) => (pem.roots()?, pem.certificates()?),
+        Authorities::Unset | Authorities::System => (system_roots()?, Vec::new()),
+    };
+    let known_by_name = mode == TlsMode::VerifyFull;
+    Ok(if known_by_name { Trust::Named { roots, known } } else { Trust::Authorities { roots, known } })
+}
+
+fn system_roots() -> Result<rustls::RootCertStore, TlsError> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() {
+        Err(TlsError::NoSystemAuthorities { what: "server_tls_ca_file" })
+    } else {
+        Ok(roots)
+    }
+}

@@ -1,0 +1,152 @@
+//! Clients that get TLS.
+
+use std::time::Duration;
+
+use pgpooler_test_support::{Login, RawClient, TlsOptions, wire};
+
+use super::{Files, certified, drip, over_tls, psql};
+use crate::{app_login, options, sqlstate, start, tags, value};
+
+#[test]
+fn every_mode_meets_every_sslmode_of_libpq_as_postgresql_would() {
+    let files = Files::new();
+    for mode in ["disable", "allow", "prefer", "require"] {
+        let pooler = start(&files.clients(options(2), mode));
+        for sslmode in ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] {
+            let root = files.path("ca.crt");
+            let parameters = format!("host=localhost sslmode={sslmode} sslrootcert={}", root.display());
+            let outcome = psql(pooler.port(), &parameters, "SELECT 'hello'");
+            let secured = outcome.as_ref().map(|text| text.contains("SSL connection"));
+            let expected = match (mode, sslmode) {
+                ("disable", "require" | "verify-ca" | "verify-full") | ("require", "disable") => None,
+                ("disable", _) | ("allow" | "prefer", "disable" | "allow") => Some(false),
+                _ => Some(true),
+            };
+            assert_eq!(secured.ok(), expected, "client_tls_sslmode={mode}, sslmode={sslmode}: {outcome:?}");
+            assert!(outcome.is_err() || outcome.is_ok_and(|text| text.contains("hello")));
+        }
+    }
+}
+
+#[test]
+fn a_client_that_checks_names_is_told_by_the_certificate() {
+    let files = Files::new();
+    let pooler = start(&files.clients(options(1), "prefer"));
+    let root = files.path("ca.crt");
+    let parameters = format!("host=elsewhere sslmode=verify-full sslrootcert={}", root.display());
+    let told = psql(pooler.port(), &parameters, "SELECT 1").unwrap_err();
+    assert!(told.contains("does not match host name"), "{told}");
+}
+
+#[test]
+fn both_versions_of_tls_and_direct_tls_carry_queries() {
+    let files = Files::new();
+    let pooler = start(&files.clients(options(1), "require"));
+    let postgresql = || vec!["postgresql".to_owned()];
+    for tls in [
+        TlsOptions { old: true, ..over_tls() },
+        TlsOptions { alpn: postgresql(), ..over_tls() },
+        TlsOptions { direct: true, alpn: postgresql(), ..over_tls() },
+        TlsOptions { direct: true, alpn: postgresql(), old: true, ..over_tls() },
+    ] {
+        let mut client = RawClient::login(&app_login(&pooler).secure(tls)).unwrap();
+        assert_eq!(value(&mut client, "SELECT 40 + 2"), "42");
+        client.query("BEGIN").unwrap();
+        assert_eq!(sqlstate(&client.query("SELECT 1/0").unwrap()).unwrap(), "22012");
+        client.query("ROLLBACK").unwrap();
+    }
+}
+
+#[test]
+fn gss_encryption_is_declined_and_tls_is_given_then() {
+    let files = Files::new();
+    let pooler = start(&files.clients(options(1), "require"));
+    let mut client = RawClient::connect(pooler.port()).unwrap();
+    client.send(&wire::gssenc_request()).unwrap();
+    assert_eq!(client.read_bytes(1).unwrap(), b"N");
+    client.send(&wire::ssl_request()).unwrap();
+    assert_eq!(client.read_bytes(1).unwrap(), b"S");
+    let mut client = client.secure(&over_tls()).unwrap();
+    client.send(&wire::startup(196_608, &[("user", "app"), ("database", "postgres")])).unwrap();
+    assert_eq!(client.read().unwrap().tag, b'R');
+}
+
+#[test]
+fn a_login_that_arrives_byte_by_byte_succeeds() {
+    let files = Files::new();
+    let pooler = start(&files.clients(options(1), "require"));
+    for old in [false, true] {
+        let login = Login { port: drip(pooler.port()), ..app_login(&pooler) };
+        let mut client = RawClient::login(&login.secure(TlsOptions { old, ..over_tls() })).unwrap();
+        assert_eq!(value(&mut client, "SELECT repeat('x', 100000)").len(), 100_000);
+        assert_eq!(value(&mut client, &format!("SELECT length('{}')", "y".repeat(50_000))), "50000");
+    }
+}
+
+#[test]
+fn what_is_large_goes_both_ways_and_a_slow_reader_loses_nothing() {
+    let files = Files::new();
+    let pooler = start(&files.clients(options(1), "require"));
+    let mut client = RawClient::login(&app_login(&pooler).secure(over_tls())).unwrap();
+    client.send(&wire::query("SELECT repeat('0123456789', 100000) FROM generate_series(1, 50)")).unwrap();
+    // the pooler has to keep what the socket does not take
+    std::thread::sleep(Duration::from_millis(300));
+    let messages = client.read_through(b'Z').unwrap();
+    let rows = messages.iter().filter(|message| message.tag == b'D');
+    assert!(rows.clone().all(|row| row.columns().concat() == "0123456789".repeat(100_000)));
+    assert_eq!(rows.count(), 50);
+    let long = "z".repeat(20_000_000);
+    assert_eq!(value(&mut client, &format!("SELECT length('{long}')")), "20000000");
+}
+
+#[test]
+fn many_messages_in_one_record_are_all_answered() {
+    let files = Files::new();
+    let pooler = start(&files.clients(options(1), "require"));
+    let mut client = RawClient::login(&app_login(&pooler).secure(over_tls())).unwrap();
+    client.send(&wire::query("SELECT 1").repeat(200)).unwrap();
+    for _ in 0..200 {
+        assert_eq!(tags(&client.read_through(b'Z').unwrap()), "TDCZ");
+    }
+    assert!(client.read_within(Duration::from_millis(50)).unwrap().is_none());
+}
+
+#[test]
+fn a_cancel_request_inside_tls_cancels() {
+    let files = Files::new();
+    let pooler = start(&files.clients(options(1), "require"));
+    let mut client = RawClient::login(&app_login(&pooler).secure(over_tls())).unwrap();
+    let (pid, key) = client.backend_key.clone().unwrap();
+    client.send(&wire::query("SELECT pg_sleep(60)")).unwrap();
+    assert!(client.read_within(Duration::from_millis(200)).unwrap().is_none());
+    let mut canceler = RawClient::connect_tls(pooler.port(), &over_tls()).unwrap();
+    canceler.send(&wire::cancel_request(pid, &key)).unwrap();
+    assert_eq!(sqlstate(&client.read_through(b'Z').unwrap()).unwrap(), "57014");
+    assert_eq!(value(&mut client, "SELECT 1"), "1");
+}
+
+#[test]
+fn the_console_is_reached_over_tls() {
+    let files = Files::new();
+    let pooler = start(&files.clients(options(1), "require"));
+    let login = Login { database: "pgpooler".to_owned(), ..pooler.superuser() };
+    let mut console = RawClient::login(&login.secure(over_tls())).unwrap();
+    assert!(value(&mut console, "SHOW VERSION").contains("pgpooler"));
+}
+
+#[test]
+fn a_client_certificate_is_asked_for_and_checked() {
+    let files = Files::new();
+    let options = files.clients(options(1), "verify-ca").setting("client_tls_ca_file", &files.toml("ca.crt"));
+    let pooler = start(&options);
+    let with = |identity| {
+        RawClient::login_messages(&app_login(&pooler).secure(TlsOptions { identity, ..over_tls() }))
+    };
+    let (_, messages) = with(None).unwrap();
+    assert_eq!(messages[0].field(b'M').unwrap(), "connection requires a valid client certificate");
+    assert_eq!(sqlstate(&messages).unwrap(), "28000");
+    let (mut client, _) = with(Some(certified("app", &[]))).unwrap();
+    assert_eq!(value(&mut client, "SELECT 1"), "1");
+    let stranger = pgpooler_test_support::Authority::new("somebody else").unwrap();
+    assert!(with(Some(stranger.certify("app", &[]).unwrap())).is_err());
+}

@@ -1,0 +1,94 @@
+//! TLS on both sides of the pooler, with libpq and PostgreSQL at its ends.
+
+mod clients;
+mod refused;
+
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::LazyLock;
+
+use pgpooler_test_support::{Authority, Certified, PoolerOptions, Programs, TlsOptions};
+use tempfile::TempDir;
+
+/// Signs what is good.
+static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| Authority::new("pgpooler test").unwrap());
+
+/// A folder with the files of a test.
+struct Files(TempDir);
+
+impl Files {
+    /// With the pooler's certificate, its key, and the authority.
+    fn new() -> Self {
+        let files = Self(tempfile::tempdir().unwrap());
+        files.certify("pooler", &certified("pooler", &["localhost"]));
+        std::fs::write(files.path("ca.crt"), AUTHORITY.pem()).unwrap();
+        files
+    }
+
+    fn folder(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder().join(name)
+    }
+
+    fn certify(&self, name: &str, certified: &Certified) {
+        certified.write(self.folder(), name).unwrap();
+    }
+
+    fn toml(&self, name: &str) -> String {
+        format!("\"{}\"", self.path(name).display())
+    }
+
+    /// The pooler with TLS towards its clients.
+    fn clients(&self, options: PoolerOptions, mode: &str) -> PoolerOptions {
+        options
+            .setting("client_tls_sslmode", &format!("\"{mode}\""))
+            .setting("client_tls_cert_file", &self.toml("pooler.crt"))
+            .setting("client_tls_key_file", &self.toml("pooler.key"))
+    }
+}
+
+fn certified(name: &str, hosts: &[&str]) -> Certified {
+    AUTHORITY.certify(name, hosts).unwrap()
+}
+
+fn over_tls() -> TlsOptions {
+    TlsOptions::default()
+}
+
+/// What psql says when it logs in as `app` with these connection parameters: `\conninfo` and the value of `sql`.
+fn psql(port: u16, parameters: &str, sql: &str) -> Result<String, String> {
+    let conninfo =
+        format!("hostaddr=127.0.0.1 port={port} user=app password=app dbname=postgres {parameters}");
+    let output = Command::new(Programs::find(None).unwrap().path("psql"))
+        .args(["-X", "-A", "-t", "-c", "\\conninfo", "-c", sql])
+        .arg(conninfo)
+        .output()
+        .unwrap();
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+}
+
+/// A port that passes on to another one byte at a time what a client sends.
+fn drip(to: u16) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        let (mut client, _) = listener.accept().unwrap();
+        let mut server = TcpStream::connect(("127.0.0.1", to)).unwrap();
+        server.set_nodelay(true).unwrap();
+        let (mut from_server, mut to_client) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+        std::thread::spawn(move || std::io::copy(&mut from_server, &mut to_client));
+        let mut buffer = [0; 4096];
+        while let Ok(length @ 1..) = client.read(&mut buffer) {
+            for byte in &buffer[..length] {
+                server.write_all(&[*byte]).unwrap();
+            }
+        }
+    });
+    port
+}
