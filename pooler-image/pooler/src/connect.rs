@@ -4,7 +4,10 @@
 //! it. So an error after that point brings the connection along: the caller keeps its slot until
 //! [`close_and_wait_eof`] has seen the end.
 
+mod secure;
+
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use pgpooler_config::Target;
@@ -14,8 +17,10 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use self::secure::{Answer, Attempt};
 use crate::auth::{self, RandomError, User};
 use crate::socket;
+use crate::tls::{ServerTls, TlsPeer};
 use crate::transport::Transport;
 
 /// The protocol that we speak with servers: its four-byte cancel keys suffice, and every version knows it.
@@ -26,6 +31,8 @@ const MINOR: u16 = 0;
 pub struct ConnectRequest<'a> {
     /// The server.
     pub target: &'a Target,
+    /// Whether with TLS, and with which.
+    pub tls: &'a ServerTls,
     /// The database.
     pub database: &'a str,
     /// The user.
@@ -47,6 +54,8 @@ pub struct ServerLogin {
     pub parameters: Vec<(String, String)>,
     /// What cancels the session's queries.
     pub backend_key: Option<CancelKey>,
+    /// How its TLS was had, if it has any.
+    pub tls: Option<TlsPeer>,
     /// What the server has sent behind its first ReadyForQuery; hardly ever anything.
     pub input: Vec<u8>,
 }
@@ -71,6 +80,18 @@ pub enum ConnectErrorKind {
     /// Nobody listens, or no way there.
     #[error("cannot connect to the server: {0}")]
     Connect(#[source] io::Error),
+    /// The TLS handshake failed: no common ground, a certificate that will not do, or the connection ended.
+    #[error("TLS with the server failed: {0}")]
+    Tls(#[source] io::Error),
+    /// The server declines what we insist on.
+    #[error("the server has no TLS, which server_tls_sslmode requires")]
+    NoTls,
+    /// Bytes behind the answer to SSLRequest: of a man in the middle, or of a broken server.
+    #[error("received unencrypted data after the answer to SSLRequest")]
+    EarlyData,
+    /// The answer to SSLRequest is none.
+    #[error("the server does not speak PostgreSQL's protocol")]
+    NotPostgres,
     /// Not done in time.
     #[error("no login to the server within {0:?}")]
     Timeout(Duration),
@@ -101,7 +122,12 @@ impl ConnectErrorKind {
 
     /// Whether the same attempt can succeed later without anybody changing anything: clients go on waiting.
     pub fn is_temporary(&self) -> bool {
-        !matches!(self, Self::Login(_))
+        match self {
+            Self::Login(_) | Self::NoTls | Self::EarlyData | Self::NotPostgres => false,
+            // a connection that ended is no verdict, a certificate that will not do is one
+            Self::Tls(error) => error.kind() != io::ErrorKind::InvalidData,
+            _ => true,
+        }
     }
 
     fn refusal(&self) -> Option<(SqlState, &[u8])> {
@@ -120,28 +146,75 @@ impl ConnectErrorKind {
     }
 }
 
-/// Connects and logs in.
+/// Connects and logs in. Where the mode of TLS allows for another attempt, the first connection is closed before.
 ///
 /// Not cancel-safe: dropping it closes the connection without waiting for the server to have closed it too.
 pub async fn connect(request: ConnectRequest<'_>) -> Result<ServerLogin, ConnectError> {
-    let without_stream = |kind| ConnectError { kind, stream: None };
     let deadline = Instant::now() + request.limit;
+    let mode = request.tls.mode;
+    let mut error = match attempt(&request, secure::first(mode), deadline).await {
+        Ok(login) => return Ok(login),
+        Err(error) => error,
+    };
+    let Some(second) = secure::second(mode, &error) else { return Err(error) };
+    // it may have had a StartupMessage, and two must never count at once
+    if let Some(stream) = &mut error.stream
+        && !timeout_at(deadline, until_eof(stream)).await.unwrap_or(false)
+    {
+        return Err(error);
+    }
+    attempt(&request, second, deadline).await
+}
+
+async fn attempt(
+    request: &ConnectRequest<'_>,
+    begin: Attempt,
+    deadline: Instant,
+) -> Result<ServerLogin, ConnectError> {
+    let without_stream = |kind| ConnectError { kind, stream: None };
     let nonce = auth::nonce().map_err(|error| without_stream(error.into()))?;
     let stream = match timeout_at(deadline, open(request.target)).await {
         Ok(opened) => opened.map_err(without_stream)?,
         Err(_) => return Err(without_stream(ConnectErrorKind::Timeout(request.limit))),
     };
-    let mut shell = Shell { stream: stream.into(), input: Vec::new(), out: Vec::new() };
-    let outcome = timeout_at(deadline, shell.login(&request, nonce)).await;
+    let mut shell = Shell { stream: stream.into(), tls: None, input: Vec::new(), out: Vec::new() };
+    let outcome = timeout_at(deadline, async {
+        shell.secure(request, begin).await?;
+        shell.login(request, nonce).await
+    })
+    .await;
     let kind = match outcome {
         Ok(Ok(LoggedIn { parameters, backend_key })) => {
-            let Shell { stream, input, .. } = shell;
-            return Ok(ServerLogin { stream, parameters, backend_key, input });
+            let Shell { stream, tls, input, .. } = shell;
+            return Ok(ServerLogin { stream, parameters, backend_key, tls, input });
         }
         Ok(Err(kind)) => kind,
         Err(_) => ConnectErrorKind::Timeout(request.limit),
     };
     Err(ConnectError { kind, stream: Some(shell.stream) })
+}
+
+/// Connects and sends a request to cancel, with TLS if the connection that it is about has it. PostgreSQL closes when
+/// the signal is sent.
+///
+/// To the same address as that connection: a name may mean another server by now. Cancel-safe: nothing is left behind.
+pub(crate) async fn cancel(
+    address: SocketAddr,
+    tls: Option<&TlsPeer>,
+    key: &CancelKey,
+) -> Result<(), ConnectErrorKind> {
+    let mut stream = Transport::from(TcpStream::connect(address).await.map_err(ConnectErrorKind::Connect)?);
+    if let Some(peer) = tls
+        && !matches!(secure::ask(&mut stream, peer).await?, Answer::Secured)
+    {
+        return Err(ConnectErrorKind::NoTls);
+    }
+    let mut bytes = Vec::new();
+    frontend::cancel_request(&mut bytes, key);
+    stream.write_all(&bytes).await.map_err(ConnectErrorKind::Lost)?;
+    let mut answer = Vec::new();
+    while socket::read_more(&mut stream, &mut answer).await.map_err(ConnectErrorKind::Lost)? > 0 {}
+    Ok(())
 }
 
 /// Says goodbye and waits until the server has closed the connection: only then is its slot free.
@@ -154,11 +227,29 @@ pub async fn close_and_wait_eof(mut stream: Transport, limit: Duration) -> bool 
 
 struct Shell {
     stream: Transport,
+    tls: Option<TlsPeer>,
     input: Vec<u8>,
     out: Vec<u8>,
 }
 
 impl Shell {
+    /// Begins TLS, as this attempt wants it.
+    async fn secure(&mut self, request: &ConnectRequest<'_>, begin: Attempt) -> Result<(), ConnectErrorKind> {
+        if begin == Attempt::Plain {
+            return Ok(());
+        }
+        let address = self.stream.peer_addr().map_err(ConnectErrorKind::Connect)?;
+        let peer = request.tls.peer(&request.target.host, address.ip()).map_err(ConnectErrorKind::Tls)?;
+        let Some(peer) = peer else { return Ok(()) };
+        match secure::ask(&mut self.stream, &peer).await? {
+            Answer::Secured => self.tls = Some(peer),
+            Answer::Declined if begin == Attempt::Tls => return Err(ConnectErrorKind::NoTls),
+            Answer::Declined => {}
+            Answer::Error(begun) => self.input = begun,
+        }
+        Ok(())
+    }
+
     async fn login(
         &mut self,
         request: &ConnectRequest<'_>,
@@ -171,8 +262,15 @@ impl Shell {
         ];
         let settings = request.settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let mut state = Login::start(MINOR, own.into_iter().chain(settings), nonce, &mut self.out);
+        let mut refused = !self.input.is_empty();
+        if refused {
+            // an ErrorResponse instead of an answer about TLS: nothing is said to it
+            self.out.clear();
+        }
         loop {
-            self.exchange().await.map_err(ConnectErrorKind::Lost)?;
+            if !std::mem::take(&mut refused) {
+                self.exchange().await.map_err(ConnectErrorKind::Lost)?;
+            }
             let credential = &mut *request.user.credential();
             match state.receive(&mut self.input, credential, &mut self.out) {
                 LoginStep::More(next) => state = next,
@@ -217,6 +315,8 @@ async fn until_eof(stream: &mut Transport) -> bool {
     // a connection that the server has closed already cannot be written to; its end is read below
     let _ = stream.write_all(&out).await;
     let _ = stream.shutdown().await;
+    // only its end matters now, and a broken TLS must not hide that
+    stream.forget_tls();
     let mut input = Vec::new();
     loop {
         input.clear();

@@ -65,6 +65,11 @@ impl Transport {
         std::future::poll_fn(|cx| session.poll_handshake(tcp, cx)).await
     }
 
+    /// From now on bytes are those on the wire: to see the end of a connection whose content does not matter.
+    pub(crate) fn forget_tls(&mut self) {
+        self.tls = None;
+    }
+
     /// There is something to read, or the end. Costs no system call while the poller knows of nothing.
     ///
     /// Bytes that TLS has opened already count; such that it cannot open yet do not.

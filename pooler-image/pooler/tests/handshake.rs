@@ -10,7 +10,8 @@ use pgpooler::connect::{
     ConnectError, ConnectErrorKind, ConnectRequest, ServerLogin, close_and_wait_eof, connect,
 };
 use pgpooler::handshake::{Accepted, Client, HandshakeError, accept};
-use pgpooler_config::{Target, Userlist};
+use pgpooler::tls::{ServerTls, Tls};
+use pgpooler_config::{Document, Target, TlsMode, Userlist};
 use pgpooler_core::scram::ScramVerifier;
 use pgpooler_core::wire::{CancelKey, ErrorResponse, SqlState, TransactionStatus, backend, frontend};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -50,6 +51,7 @@ async fn login(target: &Target, user: &User) -> Result<ServerLogin, ConnectError
     let settings = [("geqo".to_owned(), "off".to_owned())];
     let request = ConnectRequest {
         target,
+        tls: &ServerTls::default(),
         database: "shop",
         user,
         application_name: "pod-1",
@@ -196,6 +198,7 @@ async fn a_stuck_login_times_out_and_keeps_its_connection() {
     let user = user("\"ann\" \"secret\"");
     let request = ConnectRequest {
         target: &target,
+        tls: &ServerTls::default(),
         database: "shop",
         user: &user,
         application_name: "",
@@ -239,6 +242,7 @@ async fn a_real_server_is_entered() {
     let users = users(&format!("\"{user}\" \"{password}\""));
     let request = ConnectRequest {
         target: &target,
+        tls: &ServerTls::default(),
         database,
         user: users.user(user).unwrap(),
         application_name: "pod-1",
@@ -252,4 +256,61 @@ async fn a_real_server_is_entered() {
         assert!(session.backend_key.is_some());
         assert!(close_and_wait_eof(session.stream, LIMIT).await);
     }
+}
+
+/// A server that answers an SSLRequest so, and what a login with this mode comes to.
+async fn answered(mode: TlsMode, answer: &'static [u8]) -> (Vec<u8>, ConnectError) {
+    let (listener, target) = listen().await;
+    let document = Document { server_tls_sslmode: mode, ..Document::default() };
+    let tls = Tls::load(&document, std::path::Path::new("")).unwrap();
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = [0; 8];
+        stream.read_exact(&mut request).await.unwrap();
+        stream.write_all(answer).await.unwrap();
+        let mut rest = Vec::new();
+        let _ = stream.shutdown().await;
+        let _ = stream.read_to_end(&mut rest).await;
+        rest
+    });
+    let user = user("\"ann\" \"secret\"");
+    let request = ConnectRequest {
+        target: &target,
+        tls: &tls.servers,
+        database: "shop",
+        user: &user,
+        application_name: "",
+        settings: &[],
+        limit: LIMIT,
+    };
+    let mut error = connect(request).await.unwrap_err();
+    drop(error.stream.take());
+    (server.await.unwrap(), error)
+}
+
+#[tokio::test]
+async fn bytes_behind_the_answer_about_tls_are_never_taken_for_the_server_s() {
+    for mode in [TlsMode::Prefer, TlsMode::Require] {
+        let (_, error) = answered(mode, b"SR\0\0\0\x08\0\0\0\0").await;
+        assert!(matches!(error.kind, ConnectErrorKind::EarlyData), "{error}");
+        assert!(!error.kind.is_temporary());
+    }
+}
+
+#[tokio::test]
+async fn an_answer_about_tls_that_is_none_is_told_as_what_it_is() {
+    let (said, error) = answered(TlsMode::Require, b"N").await;
+    assert!(matches!(error.kind, ConnectErrorKind::NoTls) && said.len() <= 5, "{error} {said:?}");
+    let (_, error) = answered(TlsMode::Prefer, b"HTTP/1.1 400 Bad Request\r\n").await;
+    assert!(matches!(error.kind, ConnectErrorKind::NotPostgres), "{error}");
+    let (said, error) = answered(TlsMode::Prefer, b"N").await;
+    assert!(matches!(error.kind, ConnectErrorKind::Lost(_)), "{error}");
+    assert!(said.windows(4).any(|part| part == b"shop"));
+}
+
+#[tokio::test]
+async fn a_server_that_answers_with_an_error_instead_is_heard() {
+    const FULL: &[u8] = b"E\0\0\0\x24SFATAL\0C53300\0Mno room for you\0\0";
+    let (_, error) = answered(TlsMode::Prefer, FULL).await;
+    assert_eq!(error.kind.sqlstate(), Some(SqlState::TOO_MANY_CONNECTIONS), "{error}");
 }

@@ -22,6 +22,8 @@ use crate::{Login, Postgres, free_port, leash::Leash, ports::wait_until, postgre
 pub struct PoolerOptions {
     /// Port of PostgreSQL on 127.0.0.1.
     pub target_port: u16,
+    /// PostgreSQL's name; none: 127.0.0.1.
+    pub target_host: Option<String>,
     /// Users and passwords of the `auth_file`.
     pub users: Vec<(String, String)>,
     /// Settings of the document's top level: key and TOML value.
@@ -109,8 +111,10 @@ impl Pooler {
         }
         write!(
             document,
-            "\n[target]\nhost = \"127.0.0.1\"\nport = {}\n\n{}",
-            options.target_port, options.tables
+            "\n[target]\nhost = \"{}\"\nport = {}\n\n{}",
+            options.target_host.as_deref().unwrap_or("127.0.0.1"),
+            options.target_port,
+            options.tables
         )?;
         fs::write(self.config_path(), document).context("cannot write the document")
     }

@@ -8,20 +8,17 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use pgpooler_core::pool::{ClientId, LoopId};
-use pgpooler_core::wire::{CancelKey, frontend};
+use pgpooler_core::wire::CancelKey;
 use siphasher::sip128::{Hasher128, SipHasher24};
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 use tracing::warn;
 
+use crate::connect;
 use crate::event_loop::client::{ClientShared, Kick};
 use crate::event_loop::server::ServerShared;
 use crate::event_loop::worker::Worker;
 use crate::report::ClientState;
-use crate::socket;
-use crate::transport::Transport;
 
 /// How long PostgreSQL may take to deal with a cancel request.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -73,7 +70,7 @@ impl Worker {
         server.cancels.set(server.cancels.get() + 1);
         let (worker, server) = (Rc::clone(self), Rc::clone(server));
         spawn_local(async move {
-            match timeout(LIMIT, request(&server, &key)).await {
+            match timeout(LIMIT, connect::cancel(server.peer, server.tls.as_ref(), &key)).await {
                 Ok(Ok(())) => {}
                 failed => {
                     warn!(server = server.id, ?failed, "cancel request could not be delivered");
@@ -85,18 +82,6 @@ impl Worker {
             worker.cancel_done.notify_waiters();
         });
     }
-}
-
-/// To the same address as the connection itself: a name may mean another server by now. PostgreSQL closes when the
-/// signal is sent.
-async fn request(server: &ServerShared, key: &CancelKey) -> std::io::Result<()> {
-    let mut stream = Transport::from(TcpStream::connect(server.peer).await?);
-    let mut bytes = Vec::new();
-    frontend::cancel_request(&mut bytes, key);
-    stream.write_all(&bytes).await?;
-    let mut answer = Vec::new();
-    while socket::read_more(&mut stream, &mut answer).await? > 0 {}
-    Ok(())
 }
 
 #[cfg(test)]

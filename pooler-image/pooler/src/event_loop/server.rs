@@ -12,6 +12,7 @@ use pgpooler_core::wire::CancelKey;
 
 use crate::event_loop::buffers::{Carry, Spill};
 use crate::report::ServerState;
+use crate::tls::TlsPeer;
 use crate::transport::{Parked, Transport};
 
 /// A connection that somebody holds: a client, the idle list, or a task that tidies it up.
@@ -33,6 +34,8 @@ pub(crate) struct ServerShared {
     /// The process's epoch when it was opened; older than its pool's: closed at release.
     pub(crate) epoch: u32,
     pub(crate) key: Option<CancelKey>,
+    /// For requests to cancel.
+    pub(crate) tls: Option<TlsPeer>,
     pub(crate) peer: SocketAddr,
     pub(crate) local: SocketAddr,
     pub(crate) opened: Instant,
@@ -56,6 +59,7 @@ pub(crate) struct Lent {
     pub(crate) pool: PoolId,
     epoch: u32,
     key: Option<CancelKey>,
+    tls: Option<TlsPeer>,
     peer: SocketAddr,
     local: SocketAddr,
     opened: Instant,
@@ -73,6 +77,7 @@ impl ServerConn {
             pool: shared.pool,
             epoch: shared.epoch,
             key: shared.key.clone(),
+            tls: shared.tls.clone(),
             peer: shared.peer,
             local: shared.local,
             opened: shared.opened,
@@ -99,6 +104,7 @@ impl Lent {
             pool: self.pool,
             epoch: self.epoch,
             key: self.key,
+            tls: self.tls,
             peer: self.peer,
             local: self.local,
             opened: self.opened,

@@ -45,10 +45,12 @@ impl Worker {
     }
 
     async fn connect(&self, pool: &Pool) -> Result<ServerLogin, ConnectError> {
-        let document = Arc::clone(&self.current.borrow().loaded.document);
+        let current = Arc::clone(&self.current.borrow());
+        let document = &current.loaded.document;
         let user = pool.user();
         connect::connect(ConnectRequest {
             target: &document.target,
+            tls: &current.loaded.tls.servers,
             database: &pool.database,
             user: &user,
             application_name: &self.process.application_name,
@@ -71,6 +73,7 @@ impl Worker {
             pool: pool.id,
             epoch,
             key: login.backend_key,
+            tls: login.tls,
             peer,
             local,
             opened: Instant::now(),

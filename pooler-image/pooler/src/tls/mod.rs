@@ -26,7 +26,7 @@ pub use clients::ClientTls;
 pub(crate) use clients::Demand;
 use files::Files;
 pub use files::TlsError;
-pub use servers::ServerTls;
+pub use servers::{ServerTls, TlsPeer};
 pub use session::Session;
 
 /// The versions that we speak.

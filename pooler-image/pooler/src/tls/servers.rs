@@ -1,6 +1,7 @@
 //! TLS towards PostgreSQL: we are the client.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use pgpooler_config::{Document, TlsMode};
@@ -51,11 +52,29 @@ impl ServerTls {
         Ok(Self { mode, config: Some(Arc::new(config)), not_after })
     }
 
-    /// For a connection to the host that a document names so. None: no TLS with this mode.
-    pub(crate) fn session(&self, host: &str) -> io::Result<Option<Session>> {
+    /// For a connection to the host that a document names so, at this address. None: no TLS with this mode.
+    pub(crate) fn peer(&self, host: &str, address: IpAddr) -> io::Result<Option<TlsPeer>> {
         let Some(config) = &self.config else { return Ok(None) };
-        let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
-        Session::connect(Arc::clone(config), name).map(Some)
+        let name = match ServerName::try_from(host.to_owned()) {
+            Ok(name) => name,
+            // not a name that could be checked or asked for; where nobody checks, it need not be
+            Err(error) if self.mode == TlsMode::VerifyFull => return Err(io::Error::other(error)),
+            Err(_) => ServerName::from(address),
+        };
+        Ok(Some(TlsPeer { config: Arc::clone(config), name }))
+    }
+}
+
+/// How a connection gets its TLS, and another to the same server the same: for requests to cancel.
+#[derive(Debug, Clone)]
+pub struct TlsPeer {
+    config: Arc<ClientConfig>,
+    name: ServerName<'static>,
+}
+
+impl TlsPeer {
+    pub(crate) fn session(&self) -> io::Result<Session> {
+        Session::connect(Arc::clone(&self.config), self.name.clone())
     }
 }
 

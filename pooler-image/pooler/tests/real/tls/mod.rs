@@ -2,14 +2,17 @@
 
 mod clients;
 mod refused;
+mod servers;
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock, Mutex};
 
-use pgpooler_test_support::{Authority, Certified, PoolerOptions, Programs, TlsOptions};
+use pgpooler_test_support::{
+    Authority, Certified, PoolerOptions, Postgres, PostgresOptions, Programs, TlsOptions,
+};
 use tempfile::TempDir;
 
 /// Signs what is good.
@@ -56,6 +59,19 @@ fn certified(name: &str, hosts: &[&str]) -> Certified {
     AUTHORITY.certify(name, hosts).unwrap()
 }
 
+/// PostgreSQL with TLS, and how its user `app` may come: a word of pg_hba.conf.
+fn postgres(certified: &Certified, app: &str) -> Postgres {
+    let line = |kind: &str, user: &str| format!("{kind} all {user} 127.0.0.1/32 scram-sha-256");
+    let options = PostgresOptions {
+        tls: Some(certified.clone()),
+        hba: vec![line("host", "postgres"), line(app, "app")],
+        ..PostgresOptions::default()
+    };
+    let server = Postgres::start(&options).unwrap();
+    server.create_user("app", "app").unwrap();
+    server
+}
+
 fn over_tls() -> TlsOptions {
     TlsOptions::default()
 }
@@ -71,6 +87,36 @@ fn psql(port: u16, parameters: &str, sql: &str) -> Result<String, String> {
         .unwrap();
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
     if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+}
+
+/// A port that passes on what clients send, and keeps it: of each connection one entry.
+fn record(to: u16) -> (u16, Arc<Mutex<Vec<Vec<u8>>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let records: Arc<Mutex<Vec<Vec<u8>>>> = Arc::default();
+    let kept = Arc::clone(&records);
+    std::thread::spawn(move || {
+        for (index, client) in listener.incoming().enumerate() {
+            let mut client = client.unwrap();
+            let mut server = TcpStream::connect(("127.0.0.1", to)).unwrap();
+            let (mut from_server, mut to_client) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+            std::thread::spawn(move || {
+                let _ = std::io::copy(&mut from_server, &mut to_client);
+                let _ = to_client.shutdown(std::net::Shutdown::Both);
+            });
+            kept.lock().unwrap().push(Vec::new());
+            let kept = Arc::clone(&kept);
+            std::thread::spawn(move || {
+                let mut buffer = [0; 4096];
+                while let Ok(length @ 1..) = client.read(&mut buffer) {
+                    kept.lock().unwrap()[index].extend_from_slice(&buffer[..length]);
+                    let _ = server.write_all(&buffer[..length]);
+                }
+                let _ = server.shutdown(std::net::Shutdown::Write);
+            });
+        }
+    });
+    (port, records)
 }
 
 /// A port that passes on to another one byte at a time what a client sends.

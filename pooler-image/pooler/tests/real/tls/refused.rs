@@ -2,22 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use pgpooler_test_support::{Message, Postgres, PostgresOptions, RawClient, TlsOptions, wire};
+use pgpooler_test_support::{Message, Postgres, RawClient, TlsOptions, wire};
 
-use super::{Files, certified, over_tls};
+use super::{Files, certified, over_tls, postgres};
 use crate::{app_login, options, sqlstate, start};
 
 /// PostgreSQL that takes its user `app` over TLS only.
 fn strict() -> Postgres {
-    let line = |kind: &str, user: &str| format!("{kind} all {user} 127.0.0.1/32 scram-sha-256");
-    let options = PostgresOptions {
-        tls: Some(certified("server", &["localhost"])),
-        hba: vec![line("host", "postgres"), line("hostssl", "app")],
-        ..PostgresOptions::default()
-    };
-    let server = Postgres::start(&options).unwrap();
-    server.create_user("app", "app").unwrap();
-    server
+    postgres(&certified("server", &["localhost"]), "hostssl")
 }
 
 /// Code and message, without the file and line of PostgreSQL's source.
