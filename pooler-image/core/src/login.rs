@@ -2,7 +2,9 @@
 
 mod credential;
 
-use crate::scram::{ExpectServerFinal, ExpectServerFirst, SCRAM_SHA_256, ScramError};
+use crate::scram::{
+    Binding, EndPoint, ExpectServerFinal, ExpectServerFirst, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, ScramError,
+};
 use crate::wire::backend::{self, authentication};
 use crate::wire::{
     CancelKey, ErrorFields, FrameError, Header, ReadError, Reader, SqlState, TransactionStatus, frontend,
@@ -27,6 +29,7 @@ enum State {
     /// The server has not asked for anything; the nonce is for the case that it asks for SCRAM.
     Authentication {
         nonce: String,
+        end_point: Option<EndPoint>,
     },
     ServerFirst(ExpectServerFirst),
     ServerFinal(ExpectServerFinal),
@@ -98,7 +101,16 @@ impl Login {
         out: &mut Vec<u8>,
     ) -> Self {
         frontend::startup_message(out, minor, parameters);
-        Self { state: State::Authentication { nonce }, session: LoggedIn::default() }
+        Self { state: State::Authentication { nonce, end_point: None }, session: LoggedIn::default() }
+    }
+
+    /// On a connection with TLS: SCRAM is bound to the server's certificate if the server can, as libpq's
+    /// `channel_binding=prefer` does.
+    pub fn bound_to(mut self, server: Option<EndPoint>) -> Self {
+        if let State::Authentication { end_point, .. } = &mut self.state {
+            *end_point = server;
+        }
+        self
     }
 
     /// Takes messages off `input`, appends answers to `out`. Nothing behind ReadyForQuery is taken.
@@ -184,7 +196,9 @@ impl State {
                 frontend::password_message(out, credential.md5_response(salt)?.as_bytes());
                 Ok(Self::Ok)
             }
-            (authentication::SASL, Self::Authentication { nonce }) => start_scram(reader, nonce, out),
+            (authentication::SASL, Self::Authentication { nonce, end_point }) => {
+                start_scram(reader, nonce, end_point, out)
+            }
             (authentication::SASL_CONTINUE, Self::ServerFirst(state)) => {
                 let challenge = state.receive(reader.rest())?;
                 let keys = credential.scram_keys(&challenge.salt, challenge.iterations)?;
@@ -204,17 +218,47 @@ impl State {
     }
 }
 
-fn start_scram(mut mechanisms: Reader<'_>, nonce: String, out: &mut Vec<u8>) -> Result<State, LoginError> {
-    loop {
-        match mechanisms.string()? {
-            b"" => return Err(LoginError::UnsupportedAuthentication(authentication::SASL)),
-            name if name == SCRAM_SHA_256.as_bytes() => break,
-            _ => {}
+fn start_scram(
+    mechanisms: Reader<'_>,
+    nonce: String,
+    end_point: Option<EndPoint>,
+    out: &mut Vec<u8>,
+) -> Result<State, LoginError> {
+    let offered = offered(mechanisms)?;
+    let (mechanism, binding) = match (offered, end_point) {
+        (Offered::Plus | Offered::Both, Some(end_point)) => (SCRAM_SHA_256_PLUS, Binding::To(end_point)),
+        (Offered::Plain, Some(_)) => (SCRAM_SHA_256, Binding::NotOffered),
+        (Offered::Plain | Offered::Both, None) => (SCRAM_SHA_256, Binding::Impossible),
+        (Offered::Plus, None) | (Offered::Neither, _) => {
+            return Err(LoginError::UnsupportedAuthentication(authentication::SASL));
         }
-    }
-    let (first, state) = ExpectServerFirst::start(nonce);
-    frontend::sasl_initial_response(out, SCRAM_SHA_256, &first);
+    };
+    let (first, state) = ExpectServerFirst::start_bound(nonce, binding);
+    frontend::sasl_initial_response(out, mechanism, &first);
     Ok(State::ServerFirst(state))
+}
+
+/// Which of our mechanisms a server offers.
+enum Offered {
+    Neither,
+    Plain,
+    Plus,
+    Both,
+}
+
+fn offered(mut mechanisms: Reader<'_>) -> Result<Offered, ReadError> {
+    let mut offered = Offered::Neither;
+    loop {
+        let name = mechanisms.string()?;
+        offered = match (name, offered) {
+            (b"", offered) => return Ok(offered),
+            (name, Offered::Neither) if name == SCRAM_SHA_256.as_bytes() => Offered::Plain,
+            (name, Offered::Plus) if name == SCRAM_SHA_256.as_bytes() => Offered::Both,
+            (name, Offered::Neither) if name == SCRAM_SHA_256_PLUS.as_bytes() => Offered::Plus,
+            (name, Offered::Plain) if name == SCRAM_SHA_256_PLUS.as_bytes() => Offered::Both,
+            (_, offered) => offered,
+        };
+    }
 }
 
 fn parameter(body: &[u8]) -> Result<(String, String), LoginError> {

@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use self::secure::{Answer, Attempt};
 use crate::auth::{self, RandomError, User};
 use crate::socket;
-use crate::tls::{ServerTls, TlsPeer};
+use crate::tls::{ServerTls, Session, TlsPeer};
 use crate::transport::Transport;
 
 /// The protocol that we speak with servers: its four-byte cancel keys suffice, and every version knows it.
@@ -261,7 +261,8 @@ impl Shell {
             ("application_name", request.application_name),
         ];
         let settings = request.settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        let mut state = Login::start(MINOR, own.into_iter().chain(settings), nonce, &mut self.out);
+        let mut state = Login::start(MINOR, own.into_iter().chain(settings), nonce, &mut self.out)
+            .bound_to(self.stream.tls().and_then(Session::end_point));
         let mut refused = !self.input.is_empty();
         if refused {
             // an ErrorResponse instead of an answer about TLS: nothing is said to it

@@ -7,6 +7,7 @@ use std::time::Duration;
 use pgpooler_core::handshake::{
     self, Authentication, AuthenticationStep, ExpectStartup, SecuredBy, StartupStep,
 };
+use pgpooler_core::scram::EndPoint;
 use pgpooler_core::startup::StartupParameters;
 use pgpooler_core::wire::{CancelKey, ErrorResponse, SqlState, StartupPacketError};
 use tokio::io::AsyncWriteExt;
@@ -174,7 +175,7 @@ impl Shell<'_> {
     }
 
     async fn authenticate(&mut self, name: &str, challenge: Challenge) -> Result<Arc<User>, HandshakeError> {
-        let mut state = Authentication::start(name, challenge.method, &mut self.out);
+        let mut state = Authentication::start_bound(name, challenge.method, self.end_point(), &mut self.out);
         loop {
             match state.receive(&mut self.input, &mut self.out) {
                 AuthenticationStep::More(next) => state = next,
@@ -190,6 +191,11 @@ impl Shell<'_> {
             }
             self.exchange().await?;
         }
+    }
+
+    /// What a login can be bound to.
+    fn end_point(&self) -> Option<EndPoint> {
+        self.tls.filter(|_| self.stream.tls().is_some()).and_then(|tls| tls.end_point.clone())
     }
 
     /// Sends what is to be sent, then waits for bytes.

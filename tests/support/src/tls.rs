@@ -65,23 +65,36 @@ impl Authority {
 
     /// A certificate with this common name, for these hosts.
     pub fn certify(&self, common_name: &str, hosts: &[&str]) -> Result<Certified> {
-        let mut params =
-            CertificateParams::new(hosts.iter().map(|host| (*host).to_owned()).collect::<Vec<_>>())?;
-        params.distinguished_name.push(DnType::CommonName, common_name);
-        let key = KeyPair::generate()?;
-        let certificate = params.signed_by(&key, &self.issuer)?;
+        self.certify_key(common_name, hosts, &KeyPair::generate()?)
+    }
+
+    fn certify_key(&self, common_name: &str, hosts: &[&str], key: &KeyPair) -> Result<Certified> {
+        let certificate = params(common_name, hosts)?.signed_by(key, &self.issuer)?;
         Ok(Certified { certificate: certificate.pem(), key: key.serialize_pem() })
     }
+}
+
+fn params(common_name: &str, hosts: &[&str]) -> Result<CertificateParams> {
+    let hosts: Vec<_> = hosts.iter().map(|host| (*host).to_owned()).collect();
+    let mut params = CertificateParams::new(hosts)?;
+    params.distinguished_name.push(DnType::CommonName, common_name);
+    Ok(params)
 }
 
 impl Certified {
     /// A certificate that nobody but itself has signed.
     pub fn self_signed(common_name: &str, hosts: &[&str]) -> Result<Self> {
-        let mut params =
-            CertificateParams::new(hosts.iter().map(|host| (*host).to_owned()).collect::<Vec<_>>())?;
-        params.distinguished_name.push(DnType::CommonName, common_name);
-        let key = KeyPair::generate()?;
-        Ok(Self { certificate: params.self_signed(&key)?.pem(), key: key.serialize_pem() })
+        Self::self_signed_with(common_name, hosts, &KeyPair::generate()?)
+    }
+
+    /// The same with a key of Ed25519.
+    pub fn self_signed_ed25519(common_name: &str, hosts: &[&str]) -> Result<Self> {
+        Self::self_signed_with(common_name, hosts, &KeyPair::generate_for(&rcgen::PKCS_ED25519)?)
+    }
+
+    fn self_signed_with(common_name: &str, hosts: &[&str], key: &KeyPair) -> Result<Self> {
+        let certificate = params(common_name, hosts)?.self_signed(key)?;
+        Ok(Self { certificate: certificate.pem(), key: key.serialize_pem() })
     }
 
     /// Writes `NAME.crt` and `NAME.key`; their paths.

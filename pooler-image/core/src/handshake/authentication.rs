@@ -7,7 +7,8 @@ use zeroize::Zeroizing;
 
 use crate::md5;
 use crate::scram::{
-    ClientKeys, ExpectClientFinal, ExpectClientFirst, SCRAM_SHA_256, ScramError, ScramVerifier,
+    ClientKeys, EndPoint, ExpectClientFinal, ExpectClientFirst, Offer, SCRAM_SHA_256, SCRAM_SHA_256_PLUS,
+    ScramError, ScramVerifier,
 };
 use crate::wire::{ErrorResponse, FrameError, Reader, SqlState, backend, frontend, split_message};
 
@@ -49,7 +50,8 @@ pub struct Authentication {
 
 #[derive(Debug)]
 enum State {
-    ClientFirst(ExpectClientFirst),
+    /// With what can be bound to.
+    ClientFirst(ExpectClientFirst, Option<EndPoint>),
     /// The mechanism is chosen, client-first did not come with it.
     LateClientFirst(ExpectClientFirst),
     ClientFinal(ExpectClientFinal),
@@ -71,10 +73,18 @@ pub enum AuthenticationStep {
 impl Authentication {
     /// Asks `user` for a proof: appends the request to `out`.
     pub fn start(user: &str, method: Method, out: &mut Vec<u8>) -> Self {
+        Self::start_bound(user, method, None, out)
+    }
+
+    /// The same on a connection with TLS: SCRAM can be bound to our certificate.
+    pub fn start_bound(user: &str, method: Method, end_point: Option<EndPoint>, out: &mut Vec<u8>) -> Self {
         let state = match method {
             Method::Scram { verifier, nonce } => {
-                backend::authentication_sasl(out, &[SCRAM_SHA_256]);
-                State::ClientFirst(ExpectClientFirst::new(verifier, nonce))
+                match end_point {
+                    Some(_) => backend::authentication_sasl(out, &[SCRAM_SHA_256_PLUS, SCRAM_SHA_256]),
+                    None => backend::authentication_sasl(out, &[SCRAM_SHA_256]),
+                }
+                State::ClientFirst(ExpectClientFirst::new(verifier, nonce), end_point)
             }
             Method::Md5 { stored, salt } => {
                 backend::authentication_md5_password(out, salt);
@@ -132,8 +142,10 @@ impl State {
 
     fn receive(self, body: &[u8], user: &str, out: &mut Vec<u8>) -> Result<Next, ErrorResponse> {
         match self {
-            Self::ClientFirst(state) => {
-                if let Some(message) = initial_response(body)? {
+            Self::ClientFirst(state, end_point) => {
+                let (offer, message) = initial_response(body, end_point)?;
+                let state = state.offered(offer);
+                if let Some(message) = message {
                     return client_first(state, message, user, out);
                 }
                 backend::authentication_sasl_continue(out, &[]);
@@ -150,19 +162,28 @@ impl State {
     }
 }
 
-/// The SCRAM message inside SASLInitialResponse.
-fn initial_response(body: &[u8]) -> Result<Option<&[u8]>, ErrorResponse> {
+/// The mechanism and the SCRAM message inside SASLInitialResponse.
+fn initial_response(
+    body: &[u8],
+    end_point: Option<EndPoint>,
+) -> Result<(Offer, Option<&[u8]>), ErrorResponse> {
     let malformed = |_| ErrorResponse::fatal(SqlState::PROTOCOL_VIOLATION, "invalid SASL response message");
     let mut reader = Reader::new(body);
-    if reader.string().map_err(malformed)? != SCRAM_SHA_256.as_bytes() {
-        let told = "client selected an invalid SASL authentication mechanism";
-        return Err(ErrorResponse::fatal(SqlState::PROTOCOL_VIOLATION, told));
-    }
+    let mechanism = reader.string().map_err(malformed)?;
+    let offer = match end_point {
+        Some(end_point) if mechanism == SCRAM_SHA_256_PLUS.as_bytes() => Offer::Chosen(end_point),
+        Some(_) if mechanism == SCRAM_SHA_256.as_bytes() => Offer::Declined,
+        None if mechanism == SCRAM_SHA_256.as_bytes() => Offer::Nothing,
+        _ => {
+            let told = "client selected an invalid SASL authentication mechanism";
+            return Err(ErrorResponse::fatal(SqlState::PROTOCOL_VIOLATION, told));
+        }
+    };
     let length = reader.i32().map_err(malformed)?;
     let message = usize::try_from(length).ok().map(|length| reader.bytes(length)).transpose();
     let message = message.map_err(malformed)?;
     reader.finish().map_err(malformed)?;
-    Ok(message)
+    Ok((offer, message))
 }
 
 fn client_first(
@@ -209,12 +230,37 @@ fn scram_error(error: ScramError, user: &str) -> ErrorResponse {
         ScramError::BindingData => {
             violation("unexpected SCRAM channel-binding attribute in client-final-message")
         }
+        ScramError::EndPoint => ErrorResponse::fatal(
+            SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
+            "SCRAM channel binding check failed",
+        ),
+        ScramError::Downgrade => ErrorResponse::fatal(
+            SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
+            "SCRAM channel binding negotiation error",
+        )
+        .detail(
+            "The client supports SCRAM channel binding but thinks the server does not.  \
+             However, this server does support channel binding.",
+        ),
+        ScramError::BindingType(name) => ErrorResponse::fatal(
+            SqlState::PROTOCOL_VIOLATION,
+            format!("unsupported SCRAM channel-binding type \"{}\"", sanitized(&name)),
+        ),
+        ScramError::NoChannelBinding => violation("malformed SCRAM message").detail(
+            "The client selected SCRAM-SHA-256-PLUS, \
+             but the SCRAM message does not include channel binding data.",
+        ),
         ScramError::ChannelBinding => violation("malformed SCRAM message").detail(
             "The client selected SCRAM-SHA-256 without channel binding, \
              but the SCRAM message includes channel binding data.",
         ),
         _ => violation("malformed SCRAM message"),
     }
+}
+
+/// At most 30 characters, and a question mark for each that does not print (`sanitize_str`).
+fn sanitized(text: &str) -> String {
+    text.bytes().take(30).map(|byte| if byte.is_ascii_graphic() { char::from(byte) } else { '?' }).collect()
 }
 
 fn length_error(_: FrameError) -> ErrorResponse {

@@ -3,21 +3,48 @@
 use subtle::ConstantTimeEq;
 
 use super::{
-    ClientKeys, MAX_ITERATIONS, ScramError,
+    ClientKeys, END_POINT, EndPoint, MAX_ITERATIONS, ScramError,
     keys::{Key, hmac, xor},
     message::{attribute, checked_nonce, decode, decode_key, encode, text},
 };
 
-/// The header of client-first: no channel binding, no authorization identity.
-const HEADER: &str = "n,,";
+/// What the exchange is bound to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Binding {
+    /// Nothing, and nothing could be: no TLS, or a certificate without a hash.
+    #[default]
+    Impossible,
+    /// Nothing, because the server does not offer it. A server that does takes this for an attack.
+    NotOffered,
+    /// The server's certificate: mechanism [`SCRAM_SHA_256_PLUS`](super::SCRAM_SHA_256_PLUS).
+    To(EndPoint),
+}
 
-/// [`HEADER`] in base64.
-const BINDING: &str = "biws";
+impl Binding {
+    /// The header of client-first; without authorization identity.
+    fn header(&self) -> String {
+        match self {
+            Self::Impossible => "n,,".to_owned(),
+            Self::NotOffered => "y,,".to_owned(),
+            Self::To(_) => format!("p={END_POINT},,"),
+        }
+    }
+
+    /// What client-final repeats.
+    fn attribute(&self) -> String {
+        let data = match self {
+            Self::To(end_point) => end_point,
+            Self::Impossible | Self::NotOffered => &[][..],
+        };
+        encode(&[self.header().as_bytes(), data].concat())
+    }
+}
 
 /// Awaits server-first.
 #[derive(Debug)]
 #[must_use = "an exchange that is not carried on proves nothing"]
 pub struct ExpectServerFirst {
+    binding: Binding,
     nonce: String,
     bare: String,
 }
@@ -30,6 +57,7 @@ pub struct Challenge {
     pub salt: Vec<u8>,
     /// The iterations that the keys must be derived with; at most [`MAX_ITERATIONS`].
     pub iterations: u32,
+    binding: Binding,
     auth_prefix: String,
     nonce: String,
 }
@@ -46,12 +74,17 @@ impl ExpectServerFirst {
     ///
     /// The user's name stays empty, as libpq does: the StartupMessage has named the user.
     pub fn start(nonce: String) -> (Vec<u8>, Self) {
-        Self::start_as("", nonce)
+        Self::start_bound(nonce, Binding::Impossible)
     }
 
-    pub(super) fn start_as(user: &str, nonce: String) -> (Vec<u8>, Self) {
+    /// The same on a connection with TLS.
+    pub fn start_bound(nonce: String, binding: Binding) -> (Vec<u8>, Self) {
+        Self::start_as("", nonce, binding)
+    }
+
+    pub(super) fn start_as(user: &str, nonce: String, binding: Binding) -> (Vec<u8>, Self) {
         let bare = format!("n={user},r={nonce}");
-        (format!("{HEADER}{bare}").into_bytes(), Self { nonce, bare })
+        (format!("{}{bare}", binding.header()).into_bytes(), Self { binding, nonce, bare })
     }
 
     /// Reads server-first.
@@ -72,7 +105,7 @@ impl ExpectServerFirst {
             return Err(ScramError::Iterations);
         }
         let auth_prefix = format!("{},{message},", self.bare);
-        Ok(Challenge { salt, iterations, auth_prefix, nonce: nonce.to_owned() })
+        Ok(Challenge { salt, iterations, binding: self.binding, auth_prefix, nonce: nonce.to_owned() })
     }
 }
 
@@ -80,7 +113,7 @@ impl Challenge {
     /// Answers with client-final, from keys for this salt and these iterations.
     #[must_use = "the server awaits client-final"]
     pub fn respond(self, keys: &ClientKeys) -> (Vec<u8>, ExpectServerFinal) {
-        let without_proof = format!("c={BINDING},r={}", self.nonce);
+        let without_proof = format!("c={},r={}", self.binding.attribute(), self.nonce);
         let auth = [self.auth_prefix.as_bytes(), without_proof.as_bytes()];
         let proof = xor(&keys.client_key, &hmac(&keys.stored_key(), &auth));
         let signature = hmac(&keys.server_key, &auth);
@@ -108,7 +141,8 @@ mod tests {
     /// The exchange of RFC 7677 section 3: user "user", password "pencil".
     #[test]
     fn the_example_of_rfc_7677_is_reproduced() {
-        let (first, state) = ExpectServerFirst::start_as("user", "rOprNGfwEbeRWgbNEkqO".to_owned());
+        let (first, state) =
+            ExpectServerFirst::start_as("user", "rOprNGfwEbeRWgbNEkqO".to_owned(), Binding::Impossible);
         assert_eq!(first, b"n,,n=user,r=rOprNGfwEbeRWgbNEkqO");
         let challenge = state
             .receive(

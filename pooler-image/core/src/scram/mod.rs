@@ -1,4 +1,5 @@
-//! SCRAM-SHA-256 (RFC 5802, RFC 7677), both sides, as PostgreSQL speaks it.
+//! SCRAM-SHA-256 (RFC 5802, RFC 7677), both sides, as PostgreSQL speaks it; and SCRAM-SHA-256-PLUS, which binds the
+//! login to the server's certificate (`tls-server-end-point`, RFC 5929), so that nobody between can pass it on.
 //!
 //! ```text
 //! client                                        server
@@ -17,13 +18,25 @@ mod message;
 mod server;
 mod verifier;
 
-pub use client::{Challenge, ExpectServerFinal, ExpectServerFirst};
+use std::sync::Arc;
+
+pub use client::{Binding, Challenge, ExpectServerFinal, ExpectServerFirst};
 pub use keys::{ClientKeys, KeyCache};
-pub use server::{ClientFirst, ExpectClientFinal, ExpectClientFirst, Proven};
+pub use server::{ClientFirst, ExpectClientFinal, ExpectClientFirst, Offer, Proven};
 pub use verifier::{ScramVerifier, VerifierError};
 
 /// The mechanism without channel binding.
 pub const SCRAM_SHA_256: &str = "SCRAM-SHA-256";
+
+/// The mechanism with channel binding.
+pub const SCRAM_SHA_256_PLUS: &str = "SCRAM-SHA-256-PLUS";
+
+/// The only kind of channel binding that PostgreSQL knows.
+const END_POINT: &str = "tls-server-end-point";
+
+/// The hash of the server's certificate that a login is bound to, from
+/// [`Certificate::end_point`](crate::certificate::Certificate::end_point).
+pub type EndPoint = Arc<[u8]>;
 
 /// Iterations of a verifier that we derive ourselves, and of the mock one; PostgreSQL's default.
 pub const DEFAULT_ITERATIONS: u32 = 4096;
@@ -38,7 +51,7 @@ pub const NONCE_BYTES: usize = 18;
 pub const SALT_BYTES: usize = 16;
 
 /// Why an exchange ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ScramError {
     /// A message without the form of RFC 5802.
     #[error("malformed SCRAM message")]
@@ -46,6 +59,18 @@ pub enum ScramError {
     /// The client asks for channel binding on a connection without any.
     #[error("the client asks for channel binding, which this connection does not have")]
     ChannelBinding,
+    /// The client has chosen channel binding and does not do it.
+    #[error("the client has chosen channel binding and sends no data for it")]
+    NoChannelBinding,
+    /// The client could bind and thinks that we cannot, although it was offered: somebody between has changed the offer.
+    #[error("the client was made to believe that there is no channel binding")]
+    Downgrade,
+    /// The client wants to bind to something else.
+    #[error("unsupported channel binding: {0}")]
+    BindingType(String),
+    /// The client's server is not us: somebody between has another certificate.
+    #[error("the client is bound to another certificate")]
+    EndPoint,
     /// The client wants to act as another user.
     #[error("the client uses an authorization identity, which is not supported")]
     AuthorizationIdentity,

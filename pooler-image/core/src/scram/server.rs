@@ -5,10 +5,22 @@ use std::sync::Arc;
 use subtle::ConstantTimeEq;
 
 use super::{
-    ClientKeys, ScramError, ScramVerifier,
+    ClientKeys, END_POINT, EndPoint, ScramError, ScramVerifier,
     keys::{hmac, sha256, xor},
     message::{attribute, checked_nonce, decode, decode_key, encode, text},
 };
+
+/// What a client was offered to bind the exchange to, and what it has chosen of that.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Offer {
+    /// Nothing was offered.
+    #[default]
+    Nothing,
+    /// Our certificate was offered, and the client has chosen the mechanism without.
+    Declined,
+    /// The client has chosen to bind to our certificate.
+    Chosen(EndPoint),
+}
 
 /// Awaits client-first.
 #[derive(Debug)]
@@ -16,6 +28,7 @@ use super::{
 pub struct ExpectClientFirst {
     verifier: Arc<ScramVerifier>,
     nonce: String,
+    offer: Offer,
 }
 
 /// A client-first that has been read: what to answer, and what comes next.
@@ -33,11 +46,17 @@ pub struct ClientFirst {
 #[must_use = "an exchange that is not carried on proves nothing"]
 pub struct ExpectClientFinal {
     verifier: Arc<ScramVerifier>,
-    /// The header of client-first, in base64 as client-final must repeat it.
-    binding: String,
+    binding: Bound,
     nonce: String,
     /// client-first without its header, a comma, server-first.
     auth_prefix: String,
+}
+
+/// What client-final must repeat, in base64: the header of client-first, and the certificate's hash.
+#[derive(Debug)]
+enum Bound {
+    ToNothing(String),
+    To(String),
 }
 
 /// The client has proven that it knows the password.
@@ -52,18 +71,26 @@ pub struct Proven {
 impl ExpectClientFirst {
     /// Starts an exchange. `nonce` is the server's part, from [`nonce`](super::nonce).
     pub fn new(verifier: Arc<ScramVerifier>, nonce: String) -> Self {
-        Self { verifier, nonce }
+        Self { verifier, nonce, offer: Offer::Nothing }
+    }
+
+    /// On a connection where channel binding was offered.
+    pub fn offered(self, offer: Offer) -> Self {
+        Self { offer, ..self }
     }
 
     /// Reads client-first.
     pub fn receive(self, message: &[u8]) -> Result<ClientFirst, ScramError> {
         let message = text(message)?;
-        let (header, bare) = split_header(message)?;
+        let (header, bare) = split_header(message, &self.offer)?;
         let nonce = client_nonce(bare)?.to_owned() + &self.nonce;
         let ScramVerifier { iterations, salt, .. } = &*self.verifier;
         let reply = format!("r={nonce},s={},i={iterations}", encode(salt));
         let next = ExpectClientFinal {
-            binding: encode(header.as_bytes()),
+            binding: match &self.offer {
+                Offer::Chosen(end_point) => Bound::To(encode(&[header.as_bytes(), end_point].concat())),
+                Offer::Nothing | Offer::Declined => Bound::ToNothing(encode(header.as_bytes())),
+            },
             auth_prefix: format!("{bare},{reply},"),
             nonce,
             verifier: self.verifier,
@@ -82,8 +109,10 @@ impl ExpectClientFinal {
         let binding = attribute(&mut rest, 'c')?;
         let nonce = attribute(&mut rest, 'r')?;
         decode(binding)?;
-        if binding != self.binding {
-            return Err(ScramError::BindingData);
+        match &self.binding {
+            Bound::ToNothing(expected) if binding != expected => return Err(ScramError::BindingData),
+            Bound::To(expected) if binding != expected => return Err(ScramError::EndPoint),
+            _ => {}
         }
         if nonce != self.nonce {
             return Err(ScramError::Nonce);
@@ -105,13 +134,16 @@ impl ExpectClientFinal {
 
 /// Splits client-first into its header (`n,,`) and the rest.
 ///
-/// We offer no channel binding yet: `n` (the client has none) and `y` (the client has it and sees that we do not)
-/// are both right, `p=` is not.
-fn split_header(message: &str) -> Result<(&str, &str), ScramError> {
+/// `n`: the client has no channel binding; `y`: it has, and sees that we have not; `p=`: it binds to that.
+fn split_header<'a>(message: &'a str, offer: &Offer) -> Result<(&'a str, &'a str), ScramError> {
     let (flag, after_flag) = message.split_once(',').ok_or(ScramError::Malformed)?;
-    match flag {
-        "n" | "y" => {}
-        _ if flag.starts_with("p=") => return Err(ScramError::ChannelBinding),
+    match (flag, flag.strip_prefix("p="), offer) {
+        ("n" | "y", _, Offer::Chosen(_)) => return Err(ScramError::NoChannelBinding),
+        ("y", _, Offer::Declined) => return Err(ScramError::Downgrade),
+        ("n" | "y", ..) => {}
+        (_, Some(_), Offer::Nothing | Offer::Declined) => return Err(ScramError::ChannelBinding),
+        (_, Some(END_POINT), Offer::Chosen(_)) => {}
+        (_, Some(other), Offer::Chosen(_)) => return Err(ScramError::BindingType(other.to_owned())),
         _ => return Err(ScramError::Malformed),
     }
     let (identity, bare) = after_flag.split_once(',').ok_or(ScramError::Malformed)?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use pgpooler_config::{Document, TlsMode};
 use pgpooler_core::certificate::Certificate;
 use pgpooler_core::handshake::ALPN;
+use pgpooler_core::scram::EndPoint;
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
@@ -19,7 +20,7 @@ pub struct ClientTls {
     pub(crate) config: Arc<ServerConfig>,
     pub(crate) demand: Demand,
     /// What SCRAM binds a login to; none for certificates that have no such thing.
-    pub(crate) end_point: Option<Arc<[u8]>>,
+    pub(crate) end_point: Option<EndPoint>,
     /// The last second of our certificate's validity, since 1970.
     pub not_after: i64,
 }
@@ -71,7 +72,7 @@ fn client_verifier(
 
 /// What is known of our own certificate.
 pub(super) struct Leaf {
-    pub(super) end_point: Option<Arc<[u8]>>,
+    pub(super) end_point: Option<EndPoint>,
     pub(super) not_after: i64,
 }
 

@@ -11,6 +11,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use pgpooler_core::certificate::Certificate;
+use pgpooler_core::scram::EndPoint;
 use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::UnbufferedServerConnection;
@@ -107,6 +109,12 @@ impl Session {
     /// The certificate that the peer has shown, its chain not with it.
     pub fn peer_certificate(&self) -> Option<&CertificateDer<'static>> {
         self.state().peer_certificates().and_then(<[_]>::first)
+    }
+
+    /// What SCRAM can bind a login to where the peer is a server.
+    pub fn end_point(&self) -> Option<EndPoint> {
+        let certificate = Certificate::parse(self.peer_certificate()?).ok()?;
+        certificate.end_point().map(Into::into)
     }
 
     /// The protocol that ALPN has settled on.

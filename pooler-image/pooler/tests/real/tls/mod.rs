@@ -1,5 +1,6 @@
 //! TLS on both sides of the pooler, with libpq and PostgreSQL at its ends.
 
+mod binding;
 mod clients;
 mod refused;
 mod servers;
