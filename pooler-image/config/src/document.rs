@@ -36,6 +36,8 @@ pub struct Document {
     pub stats_users: Vec<String>,
     /// How long a client keeps a server connection.
     pub pool_mode: PoolMode,
+    /// What becomes of session state that cannot follow its client to another server connection.
+    pub session_state: SessionState,
     /// Most clients connected at once; more are refused with 53300.
     pub max_client_conn: u32,
     /// Most server connections of the whole process, over all pools, logins and closing ones included.
@@ -118,6 +120,9 @@ pub struct PoolRule {
     /// Overrides [`Document::pool_mode`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pool_mode: Option<PoolMode>,
+    /// Overrides [`Document::session_state`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session_state: Option<SessionState>,
     /// Most server connections of one (database, user) pool; unset: only the process's limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pool_size: Option<u32>,
@@ -156,6 +161,20 @@ pub enum TlsMode {
     VerifyFull,
 }
 
+/// What becomes, in transaction mode, of session state that cannot follow its client to another server connection:
+/// LISTEN, temporary objects, cursors WITH HOLD, session advisory locks, PREPARE, SESSION AUTHORIZATION, LOAD.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SessionState {
+    /// It is wiped off when the transaction ends.
+    Reset,
+    /// Its client keeps the server connection for as long as it is there.
+    #[default]
+    Pin,
+    /// Statements that make it are refused with 0A000; what gets through is wiped off.
+    Reject,
+}
+
 /// Format of log lines.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -179,6 +198,7 @@ impl Default for Document {
             admin_users: Vec::new(),
             stats_users: Vec::new(),
             pool_mode: PoolMode::default(),
+            session_state: SessionState::default(),
             max_client_conn: 10_000,
             max_server_connections: 20,
             query_wait_timeout: Seconds::from_secs(120),

@@ -10,7 +10,7 @@ mod secret;
 mod userlist;
 mod validation;
 
-pub use document::{ANY, Document, LogFormat, PoolMode, PoolRule, SYSTEM, Target, TlsMode};
+pub use document::{ANY, Document, LogFormat, PoolMode, PoolRule, SYSTEM, SessionState, Target, TlsMode};
 pub use duration::{Seconds, SecondsError};
 pub use secret::Secret;
 pub use userlist::{UserSecret, Userlist, UserlistError, UserlistFault};

@@ -3,7 +3,7 @@
 #![allow(clippy::redundant_closure_for_method_calls)] // the method has one lifetime where any is asked for
 
 use pgpooler_core::session::{
-    Client, ClientFault, Dirt, Exchange, Interner, Naming, Outbox, Server, ServerFault, Settings,
+    Client, ClientFault, Dirt, Exchange, Interner, Naming, Outbox, Server, ServerFault, SessionState, Settings,
 };
 use pgpooler_core::wire::{ErrorResponse, Header, SqlState, TransactionStatus, backend, frontend};
 
@@ -20,9 +20,9 @@ struct Pair {
 impl Pair {
     fn new() -> Self {
         Self {
-            client: Client::new(Naming::Shared, Settings::default()),
+            client: Client::new(Naming::Shared, Settings::default(), SessionState::Pin),
             server: Server::new([]),
-            interner: Interner::new([1; 16]),
+            interner: Interner::new([1; 16], std::sync::Arc::default()),
             to_client: Vec::new(),
             to_server: Vec::new(),
             max_prepared_statements: 100,
@@ -31,8 +31,10 @@ impl Pair {
 
     /// The same server connection for another client.
     fn next_client(&mut self) -> Client {
-        assert!(self.server.is_clean(), "a server connection that is not clean goes to nobody");
-        std::mem::replace(&mut self.client, Client::new(Naming::Shared, Settings::default()))
+        assert!(self.server.may_part(), "a server connection that is not clean goes to nobody");
+        self.server.part(&self.client);
+        assert_eq!(self.server.dirt(), Dirt::None);
+        std::mem::replace(&mut self.client, Client::new(Naming::Shared, Settings::default(), SessionState::Pin))
     }
 
     fn exchange<T>(&mut self, input: &[u8], act: impl FnOnce(&mut Exchange<'_>, &[u8]) -> T) -> T {
@@ -136,7 +138,7 @@ fn executed() -> Vec<u8> {
 }
 
 #[test]
-fn a_statement_is_prepared_once_for_all_clients_and_each_gets_its_own_reply() {
+fn a_parse_is_the_servers_to_answer_and_clients_share_what_it_left() {
     let mut pair = Pair::new();
     let batch = [parse("a", "select 1"), bind("a"), execute(), sync()].concat();
     pair.client_sends(&batch).unwrap();
@@ -144,14 +146,39 @@ fn a_statement_is_prepared_once_for_all_clients_and_each_gets_its_own_reply() {
     pair.server_sends(&executed()).unwrap();
     assert_eq!(pair.client_got(), "12CZ");
 
-    pair.next_client();
+    let first = pair.next_client();
     let batch = [parse("other name", "select 1"), bind("other name"), execute(), sync()].concat();
     pair.client_sends(&batch).unwrap();
-    assert_eq!(pair.server_got(), "BES", "the server has it already");
-    assert_eq!(pair.client_got(), "1", "its turn has come at once");
+    assert_eq!(pair.server_got(), "CPBES", "parsed anew: its tables may have changed");
+    pair.server_sends(&[message(b'3', b""), executed()].concat()).unwrap();
+    assert_eq!(pair.client_got(), "12CZ");
+    assert_eq!(pair.server.statement_count(), 1);
+
+    pair.client = first;
+    pair.client_sends(&[bind("a"), execute(), sync()].concat()).unwrap();
+    assert_eq!(pair.server_got(), "BES", "what is newer than the client's own is good for it");
     pair.server_sends(&executed()[5..]).unwrap();
     assert_eq!(pair.client_got(), "2CZ");
     assert!(pair.server.is_clean());
+}
+
+#[test]
+fn a_server_that_prepared_a_statement_before_a_client_did_prepares_it_anew() {
+    let mut pair = Pair::new();
+    let batch = [parse("a", "select 1"), sync()].concat();
+    pair.client_sends(&batch).unwrap();
+    pair.server_sends(&[message(b'1', b""), ready(TransactionStatus::Idle)].concat()).unwrap();
+    pair.next_client();
+    let old = std::mem::replace(&mut pair.server, Server::new([]));
+    pair.client_sends(&batch).unwrap();
+    pair.server_sends(&[message(b'1', b""), ready(TransactionStatus::Idle)].concat()).unwrap();
+    pair.server = old;
+    pair.server_got();
+    pair.client_got();
+    pair.client_sends(&[bind("a"), execute(), sync()].concat()).unwrap();
+    assert_eq!(pair.server_got(), "CPBES");
+    pair.server_sends(&[message(b'3', b""), executed()].concat()).unwrap();
+    assert_eq!(pair.client_got(), "2CZ");
 }
 
 #[test]
@@ -222,7 +249,7 @@ fn a_client_without_an_unnamed_statement_does_not_get_somebody_elses() {
 #[test]
 fn a_failed_parse_leaves_the_name_free() {
     let mut pair = Pair::new();
-    pair.client_sends(&[parse("a", "selec 1"), bind("a"), sync()].concat()).unwrap();
+    pair.client_sends(&[parse("a", "select 1 from nosuch"), bind("a"), sync()].concat()).unwrap();
     let replies =
         [error(SqlState::parse(b"42601").unwrap(), "syntax"), ready(TransactionStatus::Idle)].concat();
     pair.server_sends(&replies).unwrap();
@@ -269,7 +296,7 @@ fn a_server_connection_is_kept_while_anything_is_open() {
     assert!(!pair.server.is_clean(), "a reply is owed");
     pair.server_sends(&[complete("BEGIN"), ready(TransactionStatus::InTransaction)].concat()).unwrap();
     assert!(!pair.server.is_clean(), "a transaction is open");
-    assert!(pair.server.needs_only_rollback());
+    assert!(pair.server.can_be_tidied());
     pair.client_sends(&query("commit")).unwrap();
     pair.server_sends(&[complete("COMMIT"), ready(TransactionStatus::Idle)].concat()).unwrap();
     assert!(pair.server.is_clean());
@@ -326,7 +353,7 @@ fn what_a_client_still_sends_after_a_failed_copy_disturbs_nobody() {
 #[test]
 fn settings_are_brought_over_in_front_of_the_clients_first_bytes_and_nobody_sees_the_replies() {
     let mut pair = Pair::new();
-    pair.client = Client::new(Naming::Shared, Settings::new([("TimeZone".to_owned(), "utc".to_owned())]));
+    pair.client = Client::new(Naming::Shared, Settings::new([("TimeZone".to_owned(), "utc".to_owned())]), SessionState::Pin);
     pair.begin();
     pair.client_sends(&query("show timezone")).unwrap();
     assert_eq!(pair.server_got(), "QQ");
@@ -353,25 +380,10 @@ fn settings_are_brought_over_in_front_of_the_clients_first_bytes_and_nobody_sees
 #[test]
 fn a_refused_setting_ends_the_link_with_the_servers_own_error() {
     let mut pair = Pair::new();
-    pair.client = Client::new(Naming::Shared, Settings::new([("nosuch".to_owned(), "1".to_owned())]));
+    pair.client = Client::new(Naming::Shared, Settings::new([("nosuch".to_owned(), "1".to_owned())]), SessionState::Pin);
     pair.begin();
     let response = error(SqlState::parse(b"42704").unwrap(), "unrecognized configuration parameter");
     assert_eq!(pair.server_sends(&response), Err(ServerFault::Replay { response: response.clone() }));
-}
-
-#[test]
-fn what_a_set_leaves_is_known_and_wiped_off() {
-    let mut pair = Pair::new();
-    pair.client_sends(&query("set work_mem = '1MB'")).unwrap();
-    pair.server_sends(&[complete("SET"), ready(TransactionStatus::Idle)].concat()).unwrap();
-    assert_eq!(pair.server.dirt(), Dirt::Session);
-    let mut reset = Vec::new();
-    pair.server.reset(&mut reset);
-    assert_eq!(tags(&reset), "Q");
-    let replies = [complete("RESET"), complete("SET"), ready(TransactionStatus::Idle)].concat();
-    assert_eq!(pair.server.settle(&replies), Ok(replies.len()));
-    assert!(pair.server.is_clean());
-    assert_eq!(pair.server.dirt(), Dirt::None);
 }
 
 #[test]
@@ -389,7 +401,7 @@ fn a_server_connection_with_half_a_message_on_it_is_not_clean() {
 #[test]
 fn a_connection_that_a_client_had_to_itself_is_wiped_whatever_it_did() {
     let mut pair = Pair::new();
-    pair.client = Client::new(Naming::Own, Settings::default());
+    pair.client = Client::new(Naming::Own, Settings::default(), SessionState::Pin);
     pair.begin();
     assert_eq!(pair.server.dirt(), Dirt::Statements);
 }

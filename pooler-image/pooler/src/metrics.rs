@@ -12,6 +12,8 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::registry::{Registry, Unit};
 
+use pgpooler_core::session::Holds;
+
 use crate::reload::Loaded;
 use crate::report::{PoolReport, Report, ServerCounts};
 use encoder::Encoder;
@@ -97,6 +99,14 @@ impl Scrape {
         self.pool_gauges(encoder, "clients_idle", help, |pool| u64::from(pool.clients.idle))?;
         let help = "Clients that wait for a server connection";
         self.pool_gauges(encoder, "clients_waiting", help, |pool| u64::from(pool.clients.waiting))?;
+        let help = "Clients that keep their server connection between transactions, by the state that ties them to it";
+        encoder.gauges("clients_pinned", help, |family| {
+            self.pools().try_for_each(|pool| {
+                Holds::ALL.iter().zip(pool.pinned).try_for_each(|((_, reason), count)| {
+                    family.point(&pool_labels(pool, &[("reason", reason)]), &u64::from(count))
+                })
+            })
+        })?;
         let help = "How long the client at the head of the queue has waited";
         encoder.seconds("longest_wait", help, |family| {
             self.pools()
@@ -120,7 +130,17 @@ impl Scrape {
         counter(encoder, "client_parses", help, None, |pool| pool.traffic.client_parses)?;
         let help = "Prepared statements that were created on server connections";
         counter(encoder, "server_parses", help, None, |pool| pool.traffic.server_parses)?;
-        counter(encoder, "binds", "Bind messages passed on", None, |pool| pool.traffic.binds)
+        counter(encoder, "binds", "Bind messages passed on", None, |pool| pool.traffic.binds)?;
+        let help = "Questions to servers what state a session holds";
+        counter(encoder, "probes", help, None, |pool| pool.traffic.probes)?;
+        let help = "Clients that became tied to their server connection, by the state that does it";
+        encoder.counters("pins", help, None, |family| {
+            self.pools().try_for_each(|pool| {
+                Holds::ALL.iter().zip(pool.traffic.pins).try_for_each(|((_, reason), count)| {
+                    family.point(&pool_labels(pool, &[("reason", reason)]), count)
+                })
+            })
+        })
     }
 
     fn durations(&self, encoder: &mut Encoder<'_>) -> fmt::Result {

@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use pgpooler_config::PoolMode;
+use pgpooler_core::session::Holds;
 
 /// How much a report is to contain: lists of sockets cost memory in proportion to clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +70,8 @@ pub struct PoolReport {
     pub servers: ServerCounts,
     /// How long the oldest client in the queue has waited.
     pub max_wait: Duration,
+    /// Clients that keep their server connection between transactions, by [`Holds::ALL`].
+    pub pinned: [u32; Holds::ALL.len()],
     /// What went through, since start.
     pub traffic: Traffic,
 }
@@ -190,6 +193,7 @@ impl PoolReport {
         self.clients.merge(&other.clients);
         self.servers.merge(&other.servers);
         self.max_wait = self.max_wait.max(other.max_wait);
+        self.pinned.iter_mut().zip(other.pinned).for_each(|(sum, count)| *sum += count);
         self.traffic.merge(&other.traffic);
     }
 }

@@ -1,10 +1,13 @@
 //! From the server to the client.
 
-use super::Rest;
 use super::exchange::{Exchange, ServerFault};
-use super::hygiene::Dirt;
+use super::follow::Doubt;
 use super::pipeline::{Owed, Undo};
+use super::probe::Findings;
+use super::script::{Act, Part};
 use super::server::parameter;
+use super::{Dirt, Naming, Rest, SessionState};
+use crate::sql::Effect;
 use crate::wire::backend as tag;
 use crate::wire::error_response::field;
 use crate::wire::{ErrorFields, Header, TransactionStatus, backend};
@@ -25,7 +28,7 @@ enum Fate {
 
 impl Exchange<'_> {
     /// Reads what the server sent. Returns how much was dealt with: the rest must be given again with what
-    /// follows it.
+    /// follows it. May have something to say to the server, too.
     pub fn server_bytes(&mut self, input: &[u8]) -> Result<usize, ServerFault> {
         let mut at = 0;
         loop {
@@ -34,7 +37,7 @@ impl Exchange<'_> {
             let Some(header) = Header::parse(rest)? else { break };
             let total = header.total();
             let whole = rest.get(HEADER..total);
-            if whole.is_none() && must_be_whole(header.tag) {
+            if whole.is_none() && self.must_be_whole(header.tag) {
                 break;
             }
             let here = total.min(rest.len());
@@ -47,21 +50,33 @@ impl Exchange<'_> {
             at += here;
             self.answer();
         }
+        self.ask();
         Ok(at)
+    }
+
+    /// The books need all of it.
+    fn must_be_whole(&self, message: u8) -> bool {
+        match message {
+            tag::READY_FOR_QUERY | tag::COMMAND_COMPLETE | tag::ERROR_RESPONSE | tag::PARAMETER_STATUS => true,
+            tag::DATA_ROW => self.server.is_asking(),
+            _ => false,
+        }
     }
 
     /// True: the message goes to the client as it is.
     fn server_message(&mut self, message: u8, body: &[u8]) -> Result<bool, ServerFault> {
         match message {
-            tag::DATA_ROW | tag::COPY_DATA => self.reply(message),
-            tag::READY_FOR_QUERY => self.server_ready(body),
-            tag::COMMAND_COMPLETE => {
-                self.server_command_complete(body);
+            tag::DATA_ROW | tag::COPY_DATA => {
+                if let Some(Owed::Probe(findings)) = self.server.pipeline.front_mut() {
+                    findings.row(body);
+                }
                 self.reply(message)
             }
+            tag::READY_FOR_QUERY => self.server_ready(body),
+            tag::COMMAND_COMPLETE => self.server_command_complete(body),
             tag::ERROR_RESPONSE => self.server_error(body),
             tag::PARAMETER_STATUS => Ok(self.server_parameter(body)),
-            tag::NOTICE_RESPONSE => Ok(!self.is_replaying()),
+            tag::NOTICE_RESPONSE => Ok(!self.is_ours()),
             tag::NOTIFICATION_RESPONSE => Ok(true),
             tag::COPY_IN_RESPONSE => {
                 self.server.copy_in = self.server.pipeline.begin_copy_in();
@@ -86,8 +101,18 @@ impl Exchange<'_> {
         Ok(passes)
     }
 
+    /// A Query of ours runs.
     fn is_replaying(&self) -> bool {
-        matches!(self.server.pipeline.front(), Some(Owed::Replay))
+        matches!(self.server.pipeline.front(), Some(Owed::Replay | Owed::Probe(_)))
+    }
+
+    /// Something of ours runs.
+    fn is_ours(&self) -> bool {
+        match self.server.pipeline.front() {
+            Some(Owed::Query(_, Some(script))) => script.is_hidden(),
+            Some(Owed::Prepare(_) | Owed::Try(_) | Owed::Seal | Owed::Evict(_) | Owed::Slipped(_)) => true,
+            _ => self.is_replaying(),
+        }
     }
 
     fn server_ready(&mut self, body: &[u8]) -> Result<bool, ServerFault> {
@@ -96,34 +121,101 @@ impl Exchange<'_> {
         let owed = self.server.pipeline.pop().filter(Owed::ends_with_ready).ok_or(unexpected)?;
         self.server.status = status;
         self.server.copy_in = false;
-        let ours = matches!(owed, Owed::Replay);
-        if !ours && status == TransactionStatus::Idle {
-            self.server.tally.transactions += 1;
+        match owed {
+            Owed::Replay | Owed::Seal => return Ok(false),
+            Owed::Probe(findings) => {
+                self.conclude(*findings);
+                return Ok(false);
+            }
+            _ => {}
         }
-        Ok(!ours)
+        if status == TransactionStatus::Idle {
+            self.server.tally.transactions += 1;
+            self.server.state.follow.idle(self.client);
+            self.server.portals.clear();
+        } else {
+            self.server.state.follow.in_transaction();
+        }
+        Ok(true)
     }
 
-    fn server_command_complete(&mut self, body: &[u8]) {
-        if self.is_replaying() {
+    /// The server has told what its session holds.
+    fn conclude(&mut self, findings: Findings) {
+        let state = &mut self.server.state;
+        if findings.failed {
+            state.follow.let_go();
+            state.dirt = state.dirt.max(Dirt::Statements);
             return;
         }
+        state.follow.found(&findings);
+        if self.client.policy != SessionState::Pin {
+            state.dirt = state.dirt.max(Dirt::of(state.follow.holds()));
+            state.follow.let_go();
+        }
+        if findings.about == Doubt::Settings {
+            self.client.settings = findings.into_settings();
+            state.settings = super::Settings::default();
+            state.behind = true;
+        }
+    }
+
+    fn server_command_complete(&mut self, body: &[u8]) -> Result<bool, ServerFault> {
         let command = body.strip_suffix(b"\0").unwrap_or(body);
-        self.server.dirt = self.server.dirt.max(Dirt::of(command));
-        if Dirt::drops_all_statements(command) {
-            self.client.statements.clear();
+        match self.server.pipeline.front_mut() {
+            Some(Owed::Query(_, Some(script))) => match script.next() {
+                Some(Part::Hidden) => return Ok(false),
+                Some(Part::Shown(act)) => self.completed(Some(act), command),
+                None => self.completed(None, command),
+            },
+            Some(Owed::Query(_, None)) => self.completed(None, command),
+            Some(Owed::Execute(act)) => {
+                let act = act.take().map(|act| *act);
+                self.completed(act, command);
+            }
+            _ => {}
+        }
+        self.reply(tag::COMMAND_COMPLETE)
+    }
+
+    fn completed(&mut self, act: Option<Act>, command: &[u8]) {
+        let effect = act.map(|act| act.effect);
+        let names = &mut self.client.prepared_by_sql;
+        match &effect {
+            Some(Effect::Prepare { name }) => {
+                names.insert(name.text.clone().into());
+            }
+            Some(Effect::Deallocate { name }) => {
+                names.remove(&*name.text);
+            }
+            Some(Effect::DeallocateAll | Effect::DiscardAll) => names.clear(),
+            None if matches!(command, b"DEALLOCATE ALL" | b"DISCARD ALL") => self.all_deallocated(),
+            _ => {}
+        }
+        let state = &mut self.server.state;
+        let reported = &state.reported;
+        let is_reported = |name: &str| reported.keys().any(|known| known.eq_ignore_ascii_case(name));
+        state.follow.completed(effect.as_ref(), command, self.client, is_reported);
+    }
+
+    /// By a text that nobody has read.
+    fn all_deallocated(&mut self) {
+        self.client.prepared_by_sql.clear();
+        if self.client.naming == Naming::Shared {
+            self.client.statements = super::ClientStatements::default();
             self.server.statements.clear();
         }
     }
 
     fn server_parameter(&mut self, body: &[u8]) -> bool {
         self.server.note_parameter(body);
+        let probing = self.server.is_asking();
         let replaying = self.is_replaying();
         if let Some((name, value)) = parameter(body) {
             // while replaying, only the spelling of what the client asked for is news
             let known = self.client.settings.get(&name.to_ascii_lowercase()).is_some();
-            if !replaying || known {
+            if !probing && (!replaying || known) {
                 self.client.settings.note(name, value);
-                self.server.settings.note(name, value);
+                self.server.state.settings.note(name, value);
             }
         }
         !replaying
@@ -131,17 +223,47 @@ impl Exchange<'_> {
 
     fn server_error(&mut self, body: &[u8]) -> Result<bool, ServerFault> {
         self.server.tally.errors += 1;
-        let fields =
-            ErrorFields::parse(body).map_err(|_| ServerFault::Unexpected { tag: tag::ERROR_RESPONSE })?;
-        if fields.is_fatal() || self.is_replaying() {
+        let unexpected = ServerFault::Unexpected { tag: tag::ERROR_RESPONSE };
+        let fields = ErrorFields::parse(body).map_err(|_| unexpected.clone())?;
+        if fields.is_fatal() || matches!(self.server.pipeline.front(), Some(Owed::Replay)) {
             return Err(self.server.fault(body));
         }
-        match self.server.pipeline.front() {
-            None => Err(ServerFault::Unexpected { tag: tag::ERROR_RESPONSE }),
-            // ReadyForQuery follows
-            Some(Owed::Query(_) | Owed::FunctionCall | Owed::Sync) => Ok(true),
-            Some(_) => Ok(self.batch_failed(&fields)),
+        match self.server.pipeline.front_mut() {
+            None => return Err(unexpected),
+            Some(Owed::Probe(findings)) => {
+                findings.failed = true;
+                return Ok(false);
+            }
+            Some(Owed::Try(_)) => {
+                self.batch_failed(&fields);
+                return Ok(false);
+            }
+            Some(Owed::Seal) => return Ok(false),
+            _ => {}
         }
+        self.server.state.follow.failed();
+        match self.server.pipeline.front() {
+            // ReadyForQuery follows
+            Some(Owed::FunctionCall | Owed::Sync) => Ok(true),
+            Some(Owed::Query(_, script)) => Ok(script.is_none() || self.script_failed(&fields)),
+            _ => Ok(self.batch_failed(&fields)),
+        }
+    }
+
+    /// True: the server's message goes to the client as it is.
+    fn script_failed(&mut self, fields: &ErrorFields<'_>) -> bool {
+        let Some(Owed::Query(_, script)) = self.server.pipeline.front_mut() else { return true };
+        let Some(script) = script.take() else { return true };
+        let refused = script.refusal().cloned();
+        let changed = refused.is_some() || !script.edits().is_empty();
+        if let Some(error) = refused {
+            self.to_client.own(|out| error.encode(out));
+        } else if changed {
+            let edits = script.edits();
+            self.to_client.own(|out| put_back(fields, edits, out));
+        }
+        self.undo_all(script.into_undo());
+        !changed
     }
 
     fn batch_failed(&mut self, fields: &ErrorFields<'_>) -> bool {
@@ -151,13 +273,24 @@ impl Exchange<'_> {
                 passes = false;
                 self.to_client.own(|out| put_name_back(fields, &name, out));
             }
+            Some(Owed::Refused(error)) => {
+                passes = false;
+                self.to_client.own(|out| error.encode(out));
+            }
+            Some(Owed::Execute(Some(act))) => {
+                if let Effect::Execute { name } | Effect::Deallocate { name } | Effect::Prepare { name } = &act.effect {
+                    passes = false;
+                    self.to_client.own(|out| put_name_back(fields, &name.text, out));
+                }
+                self.undo_all(vec![act.undo]);
+            }
             Some(Owed::Parse(Undo::Unnamed { .. })) => {
                 // a failed Parse leaves no unnamed statement
                 self.client.unnamed = None;
                 self.server.unnamed = None;
             }
             Some(Owed::Prepare(Undo::Unnamed { .. })) => self.server.unnamed = None,
-            Some(owed) => self.undo(owed.into_undo()),
+            Some(owed) => self.undo_all(owed.into_undo()),
             None => {}
         }
         self.skip();
@@ -165,20 +298,13 @@ impl Exchange<'_> {
     }
 }
 
-/// The books need all of it.
-fn must_be_whole(message: u8) -> bool {
-    matches!(
-        message,
-        tag::READY_FOR_QUERY | tag::COMMAND_COMPLETE | tag::ERROR_RESPONSE | tag::PARAMETER_STATUS
-    )
-}
-
 /// What `message` means as (part of) the reply that is owed next; `None`: it cannot be.
 fn fate(front: &Owed, message: u8) -> Option<Fate> {
     match (front, message) {
-        (Owed::Replay, _) => Some(Fate::Hide),
+        (Owed::Replay | Owed::Probe(_), _) => Some(Fate::Hide),
+        (Owed::Query(_, Some(script)), tag::ROW_DESCRIPTION | tag::DATA_ROW) if script.is_hidden() => Some(Fate::Hide),
         (
-            Owed::Query(_),
+            Owed::Query(..),
             tag::ROW_DESCRIPTION
             | tag::DATA_ROW
             | tag::COMMAND_COMPLETE
@@ -190,10 +316,10 @@ fn fate(front: &Owed, message: u8) -> Option<Fate> {
         ) => Some(Fate::Pass),
         (Owed::FunctionCall, tag::FUNCTION_CALL_RESPONSE) => Some(Fate::Pass),
         (
-            Owed::Execute,
+            Owed::Execute(_),
             tag::DATA_ROW | tag::COPY_IN_RESPONSE | tag::COPY_OUT_RESPONSE | tag::COPY_DATA | tag::COPY_DONE,
         ) => Some(Fate::Pass),
-        (Owed::Execute, tag::COMMAND_COMPLETE | tag::EMPTY_QUERY_RESPONSE | tag::PORTAL_SUSPENDED) => {
+        (Owed::Execute(_), tag::COMMAND_COMPLETE | tag::EMPTY_QUERY_RESPONSE | tag::PORTAL_SUSPENDED) => {
             Some(Fate::PassLast)
         }
         (Owed::Parse(_), tag::PARSE_COMPLETE) => Some(Fate::PassLast),
@@ -201,26 +327,45 @@ fn fate(front: &Owed, message: u8) -> Option<Fate> {
         (Owed::Describe(_), tag::PARAMETER_DESCRIPTION) => Some(Fate::Pass),
         (Owed::Describe(_), tag::ROW_DESCRIPTION | tag::NO_DATA) => Some(Fate::PassLast),
         (Owed::Close(_), tag::CLOSE_COMPLETE) => Some(Fate::PassLast),
-        (Owed::Prepare(_), tag::PARSE_COMPLETE) => Some(Fate::HideLast),
+        (Owed::Prepare(_) | Owed::Try(_), tag::PARSE_COMPLETE) => Some(Fate::HideLast),
         (Owed::Evict(_), tag::CLOSE_COMPLETE) => Some(Fate::HideLast),
+        (Owed::Slipped(last), message) if *last == message => Some(Fate::HideLast),
+        (Owed::Slipped(_), tag::DATA_ROW) => Some(Fate::Hide),
         _ => None,
     }
 }
 
-/// The server names the statement as we called it; the client knows it by its own name.
+/// The server names a statement as we called it; the client knows it by its own name.
 fn put_name_back(fields: &ErrorFields<'_>, name: &[u8], out: &mut Vec<u8>) {
     let message = fields.field(field::MESSAGE).unwrap_or_default();
-    let quoted = match (message.iter().position(|b| *b == b'"'), message.iter().rposition(|b| *b == b'"')) {
-        (Some(first), Some(last)) if first < last && is_about_a_name(fields) => {
-            [message.get(..=first), Some(name), message.get(last..)]
-                .into_iter()
-                .flatten()
-                .collect::<Vec<_>>()
-                .concat()
-        }
-        _ => message.to_vec(),
-    };
-    fields.rewrite(field::MESSAGE, &quoted, out);
+    match quoted(message).filter(|_| is_about_a_name(fields)) {
+        Some((before, _, behind)) => fields.rewrite(field::MESSAGE, &[before, name, behind].concat(), out),
+        None => fields.rewrite(field::MESSAGE, message, out),
+    }
+}
+
+/// Names and positions as in the client's own text.
+fn put_back(fields: &ErrorFields<'_>, edits: &super::script::Edits, out: &mut Vec<u8>) {
+    let message = fields.field(field::MESSAGE).unwrap_or_default();
+    let named = quoted(message).filter(|_| is_about_a_name(fields)).and_then(|(before, ours, behind)| {
+        let name = edits.name_behind(ours)?;
+        Some([before, name, behind].concat())
+    });
+    if let Some(message) = named {
+        return fields.rewrite(field::MESSAGE, &message, out);
+    }
+    let position = fields.field(field::POSITION).and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
+    match position {
+        Some(position) => fields.rewrite(field::POSITION, edits.position(position).to_string().as_bytes(), out),
+        None => fields.rewrite(field::MESSAGE, message, out),
+    }
+}
+
+/// What stands before, in and behind the first and last quotes.
+fn quoted(message: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    let first = message.iter().position(|byte| *byte == b'"')? + 1;
+    let last = message.iter().rposition(|byte| *byte == b'"').filter(|last| *last >= first)?;
+    Some((message.get(..first)?, message.get(first..last)?, message.get(last..)?))
 }
 
 /// `duplicate_prepared_statement`, `invalid_sql_statement_name`.

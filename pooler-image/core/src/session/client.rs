@@ -1,5 +1,6 @@
 //! What a client keeps between transactions.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Settings;
@@ -14,20 +15,50 @@ pub enum Naming {
     Own,
 }
 
+/// What becomes of session state that cannot be brought from one server connection to another: LISTEN, temporary
+/// tables, advisory locks ...
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SessionState {
+    /// It is wiped off when the transaction ends.
+    Reset,
+    /// Its client keeps the server connection until it is gone.
+    #[default]
+    Pin,
+    /// Statements that make such state are refused; what gets through is wiped off.
+    Reject,
+}
+
 /// A logged-in client.
 #[derive(Debug)]
 pub struct Client {
     pub(super) naming: Naming,
+    pub(super) policy: SessionState,
+    /// What RESET goes back to.
+    pub(super) startup: Settings,
     pub(super) settings: Settings,
     pub(super) statements: ClientStatements,
     pub(super) unnamed: Option<Arc<Statement>>,
+    /// Names that it has given by SQL, on the server connection that it is pinned to.
+    pub(super) prepared_by_sql: BTreeSet<Box<[u8]>>,
+    /// Tells clients apart on a server connection; 0: it has not been linked yet.
+    pub(super) serial: u64,
     pub(super) leaving: bool,
 }
 
 impl Client {
     /// A client with these settings of its own.
-    pub fn new(naming: Naming, settings: Settings) -> Self {
-        Self { naming, settings, statements: ClientStatements::default(), unnamed: None, leaving: false }
+    pub fn new(naming: Naming, settings: Settings, policy: SessionState) -> Self {
+        Self {
+            naming,
+            policy,
+            startup: settings.clone(),
+            settings,
+            statements: ClientStatements::default(),
+            unnamed: None,
+            prepared_by_sql: BTreeSet::new(),
+            serial: 0,
+            leaving: false,
+        }
     }
 
     /// Whose names for statements its server connections know. Settled at login.
@@ -38,6 +69,17 @@ impl Client {
     /// Its settings as far as they differ from the server's defaults.
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// Takes its settings in the server's own spelling, where that is known.
+    pub fn spell<'a>(&mut self, reported: impl IntoIterator<Item = (&'a str, &'a str)>) {
+        for (name, value) in reported {
+            if !name.eq_ignore_ascii_case("application_name")
+                && self.settings.get(&name.to_ascii_lowercase()).is_some()
+            {
+                self.settings.note(name, value);
+            }
+        }
     }
 
     /// How many prepared statements it has names for.

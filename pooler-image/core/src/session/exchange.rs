@@ -2,7 +2,9 @@
 
 use thiserror::Error;
 
-use super::pipeline::{Owed, Undo};
+use super::follow::Doubt;
+use super::pipeline::{Forgotten, Owed, Undo};
+use super::probe::{self, Findings};
 use super::server::Batch;
 use super::{Client, Dirt, Interner, Naming, Outbox, Server};
 use crate::wire::{FrameError, backend, frontend};
@@ -69,19 +71,67 @@ impl Exchange<'_> {
     pub fn begin(&mut self) {
         if self.client.naming == Naming::Own {
             // no tag tells all that a client can leave on a connection that it has to itself
-            self.server.dirt = Dirt::Statements;
+            self.server.state.dirt = Dirt::Statements;
         }
-        let Some(sql) = self.server.settings.sql_towards(&self.client.settings) else { return };
-        self.to_server.own(|out| frontend::query(out, &sql));
-        self.server.settings = self.client.settings.clone();
+        if self.client.serial == 0 {
+            self.client.serial = self.interner.now();
+        }
+        self.bring_settings();
+    }
+
+    pub(super) fn bring_settings(&mut self) {
+        let state = &mut self.server.state;
+        state.behind = false;
+        let Some(sql) = state.settings.sql_towards(&self.client.settings) else { return };
+        state.settings = self.client.settings.clone();
+        self.slip_query(&sql);
+    }
+
+    /// Sends a Query of ours. Only between batches.
+    pub(super) fn slip_query(&mut self, sql: &str) {
+        self.to_server.own(|out| frontend::query(out, sql));
         self.server.pipeline.push(Owed::Replay);
+    }
+
+    /// Sends a statement of ours into the client's batch, under names that no client's statement or portal has.
+    pub(super) fn slip_statement(&mut self, sql: &str) {
+        self.to_server.own(|out| {
+            frontend::parse(out, SLIPPED_NAME, sql, &[]);
+            frontend::bind(out, SLIPPED_NAME, SLIPPED_NAME);
+            frontend::execute(out, SLIPPED_NAME);
+            frontend::close_portal(out, SLIPPED_NAME);
+            frontend::close_statement(out, SLIPPED_NAME);
+        });
+        for last in [
+            backend::PARSE_COMPLETE,
+            backend::BIND_COMPLETE,
+            backend::COMMAND_COMPLETE,
+            backend::CLOSE_COMPLETE,
+            backend::CLOSE_COMPLETE,
+        ] {
+            self.server.pipeline.push(Owed::Slipped(last));
+        }
+    }
+
+    /// Asks the server what its session holds, when that is in doubt and the transaction is over.
+    pub(super) fn ask(&mut self) {
+        let about = self.server.state.follow.doubt();
+        if about == Doubt::None || !self.server.is_clean() || self.client.naming == Naming::Own {
+            return;
+        }
+        let state = &mut self.server.state;
+        let text = state.follow.take_text(&self.client.settings);
+        let sql = probe::sql(about, state.user(), &text);
+        state.follow.asked();
+        self.to_server.own(|out| frontend::query(out, &sql));
+        self.server.tally.probes += 1;
+        self.server.pipeline.push(Owed::Probe(Box::new(Findings::new(about))));
     }
 
     /// Gives the answers of our own whose turn has come.
     pub(super) fn answer(&mut self) {
         while let Some(front) = self.server.pipeline.front() {
             match front {
-                Owed::ParseComplete(_) => self.to_client.own(backend::parse_complete),
                 Owed::CloseComplete(_) => self.to_client.own(backend::close_complete),
                 Owed::CopyEnd => {}
                 _ => return,
@@ -98,27 +148,46 @@ impl Exchange<'_> {
         }
         self.server.copy_in = false;
         for owed in skipped.into_iter().rev() {
-            self.undo(owed.into_undo());
+            self.undo_all(owed.into_undo());
         }
     }
 
-    pub(super) fn undo(&mut self, undo: Undo) {
-        let statements = &mut self.server.statements;
+    pub(super) fn undo_all(&mut self, undo: Vec<Undo>) {
+        for undo in undo {
+            self.undo(undo);
+        }
+    }
+
+    fn undo(&mut self, undo: Undo) {
+        let (client, statements) = (&mut *self.client, &mut self.server.statements);
         match undo {
             Undo::Nothing => {}
-            Undo::Unnamed { client, server } => {
-                self.client.unnamed = client;
+            Undo::Unnamed { client: unnamed, server } => {
+                client.unnamed = unnamed;
                 self.server.unnamed = server;
             }
-            Undo::Define { name, prepared } => {
-                self.client.statements.remove(&name);
-                if let Some((key, number)) = prepared {
-                    statements.remove(key, number);
-                }
+            Undo::Define { name, key, number } => {
+                client.statements.remove(&name);
+                statements.remove(key, number);
             }
-            Undo::Forget { name, statement } => self.client.statements.insert(name, statement),
-            Undo::Prepared(key, number) => statements.remove(key, number),
-            Undo::Evicted(key, number) => statements.restore(key, number),
+            Undo::Forget { name, known, prepared } => {
+                if let Some(prepared) = prepared {
+                    statements.restore(known.statement.key, prepared);
+                }
+                client.statements.insert(name, known);
+            }
+            Undo::ForgetAll(forgotten) => {
+                let Forgotten { client: names, server } = *forgotten;
+                client.statements.put_back(names);
+                statements.put_back(server);
+            }
+            Undo::Prepared(key, number) => {
+                statements.remove(key, number);
+            }
+            Undo::Evicted(key, prepared) => statements.restore(key, prepared),
         }
     }
 }
+
+/// The name of what [`Exchange::slip_statement`] sends.
+const SLIPPED_NAME: &str = "_pgpooler";

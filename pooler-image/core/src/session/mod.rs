@@ -15,21 +15,24 @@
 mod backend;
 mod client;
 mod exchange;
+mod follow;
 mod frontend;
-mod hygiene;
+mod holds;
 mod outbox;
 mod pipeline;
+mod probe;
 mod reject;
+mod script;
 mod server;
 mod settings;
 mod statements;
 
-pub use client::{Client, Naming};
+pub use client::{Client, Naming, SessionState};
 pub use exchange::{ClientFault, Exchange, ServerFault};
-pub use hygiene::Dirt;
+pub use holds::Holds;
 pub use outbox::Outbox;
 pub use reject::{Reject, Rejected};
-pub use server::{Server, Tally};
+pub use server::{Dirt, Server, Tally};
 pub use settings::Settings;
 pub use statements::{ClientStatements, Interner, KeyHasher, Statement, StatementKey};
 

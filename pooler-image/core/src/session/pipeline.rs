@@ -7,13 +7,16 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::statements::{Number, Statement, StatementKey};
+use super::probe::Findings;
+use super::script::{Act, Script};
+use super::statements::{Known, Number, Prepared, ServerStatements, Statement, StatementKey};
+use crate::wire::ErrorResponse;
 
 /// One owed reply.
 #[derive(Debug)]
 pub(super) enum Owed {
-    /// Query: everything until ReadyForQuery.
-    Query(Undo),
+    /// Query: everything until ReadyForQuery. With what its statements do, when they do more than run.
+    Query(Undo, Option<Box<Script>>),
     /// FunctionCall: everything until ReadyForQuery.
     FunctionCall,
     /// Sync: ReadyForQuery.
@@ -22,24 +25,33 @@ pub(super) enum Owed {
     Parse(Undo),
     /// Parse under a name that the client has already: an error, with the client's name put back into it.
     Duplicate(Box<[u8]>),
+    /// Parse of what the pool does not allow, sent as something that the server will refuse: this error.
+    Refused(Box<ErrorResponse>),
     /// Bind: BindComplete. With the client's name for the statement where it may turn out not to exist.
     Bind(Option<Box<[u8]>>),
     /// Describe: RowDescription or NoData, for a statement behind ParameterDescription. The name as with Bind.
     Describe(Option<Box<[u8]>>),
-    /// Execute: rows, then CommandComplete, EmptyQueryResponse or PortalSuspended.
-    Execute,
+    /// Execute: rows, then CommandComplete, EmptyQueryResponse or PortalSuspended. With what the statement does, when
+    /// it does more than run.
+    Execute(Option<Box<Act>>),
     /// Close: CloseComplete.
     Close(Undo),
     /// CopyDone or CopyFail: no reply; where a copy-in ends in the stream of messages.
     CopyEnd,
     /// Ours: a Query whose replies nobody sees.
     Replay,
+    /// Ours: the question what the session holds.
+    Probe(Box<Findings>),
     /// Ours: a Parse whose ParseComplete nobody sees.
     Prepare(Undo),
+    /// Ours: a Parse of which nobody sees anything, not even its error.
+    Try(Undo),
+    /// Ours: a Sync whose ReadyForQuery nobody sees.
+    Seal,
     /// Ours: a Close whose CloseComplete nobody sees.
     Evict(Undo),
-    /// Answered by us: the server has the statement already.
-    ParseComplete(Undo),
+    /// Ours: a message whose replies nobody sees; the last has this type byte.
+    Slipped(u8),
     /// Answered by us: the server keeps the statement for others.
     CloseComplete(Undo),
 }
@@ -53,50 +65,72 @@ pub(super) enum Undo {
         client: Option<Arc<Statement>>,
         server: Option<StatementKey>,
     },
-    /// The client got a name; the server too, if it had not prepared the statement yet.
+    /// The client got a name, the server a statement.
     Define {
         name: Box<[u8]>,
-        prepared: Option<(StatementKey, Number)>,
+        key: StatementKey,
+        number: Number,
     },
-    /// The client gave up a name.
+    /// The client gave up a name; the server its statement, where that is what was asked.
     Forget {
         name: Box<[u8]>,
-        statement: Arc<Statement>,
+        known: Known,
+        prepared: Option<Prepared>,
     },
+    /// The client gave up all names, the server all statements.
+    ForgetAll(Box<Forgotten>),
     /// The server got a statement.
     Prepared(StatementKey, Number),
     /// The server gave up a statement.
-    Evicted(StatementKey, Number),
+    Evicted(StatementKey, Prepared),
+}
+
+/// What DEALLOCATE ALL takes.
+#[derive(Debug)]
+pub(super) struct Forgotten {
+    pub(super) client: super::ClientStatements,
+    pub(super) server: ServerStatements,
 }
 
 impl Owed {
     /// ReadyForQuery is (part of) its reply.
     pub(super) fn ends_with_ready(&self) -> bool {
-        matches!(self, Self::Query(_) | Self::FunctionCall | Self::Sync | Self::Replay)
+        matches!(
+            self,
+            Self::Query(..) | Self::FunctionCall | Self::Sync | Self::Replay | Self::Probe(_) | Self::Seal
+        )
     }
 
     /// The server skips it after an error.
     fn is_skippable(&self) -> bool {
-        !matches!(self, Self::Sync)
+        !matches!(self, Self::Sync | Self::Seal)
     }
 
-    pub(super) fn into_undo(self) -> Undo {
+    /// In the order in which they are to be undone.
+    pub(super) fn into_undo(self) -> Vec<Undo> {
         match self {
-            Self::Query(undo)
-            | Self::Parse(undo)
+            Self::Query(undo, script) => {
+                let acts = script.map(|script| script.into_undo()).unwrap_or_default();
+                acts.into_iter().chain([undo]).collect()
+            }
+            Self::Execute(act) => act.map(|act| act.undo).into_iter().collect(),
+            Self::Parse(undo)
             | Self::Close(undo)
             | Self::Prepare(undo)
+            | Self::Try(undo)
             | Self::Evict(undo)
-            | Self::ParseComplete(undo)
-            | Self::CloseComplete(undo) => undo,
+            | Self::CloseComplete(undo) => vec![undo],
             Self::FunctionCall
             | Self::Sync
+            | Self::Seal
             | Self::Duplicate(_)
+            | Self::Refused(_)
             | Self::Bind(_)
             | Self::Describe(_)
-            | Self::Execute
             | Self::CopyEnd
-            | Self::Replay => Undo::Nothing,
+            | Self::Slipped(_)
+            | Self::Probe(_)
+            | Self::Replay => Vec::new(),
         }
     }
 }
@@ -117,6 +151,10 @@ impl Pipeline {
 
     pub(super) fn front(&self) -> Option<&Owed> {
         self.owed.front()
+    }
+
+    pub(super) fn front_mut(&mut self) -> Option<&mut Owed> {
+        self.owed.front_mut()
     }
 
     pub(super) fn pop(&mut self) -> Option<Owed> {
@@ -179,7 +217,7 @@ mod tests {
     #[test]
     fn an_error_skips_up_to_the_next_sync_queries_included() {
         let mut pipeline = Pipeline::default();
-        for owed in [Owed::Bind(None), Owed::Execute, Owed::Query(Undo::Nothing), Owed::Sync, Owed::Sync] {
+        for owed in [Owed::Bind(None), Owed::Execute(None), Owed::Query(Undo::Nothing, None), Owed::Sync, Owed::Sync] {
             pipeline.push(owed);
         }
         let mut skipped = Vec::new();
@@ -199,13 +237,13 @@ mod tests {
     #[test]
     fn syncs_inside_a_copy_in_owe_nothing() {
         let mut pipeline = Pipeline::default();
-        for owed in [Owed::Execute, Owed::Sync, Owed::CopyEnd, Owed::Sync] {
+        for owed in [Owed::Execute(None), Owed::Sync, Owed::CopyEnd, Owed::Sync] {
             pipeline.push(owed);
         }
         assert!(!pipeline.begin_copy_in());
         assert_eq!((pipeline.len(), pipeline.ready()), (2, 1));
         let mut open = Pipeline::default();
-        open.push(Owed::Execute);
+        open.push(Owed::Execute(None));
         open.push(Owed::Sync);
         assert!(open.begin_copy_in());
         assert_eq!((open.len(), open.ready()), (1, 0));

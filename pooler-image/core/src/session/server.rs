@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::hygiene::Dirt;
+use super::follow::{Doubt, Follow};
 use super::pipeline::{Owed, Pipeline, Undo};
 use super::statements::{ServerStatements, Statement, StatementKey};
-use super::{Rest, ServerFault, Settings};
+use super::{Client, Holds, Naming, Rest, ServerFault, Settings};
+use crate::sql::Strings;
 use crate::wire::backend as tag;
 use crate::wire::{ErrorFields, Header, TransactionStatus, backend, frontend};
 
@@ -15,18 +16,47 @@ use crate::wire::{ErrorFields, Header, TransactionStatus, backend, frontend};
 pub struct Server {
     pub(super) pipeline: Pipeline,
     pub(super) status: TransactionStatus,
-    pub(super) settings: Settings,
-    pub(super) reported: BTreeMap<String, String>,
     pub(super) statements: ServerStatements,
     pub(super) unnamed: Option<StatementKey>,
+    /// Portals of statements that do more than run.
+    pub(super) portals: Vec<(Box<[u8]>, Arc<Statement>)>,
     pub(super) batch: Batch,
     pub(super) copy_in: bool,
-    pub(super) dirt: Dirt,
+    pub(super) state: State,
     /// What the client still has to send of a message whose beginning was passed on.
     pub(super) unsent: Rest,
     /// What the server still has to send of a message whose beginning was dealt with.
     pub(super) unread: Rest,
     pub(super) tally: Tally,
+}
+
+/// The session on the server: what a client can change in it.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) settings: Settings,
+    pub(super) reported: BTreeMap<String, String>,
+    /// As whom it logged in.
+    user: String,
+    pub(super) follow: Follow,
+    pub(super) dirt: Dirt,
+    /// The client that last used a sequence, by its serial.
+    pub(super) sequences: Option<u64>,
+    /// Its settings are not the client's any more: a question has reset them.
+    pub(super) behind: bool,
+}
+
+/// What must be done before the next client may have the connection; each includes the ones above it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Dirt {
+    /// Nothing.
+    #[default]
+    None,
+    /// Session state must be wiped off: settings, cursors, LISTEN, temporary tables ...
+    Session,
+    /// Also prepared statements that are not in our books.
+    Statements,
+    /// Nothing wipes it off: the connection must be closed.
+    Connection,
 }
 
 /// Where the extended-query batch stands that the client is sending.
@@ -56,12 +86,16 @@ pub struct Tally {
     pub binds: u64,
     /// ErrorResponses.
     pub errors: u64,
+    /// Questions what a session holds.
+    pub probes: u64,
 }
 
 impl Server {
     /// A connection whose login reported these parameters.
     pub fn new(reported: impl IntoIterator<Item = (String, String)>) -> Self {
-        Self { reported: reported.into_iter().collect(), ..Self::default() }
+        let reported: BTreeMap<_, _> = reported.into_iter().collect();
+        let user = reported.get("session_authorization").cloned().unwrap_or_default();
+        Self { state: State { reported, user, ..State::default() }, ..Self::default() }
     }
 
     /// It could be given to another client as far as the protocol goes: outside a transaction, nothing
@@ -70,16 +104,22 @@ impl Server {
         self.is_settled() && self.status == TransactionStatus::Idle
     }
 
-    /// The client left; ROLLBACK alone brings it back to clean.
-    pub fn needs_only_rollback(&self) -> bool {
-        self.is_settled() && self.status != TransactionStatus::Idle
+    /// Its client may go on with another connection: nothing is held or in doubt.
+    pub fn may_part(&self) -> bool {
+        self.is_clean() && self.state.follow.is_settled()
     }
 
-    fn is_settled(&self) -> bool {
-        self.pipeline.is_empty()
-            && self.batch == Batch::Closed
-            && !self.copy_in
-            && [self.unsent, self.unread] == [Rest::None; 2]
+    /// The client left; what it left open can be ended, and what it left behind wiped off.
+    pub fn can_be_tidied(&self) -> bool {
+        self.is_settled() || self.is_asking() && self.is_between_messages()
+    }
+
+    pub(super) fn is_settled(&self) -> bool {
+        self.pipeline.is_empty() && self.is_between_messages()
+    }
+
+    fn is_between_messages(&self) -> bool {
+        self.batch == Batch::Closed && !self.copy_in && [self.unsent, self.unread] == [Rest::None; 2]
     }
 
     /// Replies are owed, or a statement is still being read.
@@ -87,19 +127,29 @@ impl Server {
         !self.pipeline.is_empty()
     }
 
+    /// It is being asked what its session holds: the client's next message has to wait for the answer.
+    pub fn is_asking(&self) -> bool {
+        matches!(self.pipeline.front(), Some(Owed::Probe(_)))
+    }
+
     /// Where it stands in transactions.
     pub fn status(&self) -> TransactionStatus {
         self.status
     }
 
+    /// What ties it to its client.
+    pub fn holds(&self) -> Holds {
+        self.state.follow.holds()
+    }
+
     /// What clients left behind that the next one must not see.
     pub fn dirt(&self) -> Dirt {
-        self.dirt
+        self.state.dirt
     }
 
     /// The values of reported parameters at present.
     pub fn reported(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.reported.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+        self.state.reported.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// Prepared statements on it.
@@ -112,6 +162,23 @@ impl Server {
         std::mem::take(&mut self.tally)
     }
 
+    /// The link to this client ends, however it does. What is not known to be clean becomes [`Self::dirt`].
+    pub fn part(&mut self, client: &Client) {
+        let asking = self.is_asking();
+        let state = &mut self.state;
+        state.settings = client.settings.clone();
+        let follow = std::mem::take(&mut state.follow);
+        let held = Dirt::of(follow.holds());
+        // nobody has been told what there is
+        let doubtful = asking || follow.doubt() != Doubt::None;
+        let left = if doubtful { held.max(Dirt::Statements) } else { held };
+        let open = if self.status == TransactionStatus::Idle { Dirt::None } else { Dirt::Session };
+        let own = if client.naming == Naming::Own { Dirt::Statements } else { Dirt::None };
+        let behind = if std::mem::take(&mut state.behind) { Dirt::Session } else { Dirt::None };
+        state.dirt = [left, open, own, behind].into_iter().fold(state.dirt, Dirt::max);
+        self.portals.clear();
+    }
+
     /// Appends a ROLLBACK whose replies [`Self::settle`] reads.
     pub fn rollback(&mut self, out: &mut Vec<u8>) {
         self.replay("ROLLBACK", out);
@@ -119,13 +186,14 @@ impl Server {
 
     /// Appends what wipes off [`Self::dirt`]; its replies are read by [`Self::settle`].
     pub fn reset(&mut self, out: &mut Vec<u8>) {
-        if self.dirt.statements_are_suspect() {
+        let dirt = std::mem::take(&mut self.state.dirt);
+        if dirt >= Dirt::Statements {
             self.statements.clear();
         }
         self.unnamed = None;
-        self.settings = Settings::default();
-        self.replay(self.dirt.reset_sql(), out);
-        self.dirt = Dirt::None;
+        self.state.settings = Settings::default();
+        self.state.sequences = None;
+        self.replay(dirt.reset_sql(), out);
     }
 
     fn replay(&mut self, sql: &str, out: &mut Vec<u8>) {
@@ -146,7 +214,7 @@ impl Server {
     }
 
     fn settle_message(&mut self, message: u8, body: &[u8]) -> Result<(), ServerFault> {
-        let replaying = matches!(self.pipeline.front(), Some(Owed::Replay));
+        let replaying = matches!(self.pipeline.front(), Some(Owed::Replay | Owed::Probe(_)));
         match message {
             tag::PARAMETER_STATUS => self.note_parameter(body),
             tag::NOTICE_RESPONSE | tag::NOTIFICATION_RESPONSE => {}
@@ -177,7 +245,7 @@ impl Server {
     /// Takes note of a ParameterStatus.
     pub(super) fn note_parameter(&mut self, body: &[u8]) {
         if let Some((name, value)) = parameter(body) {
-            self.reported.insert(name.to_owned(), value.to_owned());
+            self.state.reported.insert(name.to_owned(), value.to_owned());
         }
     }
 
@@ -187,13 +255,56 @@ impl Server {
         }
     }
 
-    pub(super) fn owe_synthetic_is_safe(&self) -> bool {
-        self.status != TransactionStatus::Failed && self.pipeline.ready() == 0
-    }
-
     /// What brings the unnamed statements back, the client's having been `client`.
     pub(super) fn unnamed_undo(&self, client: Option<Arc<Statement>>) -> Undo {
         Undo::Unnamed { client, server: self.unnamed }
+    }
+}
+
+impl State {
+    /// As whom it logged in.
+    pub(super) fn user(&self) -> &str {
+        &self.user
+    }
+
+    /// How the server reads string literals.
+    pub(super) fn strings(&self) -> Strings {
+        match self.reported.get("standard_conforming_strings").map(String::as_str) {
+            Some("off") => Strings::Backslash,
+            _ => Strings::Standard,
+        }
+    }
+
+    /// A quote or a backslash may be a part of a character: texts cannot be read byte by byte.
+    pub(super) fn is_unreadable(&self) -> bool {
+        let encoding = self.reported.get("client_encoding").map(String::as_str);
+        matches!(encoding, Some("BIG5" | "GB18030" | "GBK" | "JOHAB" | "SHIFT_JIS_2004" | "SJIS" | "UHC"))
+    }
+}
+
+impl Dirt {
+    pub(super) fn of(holds: Holds) -> Self {
+        if holds.is_empty() {
+            Self::None
+        } else if holds.contains(Holds::LOAD) {
+            Self::Connection
+        } else if holds.contains(Holds::PREPARE) {
+            Self::Statements
+        } else {
+            Self::Session
+        }
+    }
+
+    /// What wipes it off. DISCARD ALL would take our own prepared statements with it, so it is used only
+    /// where there may be others.
+    fn reset_sql(self) -> &'static str {
+        match self {
+            Self::None | Self::Session => {
+                "SET SESSION AUTHORIZATION DEFAULT;RESET ALL;CLOSE ALL;UNLISTEN *;\
+                 SELECT pg_catalog.pg_advisory_unlock_all();DISCARD TEMP;DISCARD SEQUENCES"
+            }
+            Self::Statements | Self::Connection => "DISCARD ALL",
+        }
     }
 }
 

@@ -13,6 +13,30 @@ const NOT_SETTABLE: &[&str] = &[
     "session_authorization",
 ];
 
+/// Settings of which no prepared statement's meaning depends.
+const IRRELEVANT_TO_STATEMENTS: &[&str] = &[
+    "application_name",
+    "client_min_messages",
+    "idle_in_transaction_session_timeout",
+    "idle_session_timeout",
+    "lock_timeout",
+    "log_min_duration_statement",
+    "log_statement",
+    "statement_timeout",
+    "transaction_timeout",
+    "work_mem",
+];
+
+/// Lists of names: SET quotes each argument (`GUC_LIST_QUOTE`).
+const LISTS_OF_NAMES: &[&str] = &[
+    "local_preload_libraries",
+    "search_path",
+    "session_preload_libraries",
+    "shared_preload_libraries",
+    "temp_tablespaces",
+    "unix_socket_directories",
+];
+
 /// Settings that differ from the server's defaults, by lower-case name.
 ///
 /// Shared by all clients with the same settings: an equal pointer is the common case at checkout.
@@ -43,38 +67,93 @@ impl Settings {
     /// Takes note of a ParameterStatus. Parameters that a session cannot set are left out.
     pub fn note(&mut self, name: &str, value: &str) {
         let name = name.to_ascii_lowercase();
-        if NOT_SETTABLE.contains(&name.as_str()) || self.get(&name) == Some(value) {
-            return;
+        if !NOT_SETTABLE.contains(&name.as_str()) {
+            self.set(name, value.to_owned());
         }
-        Arc::make_mut(&mut self.0).insert(name, value.to_owned());
+    }
+
+    /// `name` (lower case) has this value from now on.
+    pub(super) fn set(&mut self, name: String, value: String) {
+        if self.get(&name) != Some(&value) {
+            Arc::make_mut(&mut self.0).insert(name, value);
+        }
+    }
+
+    /// `name` (lower case) has the server's default from now on.
+    pub(super) fn remove(&mut self, name: &str) {
+        if self.0.contains_key(name) {
+            Arc::make_mut(&mut self.0).remove(name);
+        }
+    }
+
+    /// All that the meaning of a statement's text may depend on: `search_path` picks tables, `timezone` reads
+    /// timestamps.
+    pub(super) fn context(&self, out: &mut Vec<u8>) {
+        for (name, value) in self.iter().filter(|(name, _)| !IRRELEVANT_TO_STATEMENTS.contains(name)) {
+            for part in [name, value] {
+                out.extend_from_slice(part.as_bytes());
+                out.push(0);
+            }
+        }
     }
 
     /// The SQL that brings a session with `self` to `wanted`; `None` when it is there already.
-    ///
-    /// `set_config` parses a value as a startup packet's is parsed; `SET` would take
-    /// `search_path = 'a, b'` for one schema.
     pub fn sql_towards(&self, wanted: &Self) -> Option<String> {
         if Arc::ptr_eq(&self.0, &wanted.0) || self.0 == wanted.0 {
             return None;
         }
         let mut sql = String::new();
-        for name in self.0.keys().filter(|name| !wanted.0.contains_key(*name)) {
+        // what a role may not set, the session's own user may: the role goes first and comes last
+        let other_role = self.get(ROLE).is_some() && self.get(ROLE) != wanted.get(ROLE);
+        if other_role {
+            sql.push_str("RESET ROLE;");
+        }
+        for name in self.0.keys().filter(|name| *name != ROLE && !wanted.0.contains_key(*name)) {
             sql.push_str("RESET ");
             push_identifier(&mut sql, name);
             sql.push(';');
         }
-        let mut lead = "SELECT ";
-        for (name, value) in wanted.0.iter().filter(|(name, value)| self.0.get(*name) != Some(value)) {
-            sql.push_str(lead);
-            lead = ",";
-            sql.push_str("pg_catalog.set_config(");
-            push_literal(&mut sql, name);
-            sql.push(',');
-            push_literal(&mut sql, value);
-            sql.push_str(",false)");
-        }
+        let differs = |(name, value): &(&str, &str)| self.get(name) != Some(*value);
+        sql.push_str(&set_all(wanted.iter().filter(differs)));
         Some(sql)
     }
+
+    /// The SQL that gives these of our values to a session; empty when none of them is ours.
+    pub(super) fn sql_of(&self, is_wanted: impl Fn(&str) -> bool) -> String {
+        set_all(self.iter().filter(|(name, _)| is_wanted(name)))
+    }
+}
+
+/// `SET ROLE` as a setting.
+pub(super) const ROLE: &str = "role";
+
+/// What SET's arguments come to, as `set_config` takes it.
+pub(super) fn joined(name: &str, values: &[String]) -> String {
+    let quoted = |value: &String| format!("\"{}\"", value.replace('"', "\"\""));
+    let values: Vec<String> = if LISTS_OF_NAMES.contains(&name) {
+        values.iter().map(quoted).collect()
+    } else {
+        values.to_vec()
+    };
+    values.join(", ")
+}
+
+/// One SELECT, the role last.
+///
+/// `set_config` parses a value as a startup packet's is parsed; `SET` would take `search_path = 'a, b'` for one
+/// schema.
+fn set_all<'a>(settings: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    let (role, others): (Vec<_>, Vec<_>) = settings.partition(|(name, _)| *name == ROLE);
+    let mut sql = String::new();
+    for (name, value) in others.into_iter().chain(role) {
+        sql.push_str(if sql.is_empty() { "SELECT " } else { "," });
+        sql.push_str("pg_catalog.set_config(");
+        push_literal(&mut sql, name);
+        sql.push(',');
+        push_literal(&mut sql, value);
+        sql.push_str(",false)");
+    }
+    sql
 }
 
 fn push_identifier(sql: &mut String, name: &str) {
@@ -90,7 +169,7 @@ fn push_identifier(sql: &mut String, name: &str) {
 }
 
 /// `E''` means the same whatever `standard_conforming_strings` says.
-fn push_literal(sql: &mut String, value: &str) {
+pub(super) fn push_literal(sql: &mut String, value: &str) {
     sql.push_str("E'");
     for ch in value.chars() {
         if matches!(ch, '\'' | '\\') {
@@ -126,6 +205,25 @@ mod tests {
                 r#"RESET "app"."tenant";RESET "timezone";SELECT pg_catalog.set_config(E'application_name',E'o''br\\ien',false)"#
             )
         );
+    }
+
+    #[test]
+    fn the_role_goes_before_and_comes_after_what_it_may_not_set() {
+        let server = settings(&[("role", "low"), ("a.b", "1")]);
+        let client = settings(&[("role", "lower"), ("work_mem", "1MB")]);
+        assert_eq!(
+            server.sql_towards(&client).as_deref(),
+            Some(
+                r#"RESET ROLE;RESET "a"."b";SELECT pg_catalog.set_config(E'work_mem',E'1MB',false),pg_catalog.set_config(E'role',E'lower',false)"#
+            )
+        );
+    }
+
+    #[test]
+    fn a_list_of_names_is_quoted_and_other_values_are_not() {
+        let values = ["$user".to_owned(), "a\"b".to_owned()];
+        assert_eq!(joined("search_path", &values), r#""$user", "a""b""#);
+        assert_eq!(joined("datestyle", &["ISO".to_owned(), "DMY".to_owned()]), "ISO, DMY");
     }
 
     #[test]

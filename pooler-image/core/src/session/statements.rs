@@ -3,12 +3,21 @@
 //! A statement is known by a keyed 128-bit hash of its text and parameter types, so that the same
 //! statement of many clients is prepared once per server connection, whatever each client calls it,
 //! and a server connection can move between event loops without a shared table.
+//!
+//! A text means what the tables are when it is parsed. So a client's Parse is always the server's to answer, and a
+//! server connection that prepared the statement before it did prepares it anew when that client first uses it there:
+//! a client that has just come never hears that a cached plan must not change.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use siphasher::sip128::{Hasher128, SipHasher13};
+
+use super::Settings;
+use super::script::Edits;
+use crate::sql::{self, Effect, Marks, Strings};
 
 /// What the names that we give to statements on a server connection begin with.
 const SERVER_NAME_PREFIX: &[u8] = b"_p";
@@ -24,12 +33,56 @@ pub struct Statement {
     pub key: StatementKey,
     /// All of Parse behind the name: query text with its zero byte, count and OIDs of parameter types.
     pub definition: Box<[u8]>,
+    /// What its text may do to a session.
+    pub(super) marks: Marks,
+    /// What it does for certain, when it is not just a statement.
+    pub(super) effect: Option<Box<Effect>>,
+}
+
+impl Statement {
+    fn new(key: StatementKey, definition: &[u8], strings: Strings) -> Self {
+        let script = sql::scan(text_of(definition), strings);
+        // one Parse, one statement; of several, the server will have none
+        let effect = match <[sql::Statement; 1]>::try_from(script.statements) {
+            Ok([only]) if only.effect != Effect::Plain => Some(Box::new(only.effect)),
+            _ => None,
+        };
+        Self { key, definition: definition.into(), marks: script.marks, effect }
+    }
+
+    /// The same with another text; no other client's Parse can give it.
+    pub(super) fn changed(&self, edits: &mut Edits) -> Self {
+        let mut definition = Vec::with_capacity(self.definition.len() + 16);
+        let text = self.text();
+        edits.apply(text, &mut definition);
+        definition.extend_from_slice(self.definition.get(text.len()..).unwrap_or_default());
+        let mut hasher = SipHasher13::new();
+        hasher.write(&definition);
+        let key = StatementKey(self.key.0 ^ hasher.finish128().as_u128());
+        Self { key, definition: definition.into(), marks: self.marks, effect: self.effect.clone() }
+    }
+
+    /// Its text.
+    pub(super) fn text(&self) -> &[u8] {
+        text_of(&self.definition)
+    }
+
+    /// What it does is seen at Execute.
+    pub(super) fn acts(&self) -> bool {
+        self.effect.is_some() || self.marks.contains(Marks::SEQUENCE_READ)
+    }
+}
+
+/// The query text in what follows the name in a Parse.
+pub(super) fn text_of(definition: &[u8]) -> &[u8] {
+    definition.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
 /// One statement text in memory once per loop, however many clients prepared it.
 #[derive(Debug)]
 pub struct Interner {
     secret: [u8; 16],
+    clock: Arc<AtomicU64>,
     known: HashMap<StatementKey, Arc<Statement>, BuildHasherDefault<KeyHasher>>,
     bytes: usize,
     sweep_at: usize,
@@ -42,15 +95,15 @@ const SWEEP_FLOOR: usize = 256 * 1024;
 const STATEMENT_COST: usize = 128;
 
 impl Interner {
-    /// `secret` must be random and the same in all loops of a process, since it makes collisions
-    /// (one client running another's statement) infeasible to construct.
-    pub fn new(secret: [u8; 16]) -> Self {
-        Self { secret, known: HashMap::default(), bytes: 0, sweep_at: SWEEP_FLOOR }
+    /// `secret` must be random, since it makes collisions (one client running another's statement) infeasible to
+    /// construct. It and the clock must be the same in all loops of a process: server connections change loops.
+    pub fn new(secret: [u8; 16], clock: Arc<AtomicU64>) -> Self {
+        Self { secret, clock, known: HashMap::default(), bytes: 0, sweep_at: SWEEP_FLOOR }
     }
 
-    /// The statement with this definition (all of Parse behind the name).
-    pub fn intern(&mut self, definition: &[u8]) -> Arc<Statement> {
-        let key = self.key(definition);
+    /// The statement with this definition (all of Parse behind the name), parsed under these settings.
+    pub(super) fn intern(&mut self, definition: &[u8], settings: &Settings, strings: Strings) -> Arc<Statement> {
+        let key = self.key(definition, settings);
         if let Some(known) = self.known.get(&key) {
             return Arc::clone(known);
         }
@@ -58,7 +111,7 @@ impl Interner {
             self.sweep();
             self.sweep_at = SWEEP_FLOOR.max(self.bytes * 2);
         }
-        let statement = Arc::new(Statement { key, definition: definition.into() });
+        let statement = Arc::new(Statement::new(key, definition, strings));
         self.bytes += statement.cost();
         self.known.insert(key, Arc::clone(&statement));
         statement
@@ -77,9 +130,20 @@ impl Interner {
         self.bytes = self.known.values().map(|statement| statement.cost()).sum();
     }
 
-    fn key(&self, definition: &[u8]) -> StatementKey {
+    /// A later moment than all that were told before, on every loop.
+    pub(super) fn now(&self) -> u64 {
+        self.clock.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    fn key(&self, definition: &[u8], settings: &Settings) -> StatementKey {
         let mut hasher = SipHasher13::new_with_key(&self.secret);
         hasher.write(definition);
+        if !settings.is_empty() {
+            let mut context = Vec::new();
+            settings.context(&mut context);
+            hasher.write_usize(definition.len());
+            hasher.write(&context);
+        }
         StatementKey(hasher.finish128().as_u128())
     }
 }
@@ -110,28 +174,39 @@ impl Hasher for KeyHasher {
     }
 }
 
+/// A statement as one client knows it.
+#[derive(Debug, Clone)]
+pub(super) struct Known {
+    pub(super) statement: Arc<Statement>,
+    /// When the client had it parsed.
+    pub(super) since: u64,
+}
+
 /// A client's own names.
 #[derive(Debug, Default)]
 pub struct ClientStatements {
-    named: BTreeMap<Box<[u8]>, Arc<Statement>>,
+    named: BTreeMap<Box<[u8]>, Known>,
 }
 
 impl ClientStatements {
     /// The statement that the client calls `name`.
-    pub fn get(&self, name: &[u8]) -> Option<&Arc<Statement>> {
+    pub(super) fn get(&self, name: &[u8]) -> Option<&Known> {
         self.named.get(name)
     }
 
-    pub(super) fn insert(&mut self, name: Box<[u8]>, statement: Arc<Statement>) {
-        self.named.insert(name, statement);
+    pub(super) fn insert(&mut self, name: Box<[u8]>, known: Known) {
+        self.named.insert(name, known);
     }
 
-    pub(super) fn remove(&mut self, name: &[u8]) -> Option<Arc<Statement>> {
+    pub(super) fn remove(&mut self, name: &[u8]) -> Option<Known> {
         self.named.remove(name)
     }
 
-    pub(super) fn clear(&mut self) {
-        self.named.clear();
+    /// Puts back what was taken out, beside what has come since.
+    pub(super) fn put_back(&mut self, taken: Self) {
+        for (name, known) in taken.named {
+            self.named.entry(name).or_insert(known);
+        }
     }
 
     /// How many names the client has.
@@ -150,6 +225,13 @@ impl ClientStatements {
 pub(super) struct Number(u32);
 
 impl Number {
+    /// The statement's name on the server.
+    pub(super) fn name(self) -> Vec<u8> {
+        let mut name = Vec::with_capacity(12);
+        self.write_name(&mut name);
+        name
+    }
+
     /// Writes the statement's name on the server, without a zero byte.
     pub(super) fn write_name(self, out: &mut Vec<u8>) {
         out.extend_from_slice(SERVER_NAME_PREFIX);
@@ -181,46 +263,52 @@ pub(super) struct ServerStatements {
     tick: u64,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Prepared {
-    number: Number,
+/// A statement on one server connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Prepared {
+    pub(super) number: Number,
+    /// When it was parsed there.
+    pub(super) since: u64,
     used: u64,
 }
 
 impl ServerStatements {
-    /// Its number, and it counts as used now.
-    pub(super) fn touch(&mut self, key: StatementKey) -> Option<Number> {
+    /// Finds it, and it counts as used now.
+    pub(super) fn touch(&mut self, key: StatementKey) -> Option<Prepared> {
         self.tick += 1;
-        let tick = self.tick;
-        self.prepared.get_mut(&key).map(|prepared| {
-            prepared.used = tick;
-            prepared.number
-        })
+        let prepared = self.prepared.get_mut(&key)?;
+        prepared.used = self.tick;
+        Some(*prepared)
     }
 
     /// A new number for a statement that is about to be prepared.
-    pub(super) fn add(&mut self, key: StatementKey) -> Number {
+    pub(super) fn add(&mut self, key: StatementKey, since: u64) -> Number {
+        let number = self.next_number();
+        self.restore(key, Prepared { number, since, used: 0 });
+        number
+    }
+
+    /// A number that no statement has had here.
+    pub(super) fn next_number(&mut self) -> Number {
         let number = Number(self.next);
         self.next = self.next.wrapping_add(1);
-        self.restore(key, number);
         number
     }
 
     /// Puts back what was taken out ahead of a reply that never came.
-    pub(super) fn restore(&mut self, key: StatementKey, number: Number) {
+    pub(super) fn restore(&mut self, key: StatementKey, prepared: Prepared) {
         self.tick += 1;
-        self.prepared.insert(key, Prepared { number, used: self.tick });
+        self.prepared.insert(key, Prepared { used: self.tick, ..prepared });
     }
 
     /// Takes out `key` if it still has `number`.
-    pub(super) fn remove(&mut self, key: StatementKey, number: Number) {
-        if self.prepared.get(&key).is_some_and(|prepared| prepared.number == number) {
-            self.prepared.remove(&key);
-        }
+    pub(super) fn remove(&mut self, key: StatementKey, number: Number) -> Option<Prepared> {
+        self.prepared.get(&key).filter(|prepared| prepared.number == number)?;
+        self.prepared.remove(&key)
     }
 
     /// Takes out the least recently used, when there are more than `most` and it was not used after `since`.
-    pub(super) fn evict(&mut self, most: usize, since: u64) -> Option<(StatementKey, Number)> {
+    pub(super) fn evict(&mut self, most: usize, since: u64) -> Option<(StatementKey, Prepared)> {
         if self.prepared.len() < most.max(1) {
             return None;
         }
@@ -230,7 +318,19 @@ impl ServerStatements {
             return None;
         }
         self.prepared.remove(&key);
-        Some((key, prepared.number))
+        Some((key, prepared))
+    }
+
+    /// Takes out all, numbers go on.
+    pub(super) fn take(&mut self) -> Self {
+        std::mem::replace(self, Self { next: self.next, tick: self.tick, ..Self::default() })
+    }
+
+    /// Puts back what [`Self::take`] took out, beside what has come since.
+    pub(super) fn put_back(&mut self, taken: Self) {
+        for (key, prepared) in taken.prepared {
+            self.prepared.entry(key).or_insert(prepared);
+        }
     }
 
     /// The present moment on the clock that `evict` compares with.
@@ -251,42 +351,66 @@ impl ServerStatements {
 mod tests {
     use super::*;
 
+    fn interner() -> Interner {
+        Interner::new([7; 16], Arc::default())
+    }
+
+    fn intern(interner: &mut Interner, definition: &[u8]) -> Arc<Statement> {
+        interner.intern(definition, &Settings::default(), Strings::Standard)
+    }
+
     #[test]
     fn the_same_text_is_one_statement_and_another_is_another() {
-        let mut interner = Interner::new([7; 16]);
-        let a = interner.intern(b"select 1\0\0\0");
-        let b = interner.intern(b"select 1\0\0\0");
-        let c = interner.intern(b"select 2\0\0\0");
+        let mut interner = interner();
+        let a = intern(&mut interner, b"select 1\0\0\0");
+        let b = intern(&mut interner, b"select 1\0\0\0");
+        let c = intern(&mut interner, b"select 2\0\0\0");
         assert!(Arc::ptr_eq(&a, &b));
         assert_ne!(a.key, c.key);
     }
 
     #[test]
+    fn the_same_text_under_other_settings_is_another_statement() {
+        let mut interner = interner();
+        let mut key = |name: &str, value: &str| {
+            let settings = Settings::new([(name.to_owned(), value.to_owned())]);
+            interner.intern(b"select 1\0\0\0", &settings, Strings::Standard).key
+        };
+        let plain = key("application_name", "x");
+        assert_eq!(key("application_name", "y"), plain);
+        assert_ne!(key("search_path", "a"), plain);
+        assert_ne!(key("search_path", "a"), key("search_path", "b"));
+    }
+
+    #[test]
     fn statements_nobody_holds_are_swept_in_the_end() {
-        let mut interner = Interner::new([0; 16]);
-        let held = interner.intern(b"held");
+        let mut interner = interner();
+        let held = intern(&mut interner, b"held");
         for n in 0..SWEEP_FLOOR / 10 {
-            drop(interner.intern(n.to_string().as_bytes()));
+            drop(intern(&mut interner, n.to_string().as_bytes()));
         }
         assert!(interner.bytes <= SWEEP_FLOOR + 2 * STATEMENT_COST);
-        drop(interner.intern(&[0; 2 * SWEEP_FLOOR]));
+        drop(intern(&mut interner, &[0; 2 * SWEEP_FLOOR]));
         interner.trim();
         assert_eq!(interner.known.len(), 1);
-        assert!(Arc::ptr_eq(&held, &interner.intern(b"held")));
+        assert!(Arc::ptr_eq(&held, &intern(&mut interner, b"held")));
     }
 
     #[test]
     fn the_least_recently_used_goes_first_but_never_one_of_this_batch() {
-        let mut interner = Interner::new([0; 16]);
-        let keys: Vec<_> = (0..3).map(|n| interner.intern(&[n]).key).collect();
+        let mut interner = interner();
+        let keys: Vec<_> = (0..3).map(|n| intern(&mut interner, &[n]).key).collect();
         let mut server = ServerStatements::default();
-        let numbers: Vec<_> = keys.iter().map(|key| server.add(*key)).collect();
+        let numbers: Vec<_> = keys.iter().map(|key| server.add(*key, 0)).collect();
         server.touch(keys[0]);
         let batch = server.tick();
         server.touch(keys[2]);
-        assert_eq!(server.evict(3, batch), Some((keys[1], numbers[1])));
-        assert_eq!(server.evict(2, batch), Some((keys[0], numbers[0])));
-        assert_eq!(server.evict(1, batch), None, "used in this batch");
+        let evicted = |server: &mut ServerStatements, most| {
+            server.evict(most, batch).map(|(key, prepared)| (key, prepared.number))
+        };
+        assert_eq!(evicted(&mut server, 3), Some((keys[1], numbers[1])));
+        assert_eq!(evicted(&mut server, 2), Some((keys[0], numbers[0])));
+        assert_eq!(evicted(&mut server, 1), None, "used in this batch");
     }
 
     #[test]

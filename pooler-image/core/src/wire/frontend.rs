@@ -97,6 +97,25 @@ pub fn parse(
     });
 }
 
+/// Appends Bind of a statement without parameters, results in text.
+pub fn bind(out: &mut Vec<u8>, portal: impl AsRef<[u8]>, statement: impl AsRef<[u8]>) {
+    message(out, BIND, |body| {
+        body.string(portal);
+        body.string(statement);
+        for _formats_values_formats in 0..3 {
+            body.i16(0);
+        }
+    });
+}
+
+/// Appends Execute of all of a portal.
+pub fn execute(out: &mut Vec<u8>, portal: impl AsRef<[u8]>) {
+    message(out, EXECUTE, |body| {
+        body.string(portal);
+        body.i32(0);
+    });
+}
+
 /// Appends Close for a prepared statement.
 pub fn close_statement(out: &mut Vec<u8>, statement: impl AsRef<[u8]>) {
     message(out, CLOSE, |body| {

@@ -32,5 +32,6 @@ fn row(client: &ClientReport) -> Vec<Cell> {
         cell(&client.application_name),
         cell(client.prepared_statements),
         cell(client.id),
+        cell(client.pinned),
     ]
 }

@@ -32,5 +32,6 @@ fn row(server: &ServerReport) -> Vec<Cell> {
         cell(&server.application_name),
         cell(server.prepared_statements),
         cell(server.id),
+        cell(server.pinned),
     ]
 }

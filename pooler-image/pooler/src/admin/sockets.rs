@@ -7,7 +7,7 @@ use pgpooler_config::PoolMode;
 use super::table::{Cell, Column, cell, int4, text};
 use crate::report::SocketReport;
 
-pub(super) const COLUMNS: [Column; 21] = [
+pub(super) const COLUMNS: [Column; 22] = [
     text("type"),
     text("user"),
     text("database"),
@@ -29,6 +29,7 @@ pub(super) const COLUMNS: [Column; 21] = [
     text("application_name"),
     int4("prepared_statements"),
     int4("id"),
+    text("pinned"),
 ];
 
 /// `addr`, `port`, `local_addr`, `local_port`.

@@ -135,12 +135,14 @@ impl Worker {
         let session = &server.session;
         if server.shared.doomed.get() {
             self.retire(server);
-        } else if session.is_clean() && server.is_quiet() {
-            if session.dirt() == Dirt::None { self.release(server, now) } else { self.tidy(server) }
-        } else if session.needs_only_rollback() && server.is_quiet() {
-            self.tidy(server);
-        } else {
+        } else if !session.can_be_tidied() || !server.is_quiet() {
             self.abandon(server);
+        } else if session.dirt() == Dirt::Connection {
+            self.retire(server);
+        } else if session.is_clean() && session.dirt() == Dirt::None {
+            self.release(server, now);
+        } else {
+            self.tidy(server);
         }
     }
 

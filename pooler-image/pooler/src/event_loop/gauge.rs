@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant, SystemTime};
 
 use pgpooler_core::pool::PoolId;
+use pgpooler_core::session::Holds;
 
 use crate::event_loop::client::ClientShared;
 use crate::event_loop::memory;
@@ -42,6 +43,7 @@ impl Worker {
         }
         for server in self.servers.borrow().values() {
             if let Some(report) = reports.get_mut(&server.pool) {
+                count_pins(report, server.holds.get());
                 count_server(report, server.state.get());
             }
         }
@@ -84,6 +86,7 @@ impl Worker {
             link: client.server.borrow().as_ref().map(|server| server.id),
             application_name: client.application_name.borrow().clone(),
             prepared_statements: client.statements.get(),
+            pinned: client.server.borrow().as_ref().map(|server| server.holds.get()).unwrap_or_default(),
         };
         self.clients().iter().map(report).collect()
     }
@@ -121,6 +124,7 @@ impl Worker {
             backend_pid: server.key.as_ref().map_or(0, |key| key.process_id() as u32),
             application_name,
             prepared_statements: server.statements.get(),
+            pinned: server.holds.get(),
         }
     }
 }
@@ -133,6 +137,12 @@ fn count_client(report: &mut PoolReport, client: &ClientShared, now: Instant) {
             report.max_wait = report.max_wait.max(now.saturating_duration_since(client.since.get()));
         }
         _ => report.clients.idle += 1,
+    }
+}
+
+fn count_pins(report: &mut PoolReport, holds: Holds) {
+    for ((kind, _), count) in Holds::ALL.into_iter().zip(&mut report.pinned) {
+        *count += u32::from(holds.contains(kind));
     }
 }
 

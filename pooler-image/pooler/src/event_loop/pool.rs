@@ -4,9 +4,9 @@ use std::cell::{Cell, Ref, RefCell};
 use std::sync::Arc;
 use std::time::Duration;
 
-use pgpooler_config::{Document, PoolMode};
+use pgpooler_config::{Document, PoolMode, SessionState};
 use pgpooler_core::pool::{PoolId, PoolLimits};
-use pgpooler_core::session::Tally;
+use pgpooler_core::session::{Holds, Tally};
 
 use crate::auth::User;
 use crate::report::Traffic;
@@ -30,6 +30,7 @@ pub(crate) struct Pool {
 pub(crate) struct Rule {
     pub(crate) name: Option<String>,
     pub(crate) mode: PoolMode,
+    pub(crate) session_state: SessionState,
     pub(crate) size: Option<u32>,
     pub(crate) query_wait_timeout: Duration,
     pub(crate) limits: PoolLimits,
@@ -41,6 +42,7 @@ impl Rule {
         Self {
             name: rule.map(|rule| rule.name.clone()),
             mode: rule.and_then(|rule| rule.pool_mode).unwrap_or(document.pool_mode),
+            session_state: rule.and_then(|rule| rule.session_state).unwrap_or(document.session_state),
             size: rule.and_then(|rule| rule.pool_size),
             query_wait_timeout: rule
                 .and_then(|rule| rule.query_wait_timeout)
@@ -104,6 +106,14 @@ impl Pool {
         self.traffic.borrow_mut().sent += bytes as u64;
     }
 
+    /// A client is tied to its server connection by other state than before.
+    pub(crate) fn note_pin(&self, before: Holds, now: Holds) {
+        let mut traffic = self.traffic.borrow_mut();
+        for ((kind, _), count) in Holds::ALL.into_iter().zip(&mut traffic.pins) {
+            *count += u64::from(now.contains(kind) && !before.contains(kind));
+        }
+    }
+
     /// All replies that were owed have come, `took` after the first was.
     pub(crate) fn note_queries(&self, tally: Tally, took: Duration) {
         let mut traffic = self.traffic.borrow_mut();
@@ -124,4 +134,5 @@ fn count(traffic: &mut Traffic, tally: Tally) {
     traffic.client_parses += tally.client_parses;
     traffic.server_parses += tally.server_parses;
     traffic.binds += tally.binds;
+    traffic.probes += tally.probes;
 }

@@ -130,8 +130,8 @@ impl Link {
         if client.session.is_leaving() && !server.session.is_busy() && server.is_quiet() {
             return Some(End::ClientGone);
         }
-        let clean = server.session.is_clean() && server.is_quiet();
-        (clean && self.begun && client.session.naming() == Naming::Shared).then_some(End::Released)
+        let parts = server.session.may_part() && server.is_quiet();
+        (parts && self.begun && client.session.naming() == Naming::Shared).then_some(End::Released)
     }
 
     fn note_start(&mut self) {
@@ -148,12 +148,19 @@ impl Link {
         let Some(began) = self.busy.take() else { return };
         let tally = server.session.take_tally();
         client.shared.pool.note_queries(tally, began.elapsed());
+        let (held, holds) = (server.shared.holds.get(), server.session.holds());
+        if held != holds {
+            server.shared.holds.set(holds);
+            client.shared.pool.note_pin(held, holds);
+        }
     }
 
     /// Gives the server connection to whoever it is for next.
     fn let_go(&mut self, worker: &Rc<Worker>, client: &ClientConn) {
         let Some(mut server) = self.server.take() else { return };
         let now = Instant::now();
+        server.session.part(&client.session);
+        server.shared.holds.take();
         let tally: Tally = server.session.take_tally();
         client.shared.pool.note_link(tally, self.given - self.asked, now - self.given);
         server.shared.statements.set(server.session.statement_count() as u32);
@@ -184,7 +191,7 @@ fn from_client(
     begun: &mut bool,
     cx: &mut Context<'_>,
 ) -> Turn {
-    if client.session.is_leaving() || server.spill.is_full() {
+    if client.session.is_leaving() || server.session.is_asking() || server.spill.is_full() {
         return Turn::Nothing;
     }
     let Scratch { read, desk } = scratch;
@@ -255,10 +262,19 @@ fn from_server(
         (_, Err(_)) => Turn::End(End::ClientGone),
         (Ok(dealt_with), Ok(())) => {
             carry.keep(fresh, dealt_with);
-            Turn::Progress
+            ask(server, scratch, cx)
         }
         (Err(fault), Ok(())) => Turn::End(faulty(server, fault)),
     }
+}
+
+/// What the session has to say to the server on its own.
+fn ask(server: &mut ServerConn, scratch: &mut Scratch, cx: &mut Context<'_>) -> Turn {
+    let to_server = &mut scratch.desk.to_server;
+    if !to_server.is_empty() && server.spill.send(&mut server.stream, cx, to_server, &[]).is_err() {
+        return Turn::End(server_lost(server));
+    }
+    Turn::Progress
 }
 
 fn server_lost(server: &mut ServerConn) -> End {

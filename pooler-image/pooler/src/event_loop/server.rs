@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::{Instant, SystemTime};
 
 use pgpooler_core::pool::PoolId;
-use pgpooler_core::session;
+use pgpooler_core::session::{self, Holds};
 use pgpooler_core::wire::CancelKey;
 
 use crate::event_loop::buffers::{Carry, Spill};
@@ -48,6 +48,8 @@ pub(crate) struct ServerShared {
     pub(crate) link: Cell<Option<u64>>,
     pub(crate) requested: Cell<Option<SystemTime>>,
     pub(crate) statements: Cell<u32>,
+    /// What ties it to its client.
+    pub(crate) holds: Cell<Holds>,
 }
 
 /// A connection on its way to another loop.
@@ -115,6 +117,7 @@ impl Lent {
             link: Cell::new(None),
             requested: Cell::new(None),
             statements: Cell::new(self.session.statement_count() as u32),
+            holds: Cell::default(),
         };
         Ok(ServerConn {
             stream: self.stream.unpark()?,

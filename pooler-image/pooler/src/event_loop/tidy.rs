@@ -84,6 +84,7 @@ impl Worker {
             link: Cell::new(None),
             requested: Cell::new(None),
             statements: Cell::new(0),
+            holds: Cell::default(),
         });
         self.remember_server(&shared);
         debug!(
@@ -181,7 +182,11 @@ impl Worker {
 }
 
 async fn make_clean(server: &mut ServerConn) -> io::Result<()> {
-    if server.session.needs_only_rollback() {
+    if server.session.is_asking() {
+        // nobody is there to hear the answer
+        poll_fn(|cx| poll_settled(server, cx)).await?;
+    }
+    if !server.session.is_clean() {
         server.session.rollback(server.spill.bytes());
         poll_fn(|cx| poll_settled(server, cx)).await?;
     }

@@ -124,7 +124,8 @@ async fn seat(
     let shared = Rc::new(ClientShared::new(id, slot, Rc::clone(&pool), (peer, local), name));
     worker.seat(&shared);
     let naming = if pool.mode() == PoolMode::Session { Naming::Own } else { Naming::Shared };
-    let session = session::Client::new(naming, settings(&parameters, document));
+    let policy = policy(pool.rule().session_state);
+    let session = session::Client::new(naming, settings(&parameters, document), policy);
     let mut spill = Spill::default();
     *spill.bytes() = out;
     let mut client = ClientConn { stream, session, carry: Carry::unseen(input), spill, shared };
@@ -152,6 +153,14 @@ fn no_room(worker: &Worker, document: &Document) -> Option<ErrorResponse> {
     (worker.process.client_count() >= document.max_client_conn).then(|| {
         ErrorResponse::fatal(SqlState::TOO_MANY_CONNECTIONS, "no more connections allowed (max_client_conn)")
     })
+}
+
+fn policy(setting: pgpooler_config::SessionState) -> session::SessionState {
+    match setting {
+        pgpooler_config::SessionState::Reset => session::SessionState::Reset,
+        pgpooler_config::SessionState::Pin => session::SessionState::Pin,
+        pgpooler_config::SessionState::Reject => session::SessionState::Reject,
+    }
 }
 
 /// What the client wants to differ from the server's defaults. `application_name` is always among it, since our own
@@ -192,6 +201,7 @@ async fn learn(worker: &Rc<Worker>, client: &mut ClientConn) -> Result<Arc<Welco
     let pool = Rc::clone(&client.shared.pool);
     let known_by = without_application_name(client.session.settings());
     if let Some(welcome) = worker.process.welcome(pool.id, &known_by) {
+        client.session.spell(welcome.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         return Ok(welcome);
     }
     let now = Instant::now();

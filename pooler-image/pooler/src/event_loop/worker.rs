@@ -118,7 +118,7 @@ impl Worker {
         let desk = Desk {
             to_client: Outbox::default(),
             to_server: Outbox::default(),
-            interner: Interner::new(process.statement_secret),
+            interner: Interner::new(process.statement_secret, Arc::clone(&process.statement_clock)),
             max_prepared_statements: current.loaded.document.max_prepared_statements as usize,
         };
         let scratch = Scratch { read: vec![0; READ_SIZE].into_boxed_slice(), desk };

@@ -85,6 +85,8 @@ pub(crate) struct Process {
     pub(crate) leaving: watch::Sender<Option<ShutdownMode>>,
     pub(crate) application_name: String,
     pub(crate) statement_secret: [u8; 16],
+    /// When statements were parsed, on all loops.
+    pub(crate) statement_clock: Arc<AtomicU64>,
     pub(crate) cancel_secret: [u8; 16],
     most_server_connections: u32,
 }
@@ -150,6 +152,7 @@ impl Process {
             leaving: watch::Sender::new(None),
             application_name: identity.application_name,
             statement_secret: identity.statement_secret,
+            statement_clock: Arc::default(),
             cancel_secret: identity.cancel_secret,
             most_server_connections: identity.most_server_connections,
         }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use pgpooler_core::session::Holds;
+
 use super::Histogram;
 
 /// Clients of a pool by state.
@@ -63,6 +65,10 @@ pub struct Traffic {
     pub server_parses: u64,
     /// Bind messages passed on.
     pub binds: u64,
+    /// Questions to servers what a session holds.
+    pub probes: u64,
+    /// Clients that became pinned to their server connection, by [`Holds::ALL`].
+    pub pins: [u64; Holds::ALL.len()],
 }
 
 /// How logins ended, since start.
@@ -134,8 +140,8 @@ impl ServerCounts {
 impl Traffic {
     /// Adds another loop's.
     pub fn merge(&mut self, other: &Self) {
-        let Self { transactions, queries, waits, received, sent, client_parses, server_parses, binds } =
-            other;
+        let Self { transactions, queries, waits, received, sent, .. } = other;
+        let Self { client_parses, server_parses, binds, probes, pins, .. } = other;
         self.transactions.merge(transactions);
         self.queries.merge(queries);
         self.waits.merge(waits);
@@ -144,6 +150,8 @@ impl Traffic {
         self.client_parses += client_parses;
         self.server_parses += server_parses;
         self.binds += binds;
+        self.probes += probes;
+        self.pins.iter_mut().zip(pins).for_each(|(sum, count)| *sum += count);
     }
 }
 

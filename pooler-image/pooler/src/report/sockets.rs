@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
+use pgpooler_core::session::Holds;
+
 /// The socket under a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SocketReport {
@@ -39,6 +41,8 @@ pub struct ClientReport {
     pub application_name: String,
     /// Named prepared statements that it has.
     pub prepared_statements: u32,
+    /// Why it keeps its server connection between transactions; empty: it does not.
+    pub pinned: Holds,
 }
 
 /// A server connection.
@@ -66,6 +70,8 @@ pub struct ServerReport {
     pub application_name: String,
     /// Prepared statements on it.
     pub prepared_statements: u32,
+    /// Why its client keeps it between transactions; empty: it does not.
+    pub pinned: Holds,
 }
 
 /// States of a client, in PgBouncer's words.

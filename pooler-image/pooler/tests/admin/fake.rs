@@ -153,6 +153,7 @@ fn client() -> ClientReport {
         link: None,
         application_name: "web".into(),
         prepared_statements: 3,
+        pinned: Default::default(),
     }
 }
 
@@ -169,5 +170,6 @@ fn server() -> ServerReport {
         backend_pid: 999,
         application_name: "web".into(),
         prepared_statements: 0,
+        pinned: Default::default(),
     }
 }

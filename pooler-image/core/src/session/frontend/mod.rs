@@ -1,0 +1,169 @@
+//! From the client to the server.
+
+mod extended;
+mod query;
+mod statements;
+
+use super::Rest;
+use super::exchange::{ClientFault, Exchange};
+use super::pipeline::Owed;
+use super::server::Batch;
+use crate::wire::Header;
+use crate::wire::frontend as tag;
+
+const HEADER: usize = 5;
+
+/// What became of one message.
+enum Step {
+    /// Dealt with up to here; what is left of it is in the server's books.
+    To(usize),
+    /// More of it must be there first.
+    More,
+}
+
+/// One message, as far as it has arrived.
+#[derive(Clone, Copy)]
+struct Message<'i> {
+    /// Where it begins in the input.
+    at: usize,
+    /// Its length with the header.
+    total: usize,
+    /// Its bytes from the header on, as far as they are there.
+    bytes: &'i [u8],
+}
+
+impl<'i> Message<'i> {
+    fn is_whole(&self) -> bool {
+        self.bytes.len() == self.total
+    }
+
+    fn end(&self) -> usize {
+        self.at + self.total
+    }
+
+    /// The zero-terminated string at `from`, without the zero.
+    fn string(&self, from: usize) -> Result<Option<&'i [u8]>, ClientFault> {
+        let rest = self.bytes.get(from..).unwrap_or_default();
+        match rest.iter().position(|byte| *byte == 0) {
+            Some(end) => Ok(rest.get(..end)),
+            None if self.is_whole() => Err(ClientFault::Malformed),
+            None => Ok(None),
+        }
+    }
+}
+
+impl Exchange<'_> {
+    /// Reads what the client sent. Returns how much was dealt with: the rest must be given again with what
+    /// follows it. After Terminate nothing more is read ([`super::Client::is_leaving`]); not to be called while
+    /// [`super::Server::is_asking`].
+    pub fn client_bytes(&mut self, input: &[u8]) -> Result<usize, ClientFault> {
+        if self.server.state.behind && self.server.is_clean() && !input.is_empty() {
+            self.bring_settings();
+        }
+        let mut at = 0;
+        while !self.client.leaving {
+            at = self.server.unsent.pass(at, input.len(), self.to_server);
+            let rest = input.get(at..).unwrap_or_default();
+            let Some(header) = Header::parse(rest)? else { break };
+            let total = header.total();
+            let bytes = rest.get(..total.min(rest.len())).unwrap_or_default();
+            match self.client_message(header.tag, Message { at, total, bytes })? {
+                Step::To(next) => at = next,
+                Step::More => break,
+            }
+        }
+        self.answer();
+        self.ask();
+        Ok(at)
+    }
+
+    fn client_message(&mut self, message_tag: u8, message: Message<'_>) -> Result<Step, ClientFault> {
+        match message_tag {
+            tag::TERMINATE => {
+                self.client.leaving = true;
+                Ok(Step::To(message.at))
+            }
+            tag::SYNC => Ok(self.client_sync(message)),
+            tag::COPY_DATA | tag::FLUSH if self.server.batch != Batch::Skipping => Ok(self.forward(message)),
+            tag::QUERY
+            | tag::FUNCTION_CALL
+            | tag::PARSE
+            | tag::BIND
+            | tag::DESCRIBE
+            | tag::EXECUTE
+            | tag::CLOSE
+            | tag::COPY_DATA
+            | tag::COPY_DONE
+            | tag::COPY_FAIL
+            | tag::FLUSH => self.client_request(message_tag, message),
+            unknown => Err(ClientFault::UnknownMessage(unknown)),
+        }
+    }
+
+    fn client_request(&mut self, message_tag: u8, message: Message<'_>) -> Result<Step, ClientFault> {
+        if self.server.batch == Batch::Skipping {
+            return Ok(self.drop_message(message));
+        }
+        match message_tag {
+            tag::COPY_DONE | tag::COPY_FAIL => Ok(self.client_copy_end(message)),
+            // the server reads it as part of the copy, and fails the copy for it
+            _ if self.server.copy_in => Ok(self.forward(message)),
+            tag::QUERY => self.client_query(message),
+            tag::FUNCTION_CALL => Ok(self.client_function_call(message)),
+            tag::PARSE => self.client_parse(message),
+            tag::BIND => self.client_bind(message),
+            tag::EXECUTE => self.client_execute(message),
+            _ => self.client_describe_or_close(message_tag, message),
+        }
+    }
+
+    /// Passes the message on as it is.
+    fn forward(&mut self, message: Message<'_>) -> Step {
+        self.forward_from(message, 0)
+    }
+
+    /// Passes the message on from `skip` bytes behind its first.
+    fn forward_from(&mut self, message: Message<'_>, skip: usize) -> Step {
+        let end = message.at + message.bytes.len();
+        self.to_server.forward(message.at + skip, end);
+        self.server.unsent = Rest::forward(message.total - message.bytes.len());
+        Step::To(end)
+    }
+
+    fn drop_message(&mut self, message: Message<'_>) -> Step {
+        self.server.unsent = Rest::drop(message.total - message.bytes.len());
+        Step::To(message.at + message.bytes.len())
+    }
+
+    fn owe(&mut self, message: Message<'_>, owed: Owed) -> Step {
+        self.server.pipeline.push(owed);
+        self.forward(message)
+    }
+
+    fn client_sync(&mut self, message: Message<'_>) -> Step {
+        if self.server.copy_in {
+            // the server ignores it inside a copy-in
+            return self.forward(message);
+        }
+        self.server.batch = Batch::Closed;
+        self.owe(message, Owed::Sync)
+    }
+
+    fn client_copy_end(&mut self, message: Message<'_>) -> Step {
+        if self.server.copy_in {
+            self.server.copy_in = false;
+        } else if !self.server.pipeline.is_empty() {
+            self.server.pipeline.push(Owed::CopyEnd);
+        }
+        self.forward(message)
+    }
+}
+
+fn write_message(out: &mut Vec<u8>, message_tag: u8, parts: &[&[u8]]) {
+    let len = parts.iter().map(|part| part.len()).sum::<usize>() as u32 + 4;
+    out.push(message_tag);
+    out.extend_from_slice(&len.to_be_bytes());
+    for part in parts {
+        out.extend_from_slice(part);
+    }
+}

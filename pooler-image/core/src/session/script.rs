@@ -1,0 +1,161 @@
+//! A Query whose statements do more than run: what each does, and how the text differs from what the client wrote.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use super::pipeline::Undo;
+use crate::sql::Effect;
+use crate::wire::ErrorResponse;
+
+/// One statement that does more than run.
+#[derive(Debug)]
+pub(super) struct Act {
+    pub(super) effect: Effect,
+    /// What its way to the server has changed in the books, should it fail.
+    pub(super) undo: Undo,
+}
+
+/// One statement of a [`Script`], in the order of their CommandCompletes.
+#[derive(Debug)]
+pub(super) enum Part {
+    /// The client's.
+    Shown(Act),
+    /// Ours, behind one of the client's.
+    Hidden,
+}
+
+/// What is known of a Query beyond its text.
+#[derive(Debug, Default)]
+pub(super) struct Script {
+    parts: VecDeque<Part>,
+    edits: Edits,
+    refusal: Option<ErrorResponse>,
+}
+
+impl Script {
+    pub(super) fn new(parts: VecDeque<Part>, edits: Edits) -> Self {
+        Self { parts, edits, refusal: None }
+    }
+
+    /// For a text that the pool does not allow.
+    pub(super) fn refused(error: ErrorResponse) -> Self {
+        Self { refusal: Some(error), ..Self::default() }
+    }
+
+    /// The statement that runs now is ours.
+    pub(super) fn is_hidden(&self) -> bool {
+        matches!(self.parts.front(), Some(Part::Hidden))
+    }
+
+    /// The statement that runs now is complete.
+    pub(super) fn next(&mut self) -> Option<Part> {
+        self.parts.pop_front()
+    }
+
+    /// What the client hears instead of the server's complaint.
+    pub(super) fn refusal(&self) -> Option<&ErrorResponse> {
+        self.refusal.as_ref()
+    }
+
+    pub(super) fn edits(&self) -> &Edits {
+        &self.edits
+    }
+
+    /// Of the statements that did not come to their end, the last first.
+    pub(super) fn into_undo(self) -> Vec<Undo> {
+        let undo = |part| match part {
+            Part::Shown(act) => Some(act.undo),
+            Part::Hidden => None,
+        };
+        self.parts.into_iter().rev().filter_map(undo).collect()
+    }
+}
+
+/// Where a text was changed on its way to the server.
+#[derive(Debug, Default)]
+pub(super) struct Edits(Vec<Edit>);
+
+#[derive(Debug)]
+struct Edit {
+    range: Range<usize>,
+    text: Vec<u8>,
+    /// The client's name, where the text is one of ours.
+    name: Option<Box<[u8]>>,
+    /// Characters of the original before the edit, and in its place.
+    before: usize,
+    replaced: usize,
+}
+
+impl Edits {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Puts `text` in the place of a range that has the client's `name`. Edits come in the order of their places.
+    pub(super) fn replace(&mut self, range: Range<usize>, text: Vec<u8>, name: &[u8]) {
+        self.0.push(Edit { range, text, name: Some(name.into()), before: 0, replaced: 0 });
+    }
+
+    /// Puts `text` behind what ends at `at`.
+    pub(super) fn insert(&mut self, at: usize, text: Vec<u8>) {
+        self.0.push(Edit { range: at..at, text, name: None, before: 0, replaced: 0 });
+    }
+
+    /// Appends the changed text.
+    pub(super) fn apply(&mut self, original: &[u8], out: &mut Vec<u8>) {
+        let mut at = 0;
+        for edit in &mut self.0 {
+            edit.before = characters(original.get(..edit.range.start).unwrap_or_default());
+            edit.replaced = characters(original.get(edit.range.clone()).unwrap_or_default());
+            out.extend_from_slice(original.get(at..edit.range.start).unwrap_or_default());
+            out.extend_from_slice(&edit.text);
+            at = edit.range.end;
+        }
+        out.extend_from_slice(original.get(at..).unwrap_or_default());
+    }
+
+    /// Where the server's `position` (characters, from one) is in the client's text.
+    pub(super) fn position(&self, position: usize) -> usize {
+        let mut moved = position;
+        for edit in self.0.iter().take_while(|edit| edit.before < position) {
+            let is = characters(&edit.text);
+            moved = match moved.checked_sub(edit.before + is) {
+                Some(behind @ 1..) => edit.before + edit.replaced + behind,
+                _ if moved > edit.before => edit.before + 1,
+                _ => moved,
+            };
+        }
+        moved
+    }
+
+    /// The client's name behind one of ours.
+    pub(super) fn name_behind(&self, ours: &[u8]) -> Option<&[u8]> {
+        self.0.iter().find(|edit| edit.text == ours).and_then(|edit| edit.name.as_deref())
+    }
+}
+
+/// In UTF-8; other encodings that the scanner trusts count the same for ASCII.
+fn characters(text: &[u8]) -> usize {
+    text.iter().filter(|byte| **byte & 0xC0 != 0x80).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_changed_and_positions_lead_back() {
+        let original = b"DEALLOCATE a; RESET ALL; selec";
+        let mut edits = Edits::default();
+        edits.replace(11..12, b"_p12".to_vec(), b"a");
+        edits.insert(23, b";SELECT 1".to_vec());
+        let mut out = Vec::new();
+        edits.apply(original, &mut out);
+        assert_eq!(out, b"DEALLOCATE _p12; RESET ALL;SELECT 1; selec");
+        assert_eq!(edits.position(1), 1);
+        assert_eq!(edits.position(12), 12);
+        assert_eq!(edits.position(18), 15, "RESET");
+        assert_eq!(edits.position(38), 26, "selec");
+        assert_eq!(edits.name_behind(b"_p12"), Some(&b"a"[..]));
+    }
+}
