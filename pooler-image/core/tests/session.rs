@@ -15,6 +15,7 @@ struct Pair {
     to_client: Vec<u8>,
     to_server: Vec<u8>,
     max_prepared_statements: usize,
+    linked: bool,
 }
 
 impl Pair {
@@ -26,6 +27,7 @@ impl Pair {
             to_client: Vec::new(),
             to_server: Vec::new(),
             max_prepared_statements: 100,
+            linked: false,
         }
     }
 
@@ -33,6 +35,7 @@ impl Pair {
     fn next_client(&mut self) -> Client {
         assert!(self.server.may_part(), "a server connection that is not clean goes to nobody");
         self.server.part(&self.client);
+        self.linked = false;
         assert_eq!(self.server.dirt(), Dirt::None);
         std::mem::replace(&mut self.client, Client::new(Naming::Shared, Settings::default(), SessionState::Pin))
     }
@@ -58,6 +61,9 @@ impl Pair {
     }
 
     fn client_sends(&mut self, bytes: &[u8]) -> Result<usize, ClientFault> {
+        if !std::mem::replace(&mut self.linked, true) {
+            self.begin();
+        }
         self.exchange(bytes, |exchange, bytes| exchange.client_bytes(bytes))
     }
 

@@ -5,7 +5,7 @@ use super::follow::Doubt;
 use super::pipeline::{Owed, Undo};
 use super::probe::Findings;
 use super::script::{Act, Part};
-use super::server::parameter;
+use super::server::{Pace, parameter};
 use super::{Dirt, Naming, Rest, SessionState};
 use crate::sql::Effect;
 use crate::wire::backend as tag;
@@ -155,7 +155,7 @@ impl Exchange<'_> {
         if findings.about == Doubt::Settings {
             self.client.settings = findings.into_settings();
             state.settings = super::Settings::default();
-            state.behind = true;
+            state.pace = Pace::Behind;
         }
     }
 

@@ -5,7 +5,7 @@ use thiserror::Error;
 use super::follow::Doubt;
 use super::pipeline::{Forgotten, Owed, Undo};
 use super::probe::{self, Findings};
-use super::server::Batch;
+use super::server::{Batch, Pace};
 use super::{Client, Dirt, Interner, Naming, Outbox, Server};
 use crate::wire::{FrameError, backend, frontend};
 
@@ -81,7 +81,7 @@ impl Exchange<'_> {
 
     pub(super) fn bring_settings(&mut self) {
         let state = &mut self.server.state;
-        state.behind = false;
+        state.pace = Pace::Together;
         let Some(sql) = state.settings.sql_towards(&self.client.settings) else { return };
         state.settings = self.client.settings.clone();
         self.slip_query(&sql);

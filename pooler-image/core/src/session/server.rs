@@ -41,8 +41,19 @@ pub(super) struct State {
     pub(super) dirt: Dirt,
     /// The client that last used a sequence, by its serial.
     pub(super) sequences: Option<u64>,
-    /// Its settings are not the client's any more: a question has reset them.
-    pub(super) behind: bool,
+    pub(super) pace: Pace,
+}
+
+/// How its settings stand to those of a client.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// No link has begun.
+    #[default]
+    Apart,
+    /// They are the client's.
+    Together,
+    /// They are not the client's any more: a question has reset them.
+    Behind,
 }
 
 /// What must be done before the next client may have the connection; each includes the ones above it.
@@ -166,7 +177,12 @@ impl Server {
     pub fn part(&mut self, client: &Client) {
         let asking = self.is_asking();
         let state = &mut self.state;
-        state.settings = client.settings.clone();
+        state.settings = match std::mem::take(&mut state.pace) {
+            // the client has sent nothing
+            Pace::Apart => return,
+            Pace::Together => client.settings.clone(),
+            Pace::Behind => Settings::default(),
+        };
         let follow = std::mem::take(&mut state.follow);
         let held = Dirt::of(follow.holds());
         // nobody has been told what there is
@@ -174,8 +190,7 @@ impl Server {
         let left = if doubtful { held.max(Dirt::Statements) } else { held };
         let open = if self.status == TransactionStatus::Idle { Dirt::None } else { Dirt::Session };
         let own = if client.naming == Naming::Own { Dirt::Statements } else { Dirt::None };
-        let behind = if std::mem::take(&mut state.behind) { Dirt::Session } else { Dirt::None };
-        state.dirt = [left, open, own, behind].into_iter().fold(state.dirt, Dirt::max);
+        state.dirt = [left, open, own].into_iter().fold(state.dirt, Dirt::max);
         self.portals.clear();
     }
 

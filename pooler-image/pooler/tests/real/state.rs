@@ -42,7 +42,7 @@ fn a_reported_setting_stays_with_the_client_that_set_it() {
 
 #[test]
 fn temporary_tables_statements_cursors_and_listens_are_not_seen_by_another() {
-    let pooler = start(&options(1));
+    let pooler = start(&options(2));
     for (leave, look, clean) in [
         ("create temp table left_behind (i int)", "select to_regclass('left_behind') is null", "t"),
         (
@@ -61,6 +61,10 @@ fn temporary_tables_statements_cursors_and_listens_are_not_seen_by_another() {
         let mut one = app(&pooler);
         one.query(leave).unwrap();
         assert_eq!(value(&mut app(&pooler), look), clean, "{leave}");
+        drop(one);
+        for _ in 0..5 {
+            assert_eq!(value(&mut app(&pooler), look), clean, "{leave}, then its client left");
+        }
     }
 }
 

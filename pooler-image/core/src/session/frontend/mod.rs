@@ -7,7 +7,7 @@ mod statements;
 use super::Rest;
 use super::exchange::{ClientFault, Exchange};
 use super::pipeline::Owed;
-use super::server::Batch;
+use super::server::{Batch, Pace};
 use crate::wire::Header;
 use crate::wire::frontend as tag;
 
@@ -57,7 +57,7 @@ impl Exchange<'_> {
     /// follows it. After Terminate nothing more is read ([`super::Client::is_leaving`]); not to be called while
     /// [`super::Server::is_asking`].
     pub fn client_bytes(&mut self, input: &[u8]) -> Result<usize, ClientFault> {
-        if self.server.state.behind && self.server.is_clean() && !input.is_empty() {
+        if self.server.state.pace == Pace::Behind && self.server.is_clean() && !input.is_empty() {
             self.bring_settings();
         }
         let mut at = 0;
