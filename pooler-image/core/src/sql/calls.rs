@@ -4,7 +4,7 @@
 //! those is a call: asking the server in vain is cheap, leaving a session dirty is not.
 
 use super::{
-    keywords::{Keyword, is_any, is_no_function},
+    keywords::Keyword,
     lexer::{Kind, Token},
 };
 
@@ -25,7 +25,9 @@ pub(super) enum Place {
     Dot,
     /// `::`
     Cast,
-    /// A keyword or a name without a qualifier.
+    /// A keyword.
+    Keyword,
+    /// A name without a qualifier.
     Name,
     /// A qualified name.
     Qualified,
@@ -40,13 +42,11 @@ pub(super) enum Place {
 pub(super) struct Before {
     pub(super) place: Place,
     pub(super) word: Keyword,
-    pub(super) token: Token,
 }
 
 impl Before {
     /// Before the first token.
-    pub(super) const START: Self =
-        Self { place: Place::Start, word: Keyword::None, token: Token { kind: Kind::End, start: 0, end: 0 } };
+    pub(super) const START: Self = Self { place: Place::Start, word: Keyword::None };
 
     /// Whether a data-modifying statement may begin behind it.
     pub(super) fn begins(self) -> bool {
@@ -96,25 +96,27 @@ pub(super) struct Within {
     pub(super) object: Keyword,
 }
 
-/// Whether a name that a parenthesis follows is called. `folded` is its last part, `before` the bytes before it.
-pub(super) fn is_call(name: &Called, folded: &[u8], before: &[u8], within: Within) -> bool {
+/// Whether a name that a parenthesis follows is called; `bytes` is its last part.
+pub(super) fn is_call(name: &Called, bytes: &[u8], within: Within) -> bool {
     let bare = name.qualifier == Qualifier::None && name.token.kind == Kind::Word;
-    if bare && (is_no_function(folded) || is_phrase(name.word, name.before.word, within)) {
+    if bare && (name.word.is_no_function() || is_phrase(name.word, name.before.word, within)) {
         return false;
     }
     match name.before.place {
         // no statement begins with a call
         Place::Start => false,
-        Place::Closed | Place::Qualified | Place::Operand | Place::Cast | Place::WithComma => false,
-        Place::Name => name.before.token.kind == Kind::Word && may_precede(name, folded, before, within),
+        // an alias: nothing but a keyword, an operator or a bracket stands before an expression
+        Place::Name | Place::Qualified | Place::Closed | Place::Operand | Place::Cast | Place::WithComma => {
+            false
+        }
+        Place::Keyword => may_precede(name.before.word, bytes, within),
         Place::Open | Place::Comma | Place::Dot | Place::Other => true,
     }
 }
 
-/// Whether an expression may follow the word before.
-fn may_precede(name: &Called, folded: &[u8], before: &[u8], within: Within) -> bool {
-    match name.before.word {
-        // a column list, an alias or a declaration follows
+/// Whether an expression may follow a keyword: not where a column list, an alias or a declaration does.
+fn may_precede(keyword: Keyword, name: &[u8], within: Within) -> bool {
+    match keyword {
         Keyword::As
         | Keyword::Into
         | Keyword::Exists
@@ -134,22 +136,10 @@ fn may_precede(name: &Called, folded: &[u8], before: &[u8], within: Within) -> b
         | Keyword::Routine
         | Keyword::Aggregate => false,
         Keyword::On => within.object != Keyword::Index,
-        Keyword::Using => !INDEX_METHODS.contains(&folded),
-        Keyword::None => {
-            let mut word = [0; LONGEST];
-            // an alias otherwise: nothing but a keyword stands before an expression
-            word.get_mut(..before.len()).is_some_and(|word| {
-                word.copy_from_slice(before);
-                word.make_ascii_lowercase();
-                is_any(word)
-            })
-        }
+        Keyword::Using => !INDEX_METHODS.iter().any(|method| name.eq_ignore_ascii_case(method)),
         _ => true,
     }
 }
-
-/// No keyword is longer.
-const LONGEST: usize = 24;
 
 const INDEX_METHODS: &[&[u8]] =
     &[b"btree", b"hash", b"gist", b"gin", b"spgist", b"brin", b"hnsw", b"ivfflat"];

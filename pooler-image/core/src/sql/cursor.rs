@@ -1,7 +1,7 @@
 //! The token at hand, one at a time, and what kind of word it is.
 
 use super::{
-    keywords::{Keyword, keyword},
+    keywords::Keyword,
     lexer::{Kind, Lexer, Strings, Token},
     literal,
     script::Name,
@@ -32,7 +32,7 @@ impl<'a> Cursor<'a> {
         self.last_end = self.token.end;
         self.token = self.lexer.token();
         self.word = match self.token.kind {
-            Kind::Word => keyword(self.lexer.bytes(self.token)),
+            Kind::Word => Keyword::of(self.lexer.bytes(self.token)),
             _ => Keyword::None,
         };
     }

@@ -1,7 +1,7 @@
 //! What names and string literals say.
 
 use super::{
-    keywords::{Keyword, keyword},
+    keywords::Keyword,
     lexer::{Kind, Lexer, Strings, Token, continuation},
 };
 
@@ -45,7 +45,7 @@ pub(super) fn string(lexer: &Lexer<'_>, token: Token, escape: u8) -> Option<Vec<
 pub(super) fn escape_character(lexer: &mut Lexer<'_>) -> Option<u8> {
     let mut ahead = *lexer;
     let word = ahead.token();
-    if word.kind != Kind::Word || keyword(lexer.bytes(word)) != Keyword::Uescape {
+    if word.kind != Kind::Word || Keyword::of(lexer.bytes(word)) != Keyword::Uescape {
         return Some(b'\\');
     }
     let character = ahead.token();

@@ -1,12 +1,6 @@
 //! SET, RESET and `SELECT set_config(...)`, where it can be said exactly what they set.
 
-use super::{
-    cursor::Cursor,
-    keywords::{Keyword, keyword},
-    lexer::Kind,
-    marks::Marks,
-    script::Effect,
-};
+use super::{cursor::Cursor, keywords::Keyword, lexer::Kind, marks::Marks, script::Effect};
 
 /// What a SET does that cannot be said exactly.
 const INEXACT: (Effect, Marks) = (Effect::Plain, Marks::PROBE);
@@ -223,7 +217,7 @@ pub(super) fn set_config<'a>(cursor: &Cursor<'a>) -> Option<(Cursor<'a>, Effect)
 /// Whether a literal means true as the third argument of `set_config`.
 pub(super) fn is_true(cursor: &Cursor<'_>) -> bool {
     match cursor.token().kind {
-        Kind::Word => keyword(cursor.bytes(cursor.token())) == Keyword::True,
+        Kind::Word => cursor.word() == Keyword::True,
         Kind::String => {
             let text = cursor.bytes(cursor.token()).to_ascii_lowercase();
             [&b"'t'"[..], b"'true'", b"'on'", b"'yes'", b"'1'"].contains(&text.as_slice())

@@ -63,8 +63,7 @@ fn explain_options(cursor: &mut Cursor<'_>) {
     cursor.bump();
     if cursor.is(b'(') {
         // a parenthesis may also be that of a query
-        let mut ahead = *cursor;
-        ahead.bump();
+        let ahead = next(cursor);
         if !matches!(ahead.word(), Keyword::Select | Keyword::With | Keyword::Values | Keyword::Table)
             && !ahead.is(b'(')
         {
@@ -109,9 +108,7 @@ fn leading(cursor: &mut Cursor<'_>) -> (Effect, Marks) {
 
 /// A SELECT is left untouched unless it is a `set_config` and nothing else.
 fn select(cursor: &mut Cursor<'_>) -> (Effect, Marks) {
-    let mut ahead = *cursor;
-    ahead.bump();
-    if let Some((end, effect)) = set::set_config(&ahead) {
+    if let Some((end, effect)) = set::set_config(&next(cursor)) {
         *cursor = end;
         return (effect, Marks::CONFIG);
     }
@@ -120,9 +117,8 @@ fn select(cursor: &mut Cursor<'_>) -> (Effect, Marks) {
 
 fn prepare(cursor: &mut Cursor<'_>) -> (Effect, Marks) {
     cursor.bump();
-    let mut ahead = *cursor;
-    ahead.bump();
-    let string = matches!(ahead.token().kind, Kind::String | Kind::Escaped | Kind::Unicode | Kind::Dollar);
+    let string =
+        matches!(next(cursor).token().kind, Kind::String | Kind::Escaped | Kind::Unicode | Kind::Dollar);
     if cursor.word() == Keyword::Transaction && string {
         return (Effect::Commit, Marks::NONE);
     }
@@ -132,10 +128,8 @@ fn prepare(cursor: &mut Cursor<'_>) -> (Effect, Marks) {
 
 fn deallocate(cursor: &mut Cursor<'_>) -> (Effect, Marks) {
     cursor.bump();
-    let mut ahead = *cursor;
-    ahead.bump();
     // PREPARE is a noise word, and may be a name itself
-    if cursor.word() == Keyword::Prepare && !ahead.is_done() {
+    if cursor.word() == Keyword::Prepare && !next(cursor).is_done() {
         cursor.bump();
     }
     let effect = if cursor.takes(Keyword::All) {
@@ -148,23 +142,32 @@ fn deallocate(cursor: &mut Cursor<'_>) -> (Effect, Marks) {
 
 /// Whether a statement begins, ends or divides a transaction.
 fn control(cursor: &Cursor<'_>) -> Effect {
-    let mut ahead = *cursor;
-    ahead.bump();
-    let next = ahead.word();
     match cursor.word() {
-        // two-phase commit of another transaction
-        Keyword::Commit | Keyword::Rollback if next == Keyword::Prepared => Effect::Plain,
         Keyword::Begin | Keyword::Start => Effect::Begin,
+        Keyword::Commit if next(cursor).word() == Keyword::Prepared => Effect::Plain,
         Keyword::Commit | Keyword::End => Effect::Commit,
-        Keyword::Rollback | Keyword::Abort => {
-            if matches!(next, Keyword::Work | Keyword::Transaction) {
-                ahead.bump();
-            }
-            if ahead.word() == Keyword::To { Effect::Savepoint } else { Effect::Rollback }
-        }
+        Keyword::Rollback | Keyword::Abort => rollback(next(cursor)),
         Keyword::Savepoint | Keyword::Release => Effect::Savepoint,
         _ => Effect::Plain,
     }
+}
+
+fn rollback(mut cursor: Cursor<'_>) -> Effect {
+    // two-phase commit of another transaction
+    if cursor.word() == Keyword::Prepared {
+        return Effect::Plain;
+    }
+    if matches!(cursor.word(), Keyword::Work | Keyword::Transaction) {
+        cursor.bump();
+    }
+    if cursor.word() == Keyword::To { Effect::Savepoint } else { Effect::Rollback }
+}
+
+/// One token further.
+fn next<'a>(cursor: &Cursor<'a>) -> Cursor<'a> {
+    let mut ahead = *cursor;
+    ahead.bump();
+    ahead
 }
 
 /// What the first word alone says.

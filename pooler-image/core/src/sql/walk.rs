@@ -5,7 +5,7 @@ use super::{
     cursor::Cursor,
     functions,
     keywords::Keyword,
-    lexer::Kind,
+    lexer::{Kind, Token},
     marks::Marks,
     script::Name,
     set,
@@ -57,7 +57,7 @@ struct Walker {
 
 impl Walker {
     fn new(first: Keyword) -> Self {
-        let start = Before::START;
+        let token = Token { kind: Kind::End, start: 0, end: 0 };
         Self {
             within: Within { first, object: Keyword::None },
             marks: Marks::NONE,
@@ -67,8 +67,8 @@ impl Walker {
             phrases: 0,
             with_lists: 0,
             config: None,
-            last: start,
-            name: Called { token: start.token, word: start.word, qualifier: Qualifier::None, before: start },
+            last: Before::START,
+            name: Called { token, word: Keyword::None, qualifier: Qualifier::None, before: Before::START },
         }
     }
 
@@ -98,14 +98,18 @@ impl Walker {
             Kind::Symbol(b')') => self.close(),
             Kind::Symbol(b',') if self.bit() & self.with_lists != 0 => Place::WithComma,
             Kind::Symbol(b',') => Place::Comma,
-            Kind::Symbol(b'.') if matches!(self.last.place, Place::Name | Place::Qualified) => Place::Dot,
+            Kind::Symbol(b'.')
+                if matches!(self.last.place, Place::Keyword | Place::Name | Place::Qualified) =>
+            {
+                Place::Dot
+            }
             Kind::Symbol(b';') => Place::Start,
             Kind::Symbol(b']') => Place::Operand,
             Kind::Symbol(_) | Kind::End => Place::Other,
             Kind::Cast => Place::Cast,
             _ => Place::Operand,
         };
-        self.last = Before { place, word: cursor.word(), token: cursor.token() };
+        self.last = Before { place, word: cursor.word() };
     }
 
     /// The bit of this depth; none for a depth that is not told apart.
@@ -114,7 +118,7 @@ impl Walker {
     }
 
     fn word(&mut self, cursor: &Cursor<'_>) -> Place {
-        if self.last.place != Place::Dot && cursor.word() != Keyword::None {
+        if self.last.place != Place::Dot && cursor.word().is_any() {
             self.keyword(cursor);
         }
         self.named(cursor)
@@ -124,7 +128,7 @@ impl Walker {
         let (token, word) = (cursor.token(), cursor.word());
         if self.last.place != Place::Dot {
             self.name = Called { token, word, qualifier: Qualifier::None, before: self.last };
-            return Place::Name;
+            return if word.is_any() { Place::Keyword } else { Place::Name };
         }
         let schema = cursor.bytes(self.name.token);
         let catalog = self.name.word == Keyword::PgCatalog || schema == b"\"pg_catalog\"";
@@ -229,7 +233,7 @@ impl Walker {
     }
 
     fn open(&mut self, cursor: &Cursor<'_>) -> Place {
-        if matches!(self.last.place, Place::Name | Place::Qualified) {
+        if matches!(self.last.place, Place::Keyword | Place::Name | Place::Qualified) {
             self.call(cursor);
         }
         let phrase = match self.last.word {
@@ -253,11 +257,12 @@ impl Walker {
     /// A name that a parenthesis follows.
     fn call(&mut self, cursor: &Cursor<'_>) {
         let name = self.name;
-        let mut buffer = [0; LONGEST_NAME];
-        let folded = folded(cursor.bytes(name.token), name.token.kind, &mut buffer);
-        if !is_call(&name, folded, cursor.bytes(name.before.token), self.within) {
+        let bytes = cursor.bytes(name.token);
+        if !is_call(&name, bytes, self.within) {
             return;
         }
+        let mut buffer = [0; LONGEST_NAME];
+        let folded = folded(bytes, name.token.kind, &mut buffer);
         let marks = match name.qualifier {
             Qualifier::Other => functions::UNKNOWN,
             Qualifier::None | Qualifier::Catalog => functions::marks(folded),

@@ -10,6 +10,7 @@ mod limits;
 mod login;
 mod pools;
 mod rust_driver;
+mod sql;
 mod state;
 mod tls;
 

@@ -1,0 +1,178 @@
+//! What we say of a SQL text is what PostgreSQL makes of it.
+
+use std::collections::BTreeSet;
+
+use pgpooler_core::sql::{Effect, Script, Strings, scan};
+use pgpooler_test_support::RawClient;
+
+use super::{server, tags, value};
+
+/// Functions of PostgreSQL 16 to 18 that 15 does not have.
+const NEWER: &str = "any_value array_reverse array_sample array_shuffle array_sort casefold crc32 crc32c date_add \
+    date_subtract erf erfc gamma has_largeobject_privilege icu_unicode_version json_agg_strict \
+    json_object_agg_strict json_object_agg_unique json_object_agg_unique_strict jsonb_agg_strict \
+    jsonb_object_agg_strict jsonb_object_agg_unique jsonb_object_agg_unique_strict lgamma \
+    pg_available_wal_summaries pg_basetype pg_column_toast_chunk_id pg_get_acl pg_get_loaded_modules \
+    pg_get_wait_events pg_get_wal_summarizer_state pg_input_error_info pg_input_is_valid pg_log_standby_snapshot \
+    pg_ls_summariesdir pg_numa_available pg_split_walfile_name pg_stat_get_backend_io pg_stat_get_io \
+    pg_wal_summary_contents random_normal to_bin to_oct to_regtypemod unicode_assigned unicode_version \
+    uuid_extract_timestamp uuid_extract_version uuidv4 uuidv7 xmltext";
+
+/// Texts of several statements, which a server runs without an error; `DEALLOCATE ALL` follows each.
+const TEXTS: &[&str] = &[
+    "",
+    ";;",
+    " -- nothing; at all",
+    "select 1",
+    "select 1; select 2;",
+    "select ';'; select ';' as \";\"; select $$;$$; select $a$;$$;$a$; select E'\\';'; select U&';'",
+    "select 1 -- ;\n; select 2 /* ; /* ; */ ; */; select 3",
+    "select 1 */* ; */ 2; select 2 +-- ;\n 2; select 3 - -1",
+    "select 'a'\n  ';'; select 'a' -- '\n ';'; select 'a' /* ' */; select 2",
+    "select 1 as a$b$; select 1 as \"$b$\"; select b'01', x'0f', n'x'; select 1.5e10, .5, 1.;",
+    "begin; select 1; commit",
+    "begin; savepoint a; rollback to a; release a; end",
+    "set work_mem = '1MB'; reset work_mem; prepare a as select 1; execute a; deallocate a",
+    "create temp table t (i int); create rule r as on insert to t do also (select 1; select 2); drop table t",
+    "create function pg_temp.f() returns int begin atomic select 1; select case when true then 2 end; end; select 3",
+    "create procedure pg_temp.p() begin atomic end; create or replace procedure pg_temp.p() begin atomic; select 1 as end; ; end; select 3",
+    "create function pg_temp.g() returns int return 1; create view pg_temp.v as select 1 as begin, 2 as atomic; select 3",
+    "create view pg_temp.w as select begin atomic from (select 1 as begin) x; drop view pg_temp.w; select 3",
+    "select U&'d!0061t' uescape '!'; select U&\"d!0061t\" uescape '!' from (select 1 as dat) x; select 2",
+    "select 1\r\n;\rselect 2\u{c};\tselect 3",
+    "explain select 1; explain (costs off) select 1; (select 1); values (1); table pg_namespace",
+    "declare c cursor with hold for select 1; fetch c; close c; listen x; unlisten *; discard plans",
+];
+
+/// As [`TEXTS`], with `standard_conforming_strings` off.
+const BACKSLASHES: &[&str] =
+    &[r"select 'a\'; select 1; --'", r"select 'a\\'; select '\'';'; select E'\';'; select $$\$$; select 2"];
+
+fn superuser() -> RawClient {
+    RawClient::login(&server().superuser()).unwrap()
+}
+
+/// Reads a text that ends with something to tell, so that every statement is.
+fn read(text: &str, strings: Strings) -> (String, Script) {
+    let text = format!("{text}\n; deallocate all");
+    let script = scan(text.as_bytes(), strings);
+    (text, script)
+}
+
+#[test]
+fn a_text_has_as_many_statements_as_the_server_answers() {
+    let mut client = superuser();
+    let standard = TEXTS.iter().map(|text| (*text, Strings::Standard));
+    let backslash = BACKSLASHES.iter().map(|text| (*text, Strings::Backslash));
+    for (text, strings) in standard.chain(backslash) {
+        if strings == Strings::Backslash {
+            client.query("set standard_conforming_strings = off; set escape_string_warning = off").unwrap();
+        }
+        let (text, script) = read(text, strings);
+        let answer = client.query(&text).unwrap();
+        assert!(!tags(&answer).contains('E'), "{text}: {answer:?}");
+        let completed = answer.iter().filter(|message| message.tag == b'C').count();
+        assert_eq!(script.statements.len(), completed, "{text}");
+    }
+}
+
+#[test]
+fn a_statement_runs_alone_as_it_ran_in_its_text() {
+    let mut client = superuser();
+    for text in TEXTS {
+        let (text, script) = read(text, Strings::Standard);
+        for statement in script.statements {
+            let part = &text[statement.span];
+            let answer = client.query(part).unwrap();
+            assert!(!tags(&answer).contains('E'), "{part}: {answer:?}");
+            assert_eq!(answer.iter().filter(|message| message.tag == b'C').count(), 1, "{part}");
+        }
+    }
+}
+
+#[test]
+fn a_setting_replayed_from_what_we_read_is_the_setting() {
+    let mut client = superuser();
+    for text in [
+        "set work_mem = '77MB'",
+        "SET SESSION Work_Mem TO 100",
+        "set work_mem = 0100",
+        "set search_path = A, \"B c\", 'd, e', $$f$$",
+        "set DateStyle to German, mdy",
+        "set \"TimeZone\" = 'Japan'",
+        "set time zone -7",
+        "set time zone 5.5",
+        "set session time zone utc",
+        "set timezone to +3",
+        "set names 'latin1'",
+        "set schema 'x\"y'",
+        "set App.User_Id = -15",
+        "set app.x = 123456789012",
+        "set app.x = 1.50e3",
+        "set app.x = on",
+        r"set app.x = E'a\tb\'c\x41\101\u00e9\ud83d\ude00'",
+        r"set app.x = U&'d!0061t!+01f600!!' uescape '!'",
+        "set app.x = 'it''s' -- more\n  'b'",
+        "set app.x to \"A\"\"b\"",
+        "set xml option document",
+        "set role pg_monitor",
+        "set role none",
+        "set extra_float_digits = -1",
+        "set seq_page_cost = .5",
+    ] {
+        let script = scan(text.as_bytes(), Strings::Standard);
+        let [Effect::Set { name, values }] =
+            &*script.statements.into_iter().map(|each| each.effect).collect::<Vec<_>>()
+        else {
+            panic!("{text} is told")
+        };
+        let show = format!("select current_setting('{name}')");
+        let literals: Vec<_> =
+            values.iter().map(|value| format!("'{}'", value.replace('\'', "''"))).collect();
+        let replay = format!("set {name} = {}", literals.join(", "));
+        let (mut client, mut other) = (superuser(), &mut client);
+        assert_eq!(tags(&client.query(text).unwrap()).replace('S', ""), "CZ", "{text}");
+        assert_eq!(tags(&other.query(&replay).unwrap()).replace('S', ""), "CZ", "{replay}");
+        assert_eq!(value(&mut other, &show), value(&mut client, &show), "{text}");
+        other.query("reset all; reset role").unwrap();
+    }
+}
+
+#[test]
+fn a_prepared_statement_has_the_name_that_we_read() {
+    let mut client = superuser();
+    let long = "é".repeat(40);
+    for name in [
+        "plain",
+        "MiXed",
+        "\"MiXed\"",
+        "\"a\"\"b; \"",
+        "transaction",
+        "ünï$1",
+        r#"U&"d\0061t\+00e9" "#,
+        "U&\"d!0061t\" uescape '!'",
+        &long,
+        &format!("\"x{long}\""),
+    ] {
+        let text = format!("prepare {name} as select 1");
+        let script = scan(text.as_bytes(), Strings::Standard);
+        let Some(Effect::Prepare { name: read }) = script.statements.first().map(|each| &each.effect) else {
+            panic!("{text} is told")
+        };
+        assert_eq!(&text[read.span.clone()], name.trim_end());
+        client.query(&text).unwrap();
+        let known = value(&mut client, "select name from pg_prepared_statements");
+        assert_eq!(String::from_utf8_lossy(&read.text), known, "{text}");
+        client.query("deallocate all").unwrap();
+    }
+}
+
+#[test]
+fn every_function_that_we_call_built_in_is() {
+    let ours = include_str!("../../../core/src/sql/builtin_functions.txt");
+    let sql = "select distinct proname from pg_proc where pronamespace = 'pg_catalog'::regnamespace";
+    let mut known: BTreeSet<String> = server().sql(sql).unwrap().concat().into_iter().collect();
+    known.extend(NEWER.split_whitespace().map(str::to_owned));
+    let unknown: Vec<_> = ours.lines().filter(|name| !known.contains(*name)).collect();
+    assert_eq!(unknown, Vec::<&str>::new());
+}
