@@ -21,20 +21,17 @@ impl<'a> Cursor<'a> {
     /// At the first token.
     pub(super) fn new(text: &'a [u8], strings: Strings) -> Self {
         let lexer = Lexer::new(text, strings);
-        let token = Token { kind: Kind::End, start: 0, end: 0 };
-        let mut cursor = Self { lexer, token, word: Keyword::None, last_end: 0 };
+        let mut cursor = Self { lexer, token: Token::NONE, word: Keyword::None, last_end: 0 };
         cursor.bump();
         cursor
     }
 
     /// Goes to the next token.
+    #[inline]
     pub(super) fn bump(&mut self) {
-        self.last_end = self.token.end;
+        self.last_end = self.token.end();
         self.token = self.lexer.token();
-        self.word = match self.token.kind {
-            Kind::Word => Keyword::of(self.lexer.bytes(self.token)),
-            _ => Keyword::None,
-        };
+        self.word = self.lexer.keyword(self.token);
     }
 
     /// The token at hand.
@@ -96,7 +93,7 @@ impl<'a> Cursor<'a> {
         let escape = self.escape(Kind::UnicodeQuoted)?;
         let text = literal::identifier(&self.lexer, token, escape)?;
         self.bump();
-        Some(Name { text, span: token.start..self.last_end })
+        Some(Name { text, span: token.start()..self.last_end })
     }
 
     /// Reads a string literal of any form.
@@ -114,7 +111,7 @@ impl<'a> Cursor<'a> {
             return Some(b'\\');
         }
         let escape = literal::escape_character(&mut self.lexer)?;
-        self.token.end = self.lexer.at();
+        self.token = self.token.up_to(self.lexer.at());
         Some(escape)
     }
 }

@@ -9,18 +9,12 @@ macro_rules! keywords {
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
         pub(super) enum Keyword { $($name,)* NoFunction, $($other_name,)* Other, None }
 
-        /// What a folded word is.
-        fn of(folded: &[u8]) -> Keyword {
-            match folded {
-                $($text => Keyword::$name,)*
-                $($no_function)|* => Keyword::NoFunction,
-                $($other_text => Keyword::$other_name,)*
-                $($other)|* => Keyword::Other,
-                // each session has a number
-                _ if folded.starts_with(b"pg_temp_") => Keyword::PgTemp,
-                _ => Keyword::None,
-            }
-        }
+        const ALL: &[(&[u8], Keyword)] = &[
+            $(($text, Keyword::$name),)*
+            $(($no_function, Keyword::NoFunction),)*
+            $(($other_text, Keyword::$other_name),)*
+            $(($other, Keyword::Other),)*
+        ];
     };
 }
 
@@ -38,7 +32,7 @@ keywords! {
     and
         b"and" b"any" b"array" b"asc" b"asymmetric" b"between" b"bigint" b"bit" b"boolean" b"both" b"case"
         b"char" b"character" b"check" b"coalesce" b"collate" b"column" b"constraint" b"current_catalog"
-        b"current_date" b"current_role" b"current_time" b"current_timestamp" b"current_user" b"dec"
+        b"current_date" b"current_role" b"current_time"  b"current_user" b"dec"
         b"decimal" b"deferrable" b"desc" b"else" b"except" b"extract" b"float" b"for" b"greatest" b"having"
         b"in" b"initially" b"inout" b"int" b"integer" b"intersect" b"json" b"json_array" b"json_arrayagg"
         b"json_exists" b"json_object" b"json_objectagg" b"json_query" b"json_scalar" b"json_serialize"
@@ -104,19 +98,100 @@ keywords! {
         b"whitespace" b"within" b"without" b"wrapper" b"write" b"year" b"yes";
 }
 
-/// Longer words than this are no keywords.
-const LONGEST: usize = 20;
+/// Longer words than this are looked at apart.
+const LONGEST: usize = 16;
+
+/// Four times the keywords, so that a search ends soon.
+const SLOTS: usize = 2048;
+
+/// Keywords as numbers, each at the first free slot from its own on; zero ends a search.
+static KEYS: [u128; SLOTS] = TABLE.0;
+static KEYWORDS: [Keyword; SLOTS] = TABLE.1;
+
+const TABLE: ([u128; SLOTS], [Keyword; SLOTS]) = {
+    let (mut keys, mut keywords) = ([0; SLOTS], [Keyword::None; SLOTS]);
+    let mut at = 0;
+    while at < ALL.len() {
+        let key = key(ALL[at].0);
+        let mut slot = slot(key);
+        while keys[slot] != 0 {
+            slot = (slot + 1) % SLOTS;
+        }
+        keys[slot] = key;
+        keywords[slot] = ALL[at].1;
+        at += 1;
+    }
+    (keys, keywords)
+};
+
+/// Sets in every byte the bit that makes a capital letter small. Of the bytes of a word no other two become the same.
+const SMALL: u128 = u128::from_ne_bytes([0x20; LONGEST]);
+
+/// The bits of the first bytes, by how many these are.
+static MASKS: [u128; LONGEST + 1] = {
+    let mut masks = [u128::MAX; LONGEST + 1];
+    let mut length = 0;
+    while length < LONGEST {
+        masks[length] = (1 << (8 * length)) - 1;
+        length += 1;
+    }
+    masks
+};
+
+/// A word as a number, the same for small and capital letters.
+const fn key(word: &[u8]) -> u128 {
+    let (mut key, mut at) = (0, word.len());
+    while at > 0 {
+        at -= 1;
+        key = key << 8 | (word[at] | 0x20) as u128;
+    }
+    key
+}
+
+/// Where to look first.
+const fn slot(key: u128) -> usize {
+    let mixed = (key as u64 ^ ((key >> 64) as u64).rotate_left(29)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed >> 53) as usize % SLOTS
+}
 
 impl Keyword {
-    /// What a word is.
-    pub(super) fn of(word: &[u8]) -> Self {
-        let mut buffer = [0; LONGEST];
-        let Some(folded) = buffer.get_mut(..word.len()) else { return Self::None };
-        // a loop is faster than a copy of so few bytes
-        for (folded, byte) in folded.iter_mut().zip(word) {
-            *folded = byte.to_ascii_lowercase();
+    /// What the word from `start` to `end` of a text is.
+    #[inline]
+    pub(super) fn of(text: &[u8], start: usize, end: usize) -> Self {
+        let length = end - start;
+        if length >= MASKS.len() {
+            return Self::of_long(text.get(start..end).unwrap_or_default());
         }
-        of(folded)
+        let rest = text.get(start..).unwrap_or_default();
+        let key = match rest.first_chunk() {
+            Some(chunk) => (u128::from_le_bytes(*chunk) | SMALL) & MASKS.get(length).unwrap_or(&0),
+            None => key(rest.get(..length).unwrap_or_default()),
+        };
+        Self::find(key)
+    }
+
+    fn find(key: u128) -> Self {
+        let mut slot = slot(key);
+        loop {
+            let (Some(found), Some(keyword)) = (KEYS.get(slot), KEYWORDS.get(slot)) else {
+                return Self::None;
+            };
+            if *found == key {
+                return *keyword;
+            }
+            if *found == 0 {
+                // each session's schema has a number
+                let temporary = key as u64 == TEMPORARY;
+                return if temporary { Self::PgTemp } else { Self::None };
+            }
+            slot = (slot + 1) % SLOTS;
+        }
+    }
+
+    #[cold]
+    fn of_long(word: &[u8]) -> Self {
+        let time = word.eq_ignore_ascii_case(b"current_timestamp");
+        if time { Self::NoFunction } else { Self::None }
     }
 
     /// Whether it is a keyword at all.
@@ -130,16 +205,36 @@ impl Keyword {
     }
 }
 
+/// What a temporary schema's name begins with.
+const TEMPORARY: u64 = key(b"pg_temp_") as u64;
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn of(word: &str) -> Keyword {
+        let behind = format!("({word}, and what follows)");
+        let keyword = Keyword::of(behind.as_bytes(), 1, 1 + word.len());
+        assert_eq!(Keyword::of(word.as_bytes(), 0, word.len()), keyword, "{word}, alone and not");
+        keyword
+    }
+
+    #[test]
+    fn every_keyword_is_found() {
+        for (word, keyword) in ALL {
+            let word = str::from_utf8(word).unwrap();
+            assert!(word.len() <= LONGEST, "{word}");
+            assert_eq!((of(word), of(&word.to_uppercase())), (*keyword, *keyword), "{word}");
+        }
+    }
+
     #[test]
     fn keywords_are_found_in_any_case() {
-        assert_eq!(Keyword::of(b"SeLeCt"), Keyword::Select);
-        assert_eq!(Keyword::of(b"characteristics"), Keyword::Characteristics);
-        for word in ["characteristics_", "", "alias", "a_very_long_word_indeed"] {
-            assert_eq!(Keyword::of(word.as_bytes()), Keyword::None, "{word}");
+        assert_eq!(of("SeLeCt"), Keyword::Select);
+        assert_eq!(of("characteristics"), Keyword::Characteristics);
+        assert_eq!(of("PG_Temp_12"), Keyword::PgTemp);
+        for word in ["characteristics_", "alias", "a_very_long_word_indeed", "é", "pg_toast"] {
+            assert_eq!(of(word), Keyword::None, "{word}");
         }
     }
 
@@ -154,7 +249,7 @@ mod tests {
             ("escape", true, false),
             ("lower", false, false),
         ] {
-            let keyword = Keyword::of(word.as_bytes());
+            let keyword = of(word);
             assert_eq!((keyword.is_any(), keyword.is_no_function()), (any, no_function), "{word}");
         }
     }

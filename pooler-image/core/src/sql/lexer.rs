@@ -5,6 +5,8 @@
 //! cut will do there; ours takes the rest of the text. An operator is given one character at a time: comments that
 //! begin inside of it are found at the same place either way.
 
+use super::keywords::Keyword;
+
 /// How string literals are read: the setting `standard_conforming_strings`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Strings {
@@ -50,8 +52,28 @@ pub(super) enum Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Token {
     pub(super) kind: Kind,
-    pub(super) start: usize,
-    pub(super) end: usize,
+    start: u32,
+    end: u32,
+}
+
+impl Token {
+    /// Before all others.
+    pub(super) const NONE: Self = Self { kind: Kind::End, start: 0, end: 0 };
+
+    /// Where it begins.
+    pub(super) fn start(self) -> usize {
+        self.start as usize
+    }
+
+    /// Where it ends.
+    pub(super) fn end(self) -> usize {
+        self.end as usize
+    }
+
+    /// It and what follows it up to `end`.
+    pub(super) fn up_to(self, end: usize) -> Self {
+        Self { end: end as u32, ..self }
+    }
 }
 
 /// Cuts a text into tokens; a copy of it looks ahead.
@@ -66,6 +88,10 @@ const SPACE: u8 = 1;
 const START: u8 = 2;
 const CONTINUE: u8 = 4;
 const DIGIT: u8 = 8;
+/// Begins a word whatever follows: not the prefix of a string.
+const WORD: u8 = 16;
+/// A token by itself.
+const ALONE: u8 = 32;
 
 /// What each byte can be part of.
 const CLASS: [u8; 256] = {
@@ -75,8 +101,10 @@ const CLASS: [u8; 256] = {
         class[byte] = match byte as u8 {
             b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c => SPACE,
             b'0'..=b'9' => DIGIT | CONTINUE,
-            b'a'..=b'z' | b'A'..=b'Z' | b'_' | 0x80.. => START | CONTINUE,
+            b'b' | b'B' | b'e' | b'E' | b'u' | b'U' | b'x' | b'X' => START | CONTINUE,
+            b'a'..=b'z' | b'A'..=b'Z' | b'_' | 0x80.. => START | CONTINUE | WORD,
             b'$' => CONTINUE,
+            b'(' | b')' | b',' | b';' | b'=' | b'[' | b']' | b'*' | b'+' | b'<' | b'>' => ALONE,
             _ => 0,
         };
         byte += 1;
@@ -89,13 +117,24 @@ const fn is(byte: u8, class: u8) -> bool {
 }
 
 impl<'a> Lexer<'a> {
+    /// Of a text below 4 GB; a message is below 1 GB.
     pub(super) fn new(text: &'a [u8], strings: Strings) -> Self {
+        let text = text.get(..u32::MAX as usize).unwrap_or(text);
         Self { text, at: 0, strings }
     }
 
     /// The bytes of a token.
     pub(super) fn bytes(&self, token: Token) -> &'a [u8] {
-        self.text.get(token.start..token.end).unwrap_or_default()
+        self.text.get(token.start()..token.end()).unwrap_or_default()
+    }
+
+    /// The keyword that a token is.
+    #[inline]
+    pub(super) fn keyword(&self, token: Token) -> Keyword {
+        match token.kind {
+            Kind::Word => Keyword::of(self.text, token.start(), token.end()),
+            _ => Keyword::None,
+        }
     }
 
     /// Where the next token is looked for.
@@ -109,23 +148,43 @@ impl<'a> Lexer<'a> {
     }
 
     /// The next token, after blanks and comments.
+    #[inline]
     pub(super) fn token(&mut self) -> Token {
         loop {
-            let start = self.at;
-            let Some(&byte) = self.text.get(start) else {
-                return Token { kind: Kind::End, start: self.text.len(), end: self.text.len() };
+            let Some(&byte) = self.text.get(self.at) else {
+                return self.token_from(self.at, Kind::End);
             };
-            if is(byte, SPACE) {
+            let start = self.at;
+            let class = CLASS[byte as usize];
+            if class & SPACE != 0 {
+                self.at = self.end_of(SPACE, start + 1);
+            } else if class & WORD != 0 {
+                self.at = self.end_of(CONTINUE, start + 1);
+                return self.token_from(start, Kind::Word);
+            } else if class & ALONE != 0 {
                 self.at += 1;
+                return self.token_from(start, Kind::Symbol(byte));
             } else if byte == b'-' && self.ahead(1) == b'-' {
                 self.line_comment();
             } else if byte == b'/' && self.ahead(1) == b'*' {
                 self.block_comment();
             } else {
                 let kind = self.cut(byte);
-                return Token { kind, start, end: self.at };
+                return self.token_from(start, kind);
             }
         }
+    }
+
+    /// Where bytes of a class end that begin before `at`.
+    fn end_of(&self, class: u8, mut at: usize) -> usize {
+        while self.text.get(at).is_some_and(|byte| is(*byte, class)) {
+            at += 1;
+        }
+        at
+    }
+
+    fn token_from(&self, start: usize, kind: Kind) -> Token {
+        Token { kind, start: start as u32, end: self.at as u32 }
     }
 
     /// The byte so far ahead; zero, which no text has, behind its end.
@@ -144,7 +203,10 @@ impl<'a> Lexer<'a> {
             b'u' | b'U' if self.ahead(1) == b'&' && self.ahead(2) == b'"' => {
                 self.quoted(3, Kind::UnicodeQuoted)
             }
-            _ if is(byte, START) => self.run(CONTINUE, Kind::Word),
+            _ if is(byte, START) => {
+                self.at = self.end_of(CONTINUE, self.at);
+                Kind::Word
+            }
             b'\'' => self.string(1, self.strings == Strings::Backslash, Kind::String),
             b'"' => self.quoted(1, Kind::Quoted),
             b'0'..=b'9' => self.number(),
@@ -159,13 +221,6 @@ impl<'a> Lexer<'a> {
                 Kind::Symbol(byte)
             }
         }
-    }
-
-    /// Consumes bytes of a class.
-    fn run(&mut self, class: u8, kind: Kind) -> Kind {
-        let rest = self.text.get(self.at..).unwrap_or_default();
-        self.at += rest.iter().position(|byte| !is(*byte, class)).unwrap_or(rest.len());
-        kind
     }
 
     fn line_comment(&mut self) {
@@ -265,8 +320,8 @@ impl<'a> Lexer<'a> {
 
     fn dollar(&mut self) -> Kind {
         if is(self.ahead(1), DIGIT) {
-            self.at += 1;
-            return self.run(DIGIT, Kind::Param);
+            self.at = self.end_of(DIGIT, self.at + 1);
+            return Kind::Param;
         }
         let rest = self.text.get(self.at..).unwrap_or_default();
         let tag = rest.iter().skip(1).position(|byte| *byte == b'$' || !is(*byte, CONTINUE));

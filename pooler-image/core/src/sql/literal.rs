@@ -45,7 +45,7 @@ pub(super) fn string(lexer: &Lexer<'_>, token: Token, escape: u8) -> Option<Vec<
 pub(super) fn escape_character(lexer: &mut Lexer<'_>) -> Option<u8> {
     let mut ahead = *lexer;
     let word = ahead.token();
-    if word.kind != Kind::Word || Keyword::of(lexer.bytes(word)) != Keyword::Uescape {
+    if lexer.keyword(word) != Keyword::Uescape {
         return Some(b'\\');
     }
     let character = ahead.token();

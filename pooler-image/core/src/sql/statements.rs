@@ -30,7 +30,7 @@ impl Iterator for Statements<'_> {
         if self.cursor.is_over() {
             return None;
         }
-        let start = self.cursor.token().start;
+        let start = self.cursor.token().start();
         let (effect, marks) = statement(&mut self.cursor);
         Some(Statement { span: start..self.cursor.last_end(), effect, marks })
     }

@@ -28,8 +28,12 @@ pub(super) struct Walked {
 /// Reads up to the semicolon that ends the statement, which began with `first`.
 pub(super) fn walk(cursor: &mut Cursor<'_>, first: Keyword) -> Walked {
     let mut walker = Walker::new(first);
-    while !cursor.is_over() && (walker.is_inside() || !cursor.is(b';')) {
-        walker.step(cursor);
+    loop {
+        match cursor.token().kind {
+            Kind::End => break,
+            Kind::Symbol(b';') if !walker.is_inside() => break,
+            kind => walker.step(cursor, kind),
+        }
         cursor.bump();
     }
     Walked { marks: walker.marks, executes: walker.executes }
@@ -57,7 +61,6 @@ struct Walker {
 
 impl Walker {
     fn new(first: Keyword) -> Self {
-        let token = Token { kind: Kind::End, start: 0, end: 0 };
         Self {
             within: Within { first, object: Keyword::None },
             marks: Marks::NONE,
@@ -68,7 +71,12 @@ impl Walker {
             with_lists: 0,
             config: None,
             last: Before::START,
-            name: Called { token, word: Keyword::None, qualifier: Qualifier::None, before: Before::START },
+            name: Called {
+                token: Token::NONE,
+                word: Keyword::None,
+                qualifier: Qualifier::None,
+                before: Before::START,
+            },
         }
     }
 
@@ -77,11 +85,12 @@ impl Walker {
         self.depth > 0 || self.bodies > 0
     }
 
-    fn step(&mut self, cursor: &Cursor<'_>) {
+    /// Reads the token at hand, of this kind.
+    fn step(&mut self, cursor: &Cursor<'_>, kind: Kind) {
         if self.config.is_some() {
             self.argument(cursor);
         }
-        let place = match cursor.token().kind {
+        let place = match kind {
             Kind::Word => self.word(cursor),
             Kind::Quoted => {
                 if is_temporary_schema(cursor.bytes(cursor.token())) {
@@ -118,7 +127,7 @@ impl Walker {
     }
 
     fn word(&mut self, cursor: &Cursor<'_>) -> Place {
-        if self.last.place != Place::Dot && cursor.word().is_any() {
+        if cursor.word().is_any() && self.last.place != Place::Dot {
             self.keyword(cursor);
         }
         self.named(cursor)

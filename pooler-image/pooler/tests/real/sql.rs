@@ -46,7 +46,7 @@ const TEXTS: &[&str] = &[
 
 /// As [`TEXTS`], with `standard_conforming_strings` off.
 const BACKSLASHES: &[&str] =
-    &[r"select 'a\'; select 1; --'", r"select 'a\\'; select '\'';'; select E'\';'; select $$\$$; select 2"];
+    &[r"select 'a\'; select 1; --'", r"select 'a\\'; select '\';'; select E'\';'; select $$\$$; select 2"];
 
 fn superuser() -> RawClient {
     RawClient::login(&server().superuser()).unwrap()
@@ -149,7 +149,7 @@ fn a_prepared_statement_has_the_name_that_we_read() {
         "\"a\"\"b; \"",
         "transaction",
         "ünï$1",
-        r#"U&"d\0061t\+00e9" "#,
+        r#"U&"d\0061t\+0000e9" "#,
         "U&\"d!0061t\" uescape '!'",
         &long,
         &format!("\"x{long}\""),
