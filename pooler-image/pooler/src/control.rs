@@ -31,6 +31,10 @@ pub trait Control: Send + Sync + 'static {
     /// Reads document and user list again; a faulty one changes nothing.
     fn reload(&self) -> Answer<'_, Result<ReloadOutcome, ReloadError>>;
 
+    /// Looks whether files with certificates, keys or authorities have changed, and brings them into force; faulty ones
+    /// change nothing. Blocks on the file system.
+    fn renew_certificates(&self);
+
     /// Lends no more server connections of `database` (none: of any); the answer comes when all of them are closed.
     fn pause(&self, database: Option<String>) -> Answer<'_, Result<(), ControlError>>;
 

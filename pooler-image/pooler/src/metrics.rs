@@ -66,7 +66,21 @@ impl Scrape {
         let help = "Most bytes to hold before slow peers make the other side wait";
         encoder.gauge("buffered_limit_bytes", help, limit)?;
         let help = "Bytes held for peers that have not taken them";
-        encoder.gauge("buffered_bytes", help, self.report.work.buffered_bytes)
+        encoder.gauge("buffered_bytes", help, self.report.work.buffered_bytes)?;
+        self.certificates(encoder)
+    }
+
+    fn certificates(&self, encoder: &mut Encoder<'_>) -> fmt::Result {
+        let tls = &self.settings.tls;
+        let sides =
+            [("client", tls.clients.as_ref().map(|tls| tls.not_after)), ("server", tls.servers.not_after)];
+        let help = "When our certificates cease to be valid, since 1970, by the side that sees them";
+        encoder.seconds("certificate_expiry_timestamp", help, |family| {
+            sides.iter().try_for_each(|(side, not_after)| match not_after {
+                Some(not_after) => family.point(&[("side", side)], &(*not_after as f64)),
+                None => Ok(()),
+            })
+        })
     }
 
     fn slots(&self, encoder: &mut Encoder<'_>) -> fmt::Result {

@@ -38,7 +38,7 @@ pub struct Loaded {
 pub struct ReloadOutcome {
     /// Hash of the document that was read.
     pub hash: String,
-    /// Settings that differ from before and are in force now; `auth_file` also when only its content differs.
+    /// Settings that differ from before and are in force now; one that names a file also when only its content differs.
     pub changed: Vec<String>,
     /// Settings that differ from the running ones and wait for a restart.
     pub needs_restart: Vec<String>,
@@ -107,6 +107,11 @@ impl Source {
         self.load().map(|read| running.succeed(read))
     }
 
+    /// Certificates, keys and authorities, if the content of their files has changed; blocks on the file system.
+    pub fn renew(&self, running: &Loaded) -> Result<Option<Tls>, TlsError> {
+        running.tls.renew(&running.document, self.folder())
+    }
+
     /// Where relative paths begin.
     fn folder(&self) -> &Path {
         self.path.parent().unwrap_or(Path::new(""))
@@ -138,6 +143,11 @@ impl Loaded {
         }
         if self.userlist != read.userlist && !changed.iter().any(|key| key == "auth_file") {
             changed.push("auth_file".to_owned());
+        }
+        for key in self.tls.differing(&read.tls) {
+            if !changed.iter().any(|known| known == key) {
+                changed.push(key.to_owned());
+            }
         }
         let document = Arc::new(settings::keep_restart_only(&self.document, &read.document));
         let outcome = ReloadOutcome { hash: read.hash.clone(), changed, needs_restart };

@@ -14,12 +14,16 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::admin::{self, AdminClient, Console};
+use crate::control::Control;
 use crate::http;
 use crate::signals::Signals;
 use crate::transport::Parked;
 
 /// How long sessions may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(2);
+
+/// How often the files of certificates are looked at.
+const CERTIFICATES_LOOK: Duration = Duration::from_secs(5);
 
 /// The running thread.
 #[derive(Debug)]
@@ -129,6 +133,7 @@ impl Background {
         let mut tasks = JoinSet::new();
         let averages = console.clone();
         tasks.spawn(async move { averages.keep_averages().await });
+        tasks.spawn(watch_certificates(console.control().clone()));
         if let Some(signals) = self.signals {
             tasks.spawn(signals.drive(console.control().clone()));
         }
@@ -138,6 +143,16 @@ impl Background {
             None => {}
         }
         tasks
+    }
+}
+
+/// Looks at the certificates' files every now and then; never returns. May be dropped at any time.
+async fn watch_certificates(control: Arc<dyn Control>) {
+    loop {
+        tokio::time::sleep(CERTIFICATES_LOOK).await;
+        let control = control.clone();
+        // a panic there is one look missed
+        let _ = tokio::task::spawn_blocking(move || control.renew_certificates()).await;
     }
 }
 

@@ -112,6 +112,11 @@ impl RawClient {
         Ok(Self { stream: tls::secure(tcp, options)?, ..self })
     }
 
+    /// The certificate that the server has shown, DER.
+    pub fn server_certificate(&self) -> Option<Vec<u8>> {
+        self.stream.peer_certificate()
+    }
+
     /// So many bytes as they come.
     pub fn read_bytes(&mut self, count: usize) -> Result<Vec<u8>> {
         let mut bytes = vec![0; count];

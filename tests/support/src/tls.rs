@@ -123,6 +123,15 @@ impl Stream {
         }
     }
 
+    pub(crate) fn peer_certificate(&self) -> Option<Vec<u8>> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(stream) => {
+                stream.conn.peer_certificates()?.first().map(|certificate| certificate.to_vec())
+            }
+        }
+    }
+
     /// Waits for something to read.
     pub(crate) fn wait(&mut self) -> io::Result<()> {
         match self {

@@ -37,6 +37,7 @@ impl Process {
     }
 
     fn reread(&self) -> Result<ReloadOutcome, ReloadError> {
+        let _alone = self.renewal();
         let current = self.current();
         let (loaded, outcome) = self.source.reload(&current.loaded)?;
         let auth = current
@@ -117,6 +118,10 @@ impl Control for Process {
 
     fn reload(&self) -> Answer<'_, Result<ReloadOutcome, ReloadError>> {
         Box::pin(std::future::ready(self.reread()))
+    }
+
+    fn renew_certificates(&self) {
+        Self::renew_certificates(self);
     }
 
     fn pause(&self, database: Option<String>) -> Answer<'_, Result<(), ControlError>> {

@@ -2,6 +2,7 @@
 //!
 //! Nothing here is touched on the path of a transaction but one atomic: whether anybody lacks connections.
 
+mod certificates;
 mod control;
 
 use std::collections::HashMap;
@@ -70,6 +71,7 @@ const WELCOMES: usize = 1024;
 pub(crate) struct Process {
     pub(crate) source: Source,
     current: RwLock<Arc<Current>>,
+    certificates: Mutex<certificates::Fault>,
     slots: Mutex<Slots>,
     pressure: AtomicU64,
     directory: Mutex<Directory>,
@@ -138,6 +140,7 @@ impl Process {
         Self {
             source,
             current: RwLock::new(Arc::new(current)),
+            certificates: Mutex::default(),
             slots: Mutex::new(Slots::new(limit)),
             pressure: AtomicU64::new(NO_PRESSURE),
             directory: Mutex::default(),
@@ -173,8 +176,7 @@ impl Process {
         let limit = loaded.document.max_server_connections.min(self.most_server_connections);
         self.slots(|slots| slots.set_limit(limit));
         let current = Arc::new(Current { loaded, auth: Arc::new(auth), epoch });
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&current);
-        self.tell_all(|| Mail::Settings(Arc::clone(&current)));
+        self.put_in_force(current);
     }
 
     /// Reads or changes the account of slots.

@@ -130,21 +130,15 @@ impl Files {
         Ok(files)
     }
 
-    /// The same for the same contents.
-    pub(crate) fn digest(&self) -> [u8; 32] {
-        let mut digest = Sha256::new();
+    /// A digest of each file, under the setting that names it.
+    pub(crate) fn digests(&self) -> Vec<(&'static str, [u8; 32])> {
         let pairs = self.clients.iter().map(|clients| &clients.pair).chain(&self.servers.pair);
         let mut pems: Vec<_> = pairs.flat_map(|pair| [&pair.certificate, &pair.key]).collect();
         pems.extend(self.clients.iter().filter_map(|clients| clients.authorities.as_ref()));
         if let Authorities::File(pem) = &self.servers.authorities {
             pems.push(pem);
         }
-        for pem in pems {
-            digest.update(pem.what);
-            digest.update((pem.bytes.len() as u64).to_be_bytes());
-            digest.update(&*pem.bytes);
-        }
-        digest.finalize().into()
+        pems.into_iter().map(|pem| (pem.what, Sha256::digest(&*pem.bytes).into())).collect()
     }
 }
 

@@ -39,17 +39,45 @@ pub struct Tls {
     pub clients: Option<ClientTls>,
     /// Towards PostgreSQL.
     pub servers: ServerTls,
-    digest: [u8; 32],
+    digests: Vec<(&'static str, [u8; 32])>,
 }
 
 impl Tls {
     /// Reads the files that the document names and checks them; relative paths are relative to `folder`. Blocks on the
     /// file system.
     pub fn load(document: &Document, folder: &Path) -> Result<Self, TlsError> {
+        Self::build(document, &Files::read(document, folder)?)
+    }
+
+    /// The same, if the content of any file differs from what this was made of.
+    pub fn renew(&self, document: &Document, folder: &Path) -> Result<Option<Self>, TlsError> {
         let files = Files::read(document, folder)?;
+        if files.digests() == self.digests {
+            return Ok(None);
+        }
+        Self::build(document, &files).map(Some)
+    }
+
+    /// The settings that name files with another content.
+    pub fn differing(&self, other: &Self) -> Vec<&'static str> {
+        let unequal = |one: &Self, two: &Self| {
+            let known = two.digests.clone();
+            one.digests
+                .clone()
+                .into_iter()
+                .filter(move |digest| !known.contains(digest))
+                .map(|(name, _)| name)
+        };
+        let mut names: Vec<_> = unequal(self, other).chain(unequal(other, self)).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    fn build(document: &Document, files: &Files) -> Result<Self, TlsError> {
         let clients = files.clients.as_ref().map(|files| ClientTls::build(document, files)).transpose()?;
         let servers = ServerTls::build(document, &files.servers)?;
-        Ok(Self { clients, servers, digest: files.digest() })
+        Ok(Self { clients, servers, digests: files.digests() })
     }
 }
 

@@ -85,6 +85,8 @@ impl Control for Fake {
         Box::pin(async { Ok(outcome) })
     }
 
+    fn renew_certificates(&self) {}
+
     fn pause(&self, database: Option<String>) -> Answer<'_, Result<(), ControlError>> {
         let result = self.command("pause", database);
         Box::pin(async move {

@@ -3,6 +3,7 @@
 mod binding;
 mod clients;
 mod refused;
+mod reload;
 mod servers;
 
 use std::io::{Read as _, Write as _};
