@@ -18,7 +18,7 @@ mod authentication;
 use crate::startup::{Negotiation, Startup, StartupParameters};
 use crate::wire::{CancelKey, ErrorResponse, SqlState, StartupPacket, StartupPacketError, backend};
 
-pub use authentication::{Authentication, AuthenticationStep, Method};
+pub use authentication::{Authentication, AuthenticationStep, CheckPassword, Method, PasswordCheck};
 
 /// Awaits a startup packet.
 #[derive(Debug, Default)]

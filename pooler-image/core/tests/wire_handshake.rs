@@ -4,11 +4,11 @@
 use std::sync::Arc;
 
 use pgpooler_core::handshake::{
-    Authentication, AuthenticationStep, ExpectStartup, Method, SecuredBy, StartupStep,
+    Authentication, AuthenticationStep, ExpectStartup, Method, PasswordCheck, SecuredBy, StartupStep,
 };
 use pgpooler_core::md5;
 use pgpooler_core::scram::{ClientKeys, ExpectServerFirst, SCRAM_SHA_256, ScramVerifier};
-use pgpooler_core::startup::StartupParameters;
+use pgpooler_core::startup::{Replication, StartupParameters};
 use pgpooler_core::wire::{CancelKey, ErrorFields, SqlState, frontend, split_message};
 use proptest::prelude::*;
 
@@ -161,17 +161,21 @@ fn a_client_without_user_is_refused() {
 }
 
 #[test]
-fn replication_is_refused_unless_it_is_off() {
-    for value in ["true", "on", "yes", "1", "database", "t"] {
-        let (sqlstate, told) = refusal(&hello(0, &[("user", "a"), ("replication", value)]));
-        assert_eq!(sqlstate, SqlState::FEATURE_NOT_SUPPORTED);
-        assert_eq!(told, "replication connections are not supported");
-    }
-    for value in ["false", "off", "no", "0", "f"] {
-        assert!(parameters(&[("user", "a"), ("replication", value)]).settings.is_empty());
+fn the_kind_of_replication_is_read_and_is_no_setting() {
+    for (value, expected) in
+        [("on", Replication::Physical), ("database", Replication::Logical), ("false", Replication::Off)]
+    {
+        let read = parameters(&[("user", "a"), ("replication", value)]);
+        assert_eq!((read.replication, read.settings.is_empty()), (expected, true));
     }
     let (sqlstate, _) = refusal(&hello(0, &[("user", "a"), ("replication", "maybe")]));
     assert_eq!(sqlstate, SqlState::INVALID_PARAMETER_VALUE);
+}
+
+#[test]
+fn faulty_options_are_kept_until_user_and_database_are_known() {
+    let read = parameters(&[("user", "a"), ("options", "-c geqo=off -Z")]);
+    assert_eq!(read.fault.unwrap().message, "invalid command-line argument for server process: -Z");
 }
 
 #[test]
@@ -278,8 +282,17 @@ fn authenticate(method: Method, pieces: &[&[u8]]) -> (Option<Result<(), String>>
     let mut state = start(method);
     for piece in pieces {
         input.extend_from_slice(piece);
-        match state.receive(&mut input, &mut out) {
+        let step = match state.receive(&mut input, &mut out) {
+            AuthenticationStep::Password(check, password) => {
+                let right = *password == "secret";
+                let worth = if right { PasswordCheck::Right(None) } else { PasswordCheck::Wrong };
+                check.decide(worth, &mut out)
+            }
+            step => step,
+        };
+        match step {
             AuthenticationStep::More(next) => state = next,
+            AuthenticationStep::Password(..) => panic!("asked twice"),
             AuthenticationStep::Authenticated(_) => return (Some(Ok(())), out, input),
             AuthenticationStep::Refused(error) => return (Some(Err(error.to_string())), out, input),
         }
@@ -318,6 +331,27 @@ fn an_md5_password_is_checked_with_its_salt() {
     let method = |salt| Method::Md5 { stored: stored.clone().into(), salt };
     assert_eq!(authenticate(method(*b"salt"), &[&proof]).0, Some(Ok(())));
     assert!(failure(method(*b"tlas"), &[&proof]).contains("password authentication failed"));
+}
+
+#[test]
+fn a_password_in_clear_text_is_compared_by_who_asked_for_it() {
+    let sent = |password: &str| bytes(|out| frontend::password_message(out, password));
+    assert_eq!(authenticate(Method::Plain, &[&sent("secret")]).0, Some(Ok(())));
+    let told = "FATAL: password authentication failed for user \"ann\" (28P01)";
+    assert_eq!(failure(Method::Plain, &[&sent("guess")]), told);
+    let told = "FATAL: empty password returned by client (28P01)";
+    assert_eq!(failure(Method::Plain, &[&sent("")]), told);
+}
+
+#[test]
+fn a_certificate_must_name_the_user_and_nothing_is_asked() {
+    let certificate = |name: Option<&str>| Method::Certificate { common_name: name.map(str::to_owned) };
+    let (end, out, _) = authenticate(certificate(Some(USER)), &[b""]);
+    assert_eq!((end, &out[..]), (Some(Ok(())), &b"R\0\0\0\x08\0\0\0\0"[..]));
+    let told = "FATAL: certificate authentication failed for user \"ann\" (28000)";
+    assert_eq!(failure(certificate(Some("ben")), &[b""]), told);
+    let told = "FATAL: connection requires a valid client certificate (28000)";
+    assert_eq!(failure(certificate(None), &[b""]), told);
 }
 
 #[test]

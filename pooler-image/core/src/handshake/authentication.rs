@@ -38,6 +38,13 @@ pub enum Method {
         /// The salt of this exchange.
         salt: [u8; 4],
     },
+    /// AuthenticationCleartextPassword: whoever asked for it compares.
+    Plain,
+    /// Nothing is asked: TLS has shown a certificate, or none.
+    Certificate {
+        /// Its common name, if the certificate was good.
+        common_name: Option<String>,
+    },
 }
 
 /// Awaits the client's next proof.
@@ -56,6 +63,8 @@ enum State {
     LateClientFirst(ExpectClientFirst),
     ClientFinal(ExpectClientFinal),
     Password(Zeroizing<String>),
+    Plain,
+    Certificate(Option<String>),
 }
 
 /// What a client's bytes led to.
@@ -66,8 +75,36 @@ pub enum AuthenticationStep {
     More(Authentication),
     /// Proven. `out` ends with AuthenticationOk. The keys are those which SCRAM reveals.
     Authenticated(Option<ClientKeys>),
+    /// The client has sent its password as it is: compare it, then [`CheckPassword::decide`].
+    Password(CheckPassword, Zeroizing<String>),
     /// Told to the client in `out`.
     Refused(ErrorResponse),
+}
+
+/// Awaits what a password in clear text is worth.
+#[derive(Debug)]
+#[must_use = "a client is authenticated only when this says so"]
+pub struct CheckPassword {
+    user: String,
+}
+
+/// What a password in clear text is worth.
+#[derive(Debug)]
+pub enum PasswordCheck {
+    /// It is the user's, and opens servers with these keys.
+    Right(Option<ClientKeys>),
+    /// It is not, or there is no such user.
+    Wrong,
+}
+
+impl CheckPassword {
+    /// Goes on with the answer.
+    pub fn decide(self, check: PasswordCheck, out: &mut Vec<u8>) -> AuthenticationStep {
+        match check {
+            PasswordCheck::Right(keys) => accept(keys, out),
+            PasswordCheck::Wrong => refuse(wrong_password(&self.user), out),
+        }
+    }
 }
 
 impl Authentication {
@@ -90,6 +127,11 @@ impl Authentication {
                 backend::authentication_md5_password(out, salt);
                 State::Password(Zeroizing::new(md5::response(&stored, salt)))
             }
+            Method::Plain => {
+                backend::authentication_cleartext_password(out);
+                State::Plain
+            }
+            Method::Certificate { common_name } => State::Certificate(common_name),
         };
         Self { user: user.to_owned(), state }
     }
@@ -97,6 +139,12 @@ impl Authentication {
     /// Takes messages off `input`, appends answers to `out`.
     pub fn receive(mut self, input: &mut Vec<u8>, out: &mut Vec<u8>) -> AuthenticationStep {
         loop {
+            if let State::Certificate(common_name) = &self.state {
+                return match check_certificate(common_name.as_deref(), &self.user) {
+                    Ok(()) => accept(None, out),
+                    Err(error) => refuse(error, out),
+                };
+            }
             let body = match self.state.split(input) {
                 Ok(Some(body)) => body,
                 Ok(None) => return AuthenticationStep::More(self),
@@ -104,9 +152,9 @@ impl Authentication {
             };
             match self.state.receive(&body, &self.user, out) {
                 Ok(Next::State(state)) => self.state = state,
-                Ok(Next::Proven(keys)) => {
-                    backend::authentication_ok(out);
-                    return AuthenticationStep::Authenticated(keys);
+                Ok(Next::Proven(keys)) => return accept(keys, out),
+                Ok(Next::Check(password)) => {
+                    return AuthenticationStep::Password(CheckPassword { user: self.user }, password);
                 }
                 Err(error) => return refuse(error, out),
             }
@@ -117,13 +165,14 @@ impl Authentication {
 enum Next {
     State(State),
     Proven(Option<ClientKeys>),
+    Check(Zeroizing<String>),
 }
 
 impl State {
     /// The body of the next message, once it is whole. A wrong type is refused at its first byte.
     fn split(&self, input: &mut Vec<u8>) -> Result<Option<Zeroizing<Vec<u8>>>, ErrorResponse> {
         let (kind, limit) = match self {
-            Self::Password(_) => ("password", MAX_PASSWORD),
+            Self::Password(_) | Self::Plain => ("password", MAX_PASSWORD),
             _ => ("SASL", MAX_SASL),
         };
         match input.first() {
@@ -158,6 +207,9 @@ impl State {
                 Ok(Next::Proven(Some(proven.keys)))
             }
             Self::Password(expected) => check_password(body, &expected, user),
+            Self::Plain => read_password(body, user).map(Next::Check),
+            // nothing is read from a client that has shown a certificate
+            Self::Certificate(_) => Err(wrong_certificate(user)),
         }
     }
 }
@@ -198,16 +250,47 @@ fn client_first(
 }
 
 fn check_password(body: &[u8], expected: &str, user: &str) -> Result<Next, ErrorResponse> {
-    let told = "invalid password packet size";
-    let malformed = |_| ErrorResponse::fatal(SqlState::PROTOCOL_VIOLATION, told);
-    let mut reader = Reader::new(body);
-    let password = reader.string().map_err(malformed)?;
-    reader.finish().map_err(malformed)?;
+    let password = password_bytes(body)?;
     if bool::from(password.ct_eq(expected.as_bytes())) {
         Ok(Next::Proven(None))
     } else {
         Err(wrong_password(user))
     }
+}
+
+/// A password that is not UTF-8 is no user's: secrets are.
+fn read_password(body: &[u8], user: &str) -> Result<Zeroizing<String>, ErrorResponse> {
+    let password = std::str::from_utf8(password_bytes(body)?).map_err(|_| wrong_password(user))?;
+    Ok(Zeroizing::new(password.to_owned()))
+}
+
+fn password_bytes(body: &[u8]) -> Result<&[u8], ErrorResponse> {
+    let told = "invalid password packet size";
+    let malformed = |_| ErrorResponse::fatal(SqlState::PROTOCOL_VIOLATION, told);
+    let mut reader = Reader::new(body);
+    let password = reader.string().map_err(malformed)?;
+    reader.finish().map_err(malformed)?;
+    if password.is_empty() {
+        let told = "empty password returned by client";
+        return Err(ErrorResponse::fatal(SqlState::INVALID_PASSWORD, told));
+    }
+    Ok(password)
+}
+
+fn check_certificate(common_name: Option<&str>, user: &str) -> Result<(), ErrorResponse> {
+    match common_name {
+        Some(name) if name == user => Ok(()),
+        Some(_) => Err(wrong_certificate(user)),
+        None => Err(ErrorResponse::fatal(
+            SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
+            "connection requires a valid client certificate",
+        )),
+    }
+}
+
+fn wrong_certificate(user: &str) -> ErrorResponse {
+    let told = format!("certificate authentication failed for user \"{user}\"");
+    ErrorResponse::fatal(SqlState::INVALID_AUTHORIZATION_SPECIFICATION, told)
 }
 
 /// One message for a wrong password and for a user who does not exist.
@@ -265,6 +348,11 @@ fn sanitized(text: &str) -> String {
 
 fn length_error(_: FrameError) -> ErrorResponse {
     ErrorResponse::fatal(SqlState::PROTOCOL_VIOLATION, "invalid message length")
+}
+
+fn accept(keys: Option<ClientKeys>, out: &mut Vec<u8>) -> AuthenticationStep {
+    backend::authentication_ok(out);
+    AuthenticationStep::Authenticated(keys)
 }
 
 fn refuse(error: ErrorResponse, out: &mut Vec<u8>) -> AuthenticationStep {

@@ -2,6 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
+use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::{
@@ -29,6 +30,12 @@ impl ScramVerifier {
     pub fn derive(password: &str, salt: &[u8], iterations: u32) -> Self {
         let keys = ClientKeys::derive(password, salt, iterations);
         Self { iterations, salt: salt.to_vec(), stored_key: keys.stored_key(), server_key: keys.server_key }
+    }
+
+    /// The keys of a password if it is the one; slow on purpose (PBKDF2).
+    pub fn open(&self, password: &str) -> Option<ClientKeys> {
+        let keys = ClientKeys::derive(password, &self.salt, self.iterations);
+        bool::from(keys.stored_key().ct_eq(&self.stored_key)).then_some(keys)
     }
 
     /// A verifier that no password fits, for a user who does not exist.
