@@ -13,6 +13,9 @@ pub const ANY: &str = "*";
 /// In [`Document::server_tls_ca_file`]: the authorities that the system trusts.
 pub const SYSTEM: &str = "system";
 
+/// Calls the function that `pgpooler --print-auth-query-sql` prints.
+pub const AUTH_QUERY: &str = "SELECT username, password FROM pgpooler.user_lookup($1)";
+
 /// The whole configuration of one pooler process.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -30,6 +33,16 @@ pub struct Document {
     /// Users and passwords in the format of PgBouncer's `userlist.txt`; a relative path is relative to the document.
     #[serde(serialize_with = "as_text")]
     pub auth_file: PathBuf,
+    /// How clients prove who they are.
+    pub auth_type: AuthType,
+    /// User of `auth_file` who looks up users that are not in it; empty: nobody does.
+    pub auth_user: String,
+    /// What that user runs, with the name of the user to look up as `$1`; the row: name, password.
+    pub auth_query: String,
+    /// Database that it is run in; empty: the one that the client asks for.
+    pub auth_dbname: String,
+    /// How old an answer may be that stands in when PostgreSQL cannot be asked at once; 0: none does.
+    pub auth_query_cache: Seconds,
     /// Users who may run every command of the admin console.
     pub admin_users: Vec<String>,
     /// Users who may run `SHOW` on the admin console.
@@ -131,6 +144,24 @@ pub struct PoolRule {
     pub query_wait_timeout: Option<Seconds>,
 }
 
+/// How clients prove who they are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AuthType {
+    /// As the user's secret allows: md5 for an md5 hash, else SCRAM-SHA-256.
+    #[default]
+    Auto,
+    /// SCRAM-SHA-256; an md5 hash is good for nothing.
+    #[serde(rename = "scram-sha-256")]
+    Scram,
+    /// md5, but SCRAM-SHA-256 for users with a verifier.
+    Md5,
+    /// The password as it is.
+    Plain,
+    /// A client certificate whose common name is the user.
+    Cert,
+}
+
 /// When a server connection goes back to its pool.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -195,6 +226,11 @@ impl Default for Document {
             http_port: 9127,
             workers: 0,
             auth_file: PathBuf::from("userlist.txt"),
+            auth_type: AuthType::default(),
+            auth_user: String::new(),
+            auth_query: AUTH_QUERY.to_owned(),
+            auth_dbname: String::new(),
+            auth_query_cache: Seconds::from_secs(300),
             admin_users: Vec::new(),
             stats_users: Vec::new(),
             pool_mode: PoolMode::default(),
@@ -252,6 +288,12 @@ impl Document {
     pub fn hash(&self) -> String {
         let digest = Sha256::digest(self.to_toml());
         digest.iter().take(HASH_BYTES).fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
+    }
+
+    /// The database in which a client's user is looked up; none when nobody is.
+    pub fn lookup_database<'a>(&'a self, asked_for: &'a str) -> Option<&'a str> {
+        let own = if self.auth_dbname.is_empty() { asked_for } else { &self.auth_dbname };
+        (!self.auth_user.is_empty()).then_some(own)
     }
 
     /// The first rule that matches a pool.

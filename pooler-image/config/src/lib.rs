@@ -10,7 +10,9 @@ mod secret;
 mod userlist;
 mod validation;
 
-pub use document::{ANY, Document, LogFormat, PoolMode, PoolRule, SYSTEM, SessionState, Target, TlsMode};
+pub use document::{
+    ANY, AUTH_QUERY, AuthType, Document, LogFormat, PoolMode, PoolRule, SYSTEM, SessionState, Target, TlsMode,
+};
 pub use duration::{Seconds, SecondsError};
 pub use secret::Secret;
 pub use userlist::{UserSecret, Userlist, UserlistError, UserlistFault};

@@ -53,6 +53,7 @@ impl Document {
         let same = self.http_port == self.listen_port;
         check(!same, "http_port", "must differ from listen_port")?;
         check(!self.auth_file.as_os_str().is_empty(), "auth_file", "must not be empty")?;
+        check(self.auth_query.contains("$1"), "auth_query", "must take the user's name as $1")?;
         check(self.max_client_conn >= 1, "max_client_conn", "must be at least 1")?;
         check(self.max_server_connections >= 1, "max_server_connections", "must be at least 1")?;
         check(self.max_buffered_bytes >= 1 << 20, "max_buffered_bytes", "must be at least 1048576")?;

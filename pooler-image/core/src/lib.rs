@@ -6,6 +6,7 @@
 pub mod certificate;
 pub mod handshake;
 pub mod login;
+pub mod lookup;
 pub mod md5;
 pub mod pool;
 pub mod scram;

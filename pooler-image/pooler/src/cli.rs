@@ -10,12 +10,16 @@ use clap::Parser;
 #[command(name = "pgpooler", version, about, after_help = AFTER_HELP)]
 pub struct Cli {
     /// The configuration document (TOML)
-    #[arg(short, long, value_name = "FILE")]
-    pub config: PathBuf,
+    #[arg(short, long, value_name = "FILE", required_unless_present = "print_auth_query_sql")]
+    pub config: Option<PathBuf>,
 
     /// Check the document and the user list, then exit
     #[arg(long)]
     pub check: bool,
+
+    /// Print the SQL that makes the function of the default `auth_query` for this `auth_user`, then exit
+    #[arg(long, value_name = "ROLE", num_args = 0..=1, default_missing_value = "pgpooler_auth")]
+    pub print_auth_query_sql: Option<String>,
 
     /// What to log: error, warn, info, debug, trace, or directives such as `info,pgpooler::admin=debug`
     #[arg(long, value_name = "LEVEL", env = "PGPOOLER_LOG", default_value = "info")]
@@ -67,6 +71,14 @@ mod tests {
         assert!(Cli::try_parse_from(["pgpooler"]).is_err());
         let cli = Cli::try_parse_from(["pgpooler", "-c", "a.toml", "--check"]).unwrap();
         assert!(cli.check);
-        assert_eq!(cli.config, PathBuf::from("a.toml"));
+        assert_eq!(cli.config, Some(PathBuf::from("a.toml")));
+    }
+
+    #[test]
+    fn the_sql_of_the_look_up_needs_no_config_file() {
+        let cli = Cli::try_parse_from(["pgpooler", "--print-auth-query-sql"]).unwrap();
+        assert_eq!(cli.print_auth_query_sql.as_deref(), Some("pgpooler_auth"));
+        let cli = Cli::try_parse_from(["pgpooler", "--print-auth-query-sql", "asker"]).unwrap();
+        assert_eq!(cli.print_auth_query_sql.as_deref(), Some("asker"));
     }
 }

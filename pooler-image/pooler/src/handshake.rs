@@ -14,7 +14,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::auth::{AuthState, Challenge, RandomError, User};
+use crate::auth::{Applicant, Challenge, Gate, RandomError, Unchallenged, User};
 use crate::socket;
 use crate::tls::{ClientTls, Demand, PeerCertificate, Session};
 use crate::transport::Transport;
@@ -80,7 +80,7 @@ pub enum HandshakeError {
 /// Not cancel-safe, and need not be: dropping it closes the connection.
 pub async fn accept(
     stream: TcpStream,
-    auth: &AuthState,
+    auth: &impl Gate,
     tls: Option<&ClientTls>,
     limit: Duration,
 ) -> Result<Accepted, HandshakeError> {
@@ -114,12 +114,18 @@ enum Outcome {
 }
 
 impl Shell<'_> {
-    async fn run(&mut self, auth: &AuthState) -> Result<Outcome, HandshakeError> {
+    async fn run(&mut self, auth: &impl Gate) -> Result<Outcome, HandshakeError> {
         let parameters = match self.startup().await? {
             Started::Cancel(key) => return Ok(Outcome::Cancel(key)),
             Started::Client(parameters) => parameters,
         };
-        let challenge = auth.challenge(&parameters.user)?;
+        let certificate = certificate(self.stream);
+        let common_name = certificate.as_ref().and_then(|shown| shown.common_name.as_deref());
+        let challenge = match auth.challenge(Applicant { parameters: &parameters, common_name }).await {
+            Ok(challenge) => challenge,
+            Err(Unchallenged::Refused(error)) => return Err(self.refuse_with(error).await),
+            Err(Unchallenged::Random(error)) => return Err(error.into()),
+        };
         let user = self.authenticate(&parameters.user, challenge).await?;
         Ok(Outcome::Client(parameters, user))
     }
@@ -175,11 +181,23 @@ impl Shell<'_> {
     }
 
     async fn authenticate(&mut self, name: &str, challenge: Challenge) -> Result<Arc<User>, HandshakeError> {
-        let mut state = Authentication::start_bound(name, challenge.method, self.end_point(), &mut self.out);
+        let method = challenge.method.clone();
+        let mut state = Authentication::start_bound(name, method, self.end_point(), &mut self.out);
         loop {
-            match state.receive(&mut self.input, &mut self.out) {
+            let step = match state.receive(&mut self.input, &mut self.out) {
+                AuthenticationStep::Password(waiting, password) => {
+                    waiting.decide(challenge.check(&password), &mut self.out)
+                }
+                step => step,
+            };
+            match step {
                 AuthenticationStep::More(next) => state = next,
-                AuthenticationStep::Refused(error) => return Err(self.refuse(error).await),
+                AuthenticationStep::Refused(error) => {
+                    challenge.failed();
+                    return Err(self.refuse(error).await);
+                }
+                // decided above
+                AuthenticationStep::Password(..) => return Err(HandshakeError::Disconnected),
                 AuthenticationStep::Authenticated(keys) => {
                     // a mock verifier fits no proof; should one fit all the same, there is no user to let in
                     let user = challenge.user.ok_or(HandshakeError::Disconnected)?;

@@ -13,16 +13,22 @@ fn main() -> ExitCode {
 }
 
 fn start(cli: &Cli) -> Exit {
+    if let Some(auth_user) = &cli.print_auth_query_sql {
+        print!("{}", pgpooler::auth::auth_query_sql(auth_user));
+        return Exit::Clean;
+    }
+    // without the flag above, clap has seen to it that there is a file
+    let Some(config) = &cli.config else { return Exit::Usage };
     if let Err(error) = telemetry::filter(&cli.log_level) {
         return complain(Exit::Usage, &error);
     }
-    let source = Source::new(&cli.config);
+    let source = Source::new(config);
     let settings = match source.load() {
         Ok(settings) => settings,
         Err(error) => return complain(Exit::Config, &error),
     };
     if cli.check {
-        println!("{}: ok", cli.config.display());
+        println!("{}: ok", config.display());
         return Exit::Clean;
     }
     if let Err(error) = telemetry::init(&cli.log_level, settings.document.log_format) {

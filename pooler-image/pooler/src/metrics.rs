@@ -182,6 +182,17 @@ impl Scrape {
         encoder.counters("server_logins", "Logins to PostgreSQL, by how they ended", None, |family| {
             family.point(&[("result", "succeeded")], logins.server_succeeded)?;
             family.point(&[("result", "failed")], logins.server_failed)
+        })?;
+        let lookups = &logins.lookups;
+        encoder.counters("auth_queries", "Look-ups of users, by how they ended", None, |family| {
+            family.point(&[("result", "found")], lookups.found)?;
+            family.point(&[("result", "unknown")], lookups.unknown)?;
+            family.point(&[("result", "failed")], lookups.failed)
+        })?;
+        let help = "Logins for which no query was run or waited for, by where the answer came from";
+        encoder.counters("auth_query_hits", help, None, |family| {
+            family.point(&[("from", "shared")], lookups.shared)?;
+            family.point(&[("from", "stand_in")], lookups.stood_in)
         })
     }
 

@@ -87,7 +87,7 @@ pub fn run(source: Source, loaded: Loaded) -> Result<(), RunError> {
     let http = bind_http(&document)?;
     let workers = workers(&document);
     let (posts, mailboxes): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
-    let auth = AuthState::new(&loaded.userlist)?;
+    let auth = AuthState::new(&loaded.userlist, &loaded.document)?;
     let process = Arc::new(Process::new(source, loaded, auth, identity()?, posts));
     let control: Arc<dyn Control> = Arc::clone(&process) as Arc<dyn Control>;
     let service = Service::spawn(Arc::new(Console::new(control)), http, SignalHandling::Take)

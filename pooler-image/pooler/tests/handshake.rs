@@ -21,11 +21,11 @@ use tokio::sync::oneshot;
 const LIMIT: Duration = Duration::from_secs(5);
 
 fn users(list: &str) -> AuthState {
-    AuthState::new(&Userlist::parse(list).unwrap()).unwrap()
+    AuthState::new(&Userlist::parse(list).unwrap(), &Document::default()).unwrap()
 }
 
 fn user(list: &str) -> Arc<User> {
-    Arc::clone(users(list).user("ann").unwrap())
+    Arc::clone(users(list).listed("ann").unwrap())
 }
 
 async fn listen() -> (TcpListener, Target) {

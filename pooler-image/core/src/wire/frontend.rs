@@ -108,6 +108,18 @@ pub fn bind(out: &mut Vec<u8>, portal: impl AsRef<[u8]>, statement: impl AsRef<[
     });
 }
 
+/// Appends Bind of the unnamed statement to the unnamed portal, with one parameter, everything in text.
+pub fn bind_one(out: &mut Vec<u8>, parameter: &[u8]) {
+    message(out, BIND, |body| {
+        body.string("");
+        body.string("");
+        body.i16(0);
+        body.i16(1);
+        body.value(Some(parameter));
+        body.i16(0);
+    });
+}
+
 /// Appends Execute of all of a portal.
 pub fn execute(out: &mut Vec<u8>, portal: impl AsRef<[u8]>) {
     message(out, EXECUTE, |body| {

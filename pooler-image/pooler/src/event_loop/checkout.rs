@@ -39,7 +39,8 @@ pub(crate) enum Refusal {
 struct Ticket<'a> {
     worker: &'a Rc<Worker>,
     client: &'a Rc<ClientShared>,
-    stream: &'a TcpStream,
+    /// None: one of our own, which cannot hang up.
+    stream: Option<&'a TcpStream>,
 }
 
 impl Future for Ticket<'_> {
@@ -57,7 +58,7 @@ impl Future for Ticket<'_> {
         match client.kick.take() {
             Some(kick) => Poll::Ready(Err(Refusal::Kicked(kick))),
             // the janitor wakes whoever waits long, for this
-            None if hung_up(self.stream, cx) => Poll::Ready(Err(Refusal::Kicked(Kick::HungUp))),
+            None if self.stream.is_some_and(|stream| hung_up(stream, cx)) => Poll::Ready(Err(Refusal::Kicked(Kick::HungUp))),
             None => Poll::Pending,
         }
     }
@@ -79,15 +80,15 @@ impl Worker {
     /// A server connection for a client, at once or after a wait.
     ///
     /// Cancel-safe: a client that is dropped while it waits leaves the queue.
-    pub(crate) async fn checkout(
+    pub(crate) async fn checkout<'a>(
         self: &Rc<Self>,
         client: &Rc<ClientShared>,
-        stream: &TcpStream,
+        stream: impl Into<Option<&'a TcpStream>>,
         now: Instant,
     ) -> Result<Box<ServerConn>, Refusal> {
         let server = match self.take_idle(client) {
             Some(server) => server,
-            None => self.wait(client, stream, now).await?,
+            None => self.wait(client, stream.into(), now).await?,
         };
         // what came too late for the wait is not for the next one
         if client.kick.get().is_some_and(|kick| kick != Kick::Shutdown) {
@@ -117,7 +118,7 @@ impl Worker {
     async fn wait(
         self: &Rc<Self>,
         client: &Rc<ClientShared>,
-        stream: &TcpStream,
+        stream: Option<&TcpStream>,
         now: Instant,
     ) -> Result<Box<ServerConn>, Refusal> {
         client.enter(ClientState::Waiting, now);

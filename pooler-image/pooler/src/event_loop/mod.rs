@@ -6,10 +6,11 @@
 //! ```
 //!
 //! [`worker::Worker`] is the loop. Its methods stand where their subject is: checkout and release in `checkout`, opening,
-//! cleaning and closing in `tidy`, cancel requests in `cancel`, timeouts in `janitor`, reports in `gauge`, what is held for slow
-//! peers in `memory`. Nothing here
+//! cleaning and closing in `tidy`, cancel requests in `cancel`, look-ups of users in `auth_query`, timeouts in `janitor`,
+//! reports in `gauge`, what is held for slow peers in `memory`. Nothing here
 //! is shared with another thread but [`Process`](crate::process::Process).
 
+mod auth_query;
 mod buffers;
 pub(crate) mod cancel;
 mod checkout;

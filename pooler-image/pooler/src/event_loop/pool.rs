@@ -79,6 +79,14 @@ impl Pool {
         Arc::clone(&self.user.borrow())
     }
 
+    /// A client has logged in with what may be a newer secret: the next connections are opened with that. Those which
+    /// are open stay, as in PostgreSQL.
+    pub(crate) fn adopt(&self, user: &Arc<User>) {
+        if !Arc::ptr_eq(&self.user.borrow(), user) {
+            *self.user.borrow_mut() = Arc::clone(user);
+        }
+    }
+
     /// Follows a changed document or user list. Logins made with an old secret do not outlive their client.
     pub(crate) fn follow(&self, rule: Rule, user: Option<&Arc<User>>, epoch: u32) {
         *self.rule.borrow_mut() = rule;

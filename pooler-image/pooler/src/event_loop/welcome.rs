@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use tracing::{debug, info};
 
 use crate::admin::{self, AdminClient};
+use crate::event_loop::auth_query::Porter;
 use crate::event_loop::buffers::{Carry, Spill, poll_read};
 use crate::event_loop::checkout::Refusal;
 use crate::event_loop::client::{ClientConn, ClientShared};
@@ -48,14 +49,14 @@ pub(crate) async fn admit(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAd
     let current = Arc::clone(&worker.current.borrow());
     let document = &current.loaded.document;
     let limit = document.client_login_timeout.as_duration();
-    let accepted =
-        match handshake::accept(stream, &current.auth, current.loaded.tls.clients.as_ref(), limit).await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                note_failure(worker, peer, &error);
-                return None;
-            }
-        };
+    let porter = Porter { worker, current: &current };
+    let accepted = match handshake::accept(stream, &porter, current.loaded.tls.clients.as_ref(), limit).await {
+        Ok(accepted) => accepted,
+        Err(error) => {
+            note_failure(worker, peer, &error);
+            return None;
+        }
+    };
     match accepted {
         Accepted::Cancel(key) => {
             worker.process.cancel(key);

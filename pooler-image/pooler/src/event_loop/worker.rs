@@ -226,6 +226,7 @@ impl Worker {
     pub(crate) fn pool(self: &Rc<Self>, database: &str, user: &Arc<crate::auth::User>) -> Rc<Pool> {
         let id = self.process.pool_id(database, user.name());
         if let Some(pool) = self.pools.borrow().get(&id) {
+            pool.adopt(user);
             return Rc::clone(pool);
         }
         let document = Arc::clone(&self.current.borrow().loaded.document);
@@ -246,7 +247,7 @@ impl Worker {
             return;
         }
         let Some((database, user)) = self.process.pool_names(id) else { return };
-        let user = self.current.borrow().auth.user(&user).map(Arc::clone);
+        let user = self.current.borrow().auth.user(&database, &user);
         if let Some(user) = user {
             self.pool(&database, &user);
         }
@@ -261,7 +262,8 @@ impl Worker {
             let rule = Rule::of(&document, &pool.database, &pool.user_name);
             self.ledger.borrow_mut().set_limits(pool.id, rule.limits);
             self.process.slots(|slots| slots.set_pool_size(pool.id, rule.size));
-            pool.follow(rule, current.auth.user(&pool.user_name), current.epoch);
+            let user = current.auth.user(&pool.database, &pool.user_name);
+            pool.follow(rule, user.as_ref(), current.epoch);
         }
         self.current.replace(current);
         self.close_stale_idle();
@@ -346,10 +348,15 @@ impl Worker {
     }
 
     pub(crate) fn seat(&self, client: &Rc<ClientShared>) {
+        self.seat_own(client);
+        self.process.client_arrived();
+    }
+
+    /// Seats one of our own, which does not count.
+    pub(crate) fn seat_own(&self, client: &Rc<ClientShared>) {
         if let Some(seat) = self.clients.borrow_mut().get_mut(client.slot.0 as usize) {
             *seat = Some(Rc::clone(client));
         }
-        self.process.client_arrived();
     }
 
     pub(crate) fn free_seat(&self, slot: ClientId) {

@@ -42,7 +42,7 @@ impl Process {
         let (loaded, outcome) = self.source.reload(&current.loaded)?;
         let auth = current
             .auth
-            .reload(&loaded.userlist)
+            .reload(&loaded.userlist, &loaded.document)
             .map_err(|_| ReloadError::Unavailable("the system gives no random bytes"))?;
         self.follow(loaded, auth);
         Ok(outcome)

@@ -84,6 +84,23 @@ pub struct LoginCounts {
     pub server_succeeded: u64,
     /// Logins to PostgreSQL that failed, refusals for want of a slot (53300) included.
     pub server_failed: u64,
+    /// Users that were looked up.
+    pub lookups: LookupCounts,
+}
+
+/// How look-ups of users (`auth_query`) ended, since start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LookupCounts {
+    /// PostgreSQL gave the user's secret.
+    pub found: u64,
+    /// PostgreSQL knows no such user.
+    pub unknown: u64,
+    /// PostgreSQL could not be asked, or refused the query.
+    pub failed: u64,
+    /// Logins that shared the answer to another one's look-up.
+    pub shared: u64,
+    /// Logins for which an older answer stood in.
+    pub stood_in: u64,
 }
 
 /// The first two characters of an SQLSTATE.
@@ -158,12 +175,26 @@ impl Traffic {
 impl LoginCounts {
     /// Adds another loop's.
     pub fn merge(&mut self, other: &Self) {
-        let Self { client_succeeded, client_failed, client_refused, server_succeeded, server_failed } = other;
+        let Self { client_succeeded, client_failed, client_refused, server_succeeded, server_failed, lookups } =
+            other;
         self.client_succeeded += client_succeeded;
         self.client_failed += client_failed;
         self.client_refused += client_refused;
         self.server_succeeded += server_succeeded;
         self.server_failed += server_failed;
+        self.lookups.merge(lookups);
+    }
+}
+
+impl LookupCounts {
+    /// Adds another loop's.
+    pub fn merge(&mut self, other: &Self) {
+        let Self { found, unknown, failed, shared, stood_in } = other;
+        self.found += found;
+        self.unknown += unknown;
+        self.failed += failed;
+        self.shared += shared;
+        self.stood_in += stood_in;
     }
 }
 
