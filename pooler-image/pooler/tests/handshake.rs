@@ -116,7 +116,7 @@ async fn a_wrong_password_and_an_unknown_user_are_refused_alike() {
 async fn a_client_s_login_reveals_the_keys_for_a_server_with_the_same_verifier() {
     let verifier = format!("\"ann\" \"{}\"", ScramVerifier::derive("secret", b"salt", 4096));
     let middle = users(&verifier);
-    let user = Arc::clone(middle.user("ann").unwrap());
+    let user = Arc::clone(middle.listed("ann").unwrap());
     // before any client has come, nothing is known
     let (listener, target) = listen().await;
     let attempt = async { login(&target, &user).await.map_err(|error| error.kind) };
@@ -244,7 +244,7 @@ async fn a_real_server_is_entered() {
         target: &target,
         tls: &ServerTls::default(),
         database,
-        user: users.user(user).unwrap(),
+        user: users.listed(user).unwrap(),
         application_name: "pod-1",
         settings: &[],
         limit: LIMIT,

@@ -201,21 +201,18 @@ impl Inquiry {
     pub(crate) fn answered(self, secret: Option<&UserSecret>, now: Instant) -> Result<(), RandomError> {
         let mut state = self.lookups.state();
         state.databases.insert(self.key.0.clone(), true);
-        let answer = match secret {
-            Some(secret) => {
-                let same = state.known.get(&self.key).filter(|known| known.user.has_secret(secret));
-                let user = match same {
-                    Some(known) => Arc::clone(&known.user),
-                    None => Arc::new(User::new(&self.key.1, secret)?),
-                };
-                state.usual_iterations = user.iterations().or(state.usual_iterations);
-                state.known.insert(self.key.clone(), Known { user: Arc::clone(&user), at: now });
-                Answer::Found(user)
-            }
-            None => {
-                state.known.remove(&self.key);
-                Answer::Unknown
-            }
+        let answer = if let Some(secret) = secret {
+            let same = state.known.get(&self.key).filter(|known| known.user.has_secret(secret));
+            let user = match same {
+                Some(known) => Arc::clone(&known.user),
+                None => Arc::new(User::new(&self.key.1, secret)?),
+            };
+            state.usual_iterations = user.iterations().or(state.usual_iterations);
+            state.known.insert(self.key.clone(), Known { user: Arc::clone(&user), at: now });
+            Answer::Found(user)
+        } else {
+            state.known.remove(&self.key);
+            Answer::Unknown
         };
         drop(state);
         self.answer.send_replace(Some(answer));

@@ -119,16 +119,12 @@ impl User {
         {
             return PasswordCheck::Right(Some(keys.clone()));
         }
-        match verifier.open(password) {
-            Some(keys) => {
-                judged.right = Some((digest, keys.clone()));
-                PasswordCheck::Right(Some(keys))
-            }
-            None => {
-                judged.wrong = Some(digest);
-                PasswordCheck::Wrong
-            }
+        if let Some(keys) = verifier.open(password) {
+            judged.right = Some((digest, keys.clone()));
+            return PasswordCheck::Right(Some(keys));
         }
+        judged.wrong = Some(digest);
+        PasswordCheck::Wrong
     }
 
     fn verifier(&self) -> Option<Arc<ScramVerifier>> {

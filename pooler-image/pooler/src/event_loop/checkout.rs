@@ -23,8 +23,29 @@ use crate::report::{ClientState, ServerState};
 #[derive(Debug)]
 pub(crate) enum Grant {
     Server(Box<ServerConn>),
+    /// The slot alone, in a dedicated pool.
+    Slot(HeldSlot),
     /// PostgreSQL will not have this pool's user or database: its ErrorResponse.
     Refused(Arc<[u8]>),
+}
+
+/// A slot that no connection of the pool stands for; it is given back when dropped.
+pub(crate) struct HeldSlot {
+    worker: Rc<Worker>,
+    pool: PoolId,
+}
+
+impl std::fmt::Debug for HeldSlot {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("HeldSlot").field("pool", &self.pool).finish_non_exhaustive()
+    }
+}
+
+impl Drop for HeldSlot {
+    fn drop(&mut self) {
+        self.worker.process.slots(pgpooler_core::pool::Slots::closing);
+        self.worker.slot_back(self.pool);
+    }
 }
 
 /// Why a client got no server connection.
@@ -44,15 +65,15 @@ struct Ticket<'a> {
 }
 
 impl Future for Ticket<'_> {
-    type Output = Result<Box<ServerConn>, Refusal>;
+    type Output = Result<Grant, Refusal>;
 
     fn poll(self: std::pin::Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let client = self.client;
         client.watch(cx);
         if let Some(grant) = client.grant.borrow_mut().take() {
             return Poll::Ready(match grant {
-                Grant::Server(server) => Ok(server),
                 Grant::Refused(response) => Err(Refusal::Server(response.to_vec())),
+                given => Ok(given),
             });
         }
         match client.kick.take() {
@@ -88,7 +109,11 @@ impl Worker {
     ) -> Result<Box<ServerConn>, Refusal> {
         let server = match self.take_idle(client) {
             Some(server) => server,
-            None => self.wait(client, stream.into(), now).await?,
+            None => match self.wait(client, stream.into(), now).await? {
+                Grant::Server(server) => server,
+                // not given to those who wait for a connection
+                Grant::Slot(_) | Grant::Refused(_) => return Err(Refusal::Kicked(Kick::HungUp)),
+            },
         };
         // what came too late for the wait is not for the next one
         if client.kick.get().is_some_and(|kick| kick != Kick::Shutdown) {
@@ -100,6 +125,35 @@ impl Worker {
         client.server.replace(Some(Rc::clone(&server.shared)));
         client.enter(ClientState::Active, Instant::now());
         Ok(server)
+    }
+
+    /// A slot for a connection that the client opens itself. Cancel-safe, as [`Self::checkout`].
+    pub(crate) async fn checkout_slot(
+        self: &Rc<Self>,
+        client: &Rc<ClientShared>,
+        stream: &TcpStream,
+    ) -> Result<HeldSlot, Refusal> {
+        // nothing is ever idle in a dedicated pool
+        let _ = self.ledger.borrow_mut().checkout(client.pool.id, client.slot);
+        match self.wait(client, Some(stream), Instant::now()).await? {
+            Grant::Slot(slot) => Ok(slot),
+            Grant::Server(_) | Grant::Refused(_) => Err(Refusal::Kicked(Kick::HungUp)),
+        }
+    }
+
+    /// Gives a slot that was just taken to whoever waits for it.
+    pub(crate) fn give_slot(self: &Rc<Self>, pool: PoolId) {
+        let slot = HeldSlot { worker: Rc::clone(self), pool };
+        let waiting = {
+            let mut ledger = self.ledger.borrow_mut();
+            ledger.connected(pool);
+            // whoever asked for it may have left
+            let anybody = ledger.counts(pool).waiting > 0;
+            anybody.then(|| ledger.release(pool, ServerId(u32::MAX), Instant::now(), Verdict::Keep))
+        };
+        if let Some(Release::Hand(client)) = waiting {
+            self.grant(client, Grant::Slot(slot));
+        }
     }
 
     /// An idle connection that is still alive; else the client is in the queue.
@@ -120,7 +174,7 @@ impl Worker {
         client: &Rc<ClientShared>,
         stream: Option<&TcpStream>,
         now: Instant,
-    ) -> Result<Box<ServerConn>, Refusal> {
+    ) -> Result<Grant, Refusal> {
         client.enter(ClientState::Waiting, now);
         let ticket = pin!(Ticket { worker: self, client, stream });
         self.settle_wants(client.pool.id, now);

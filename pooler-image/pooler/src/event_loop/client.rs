@@ -25,7 +25,8 @@ use crate::event_loop::pool::Pool;
 use crate::event_loop::relay::{self, End};
 use crate::event_loop::server::ServerShared;
 use crate::event_loop::worker::Worker;
-use crate::event_loop::{refuse, welcome};
+use crate::event_loop::welcome::{self, Admitted};
+use crate::event_loop::refuse;
 use crate::report::ClientState;
 use crate::transport::Transport;
 
@@ -145,8 +146,10 @@ enum Turn {
 pub(crate) async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
     // boxed, so that its state is freed before the client's long life begins
     let admitted = Box::pin(welcome::admit(&worker, stream, peer)).await;
-    if let Some(client) = admitted {
-        stay(&worker, client).await;
+    match admitted {
+        Some(Admitted::Client(client)) => stay(&worker, client).await,
+        Some(Admitted::Walsender(session)) => session.run().await,
+        None => {}
     }
     worker.process.connection_ended(worker.me);
 }

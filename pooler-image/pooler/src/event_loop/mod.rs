@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! client:  welcome -> idle -> checkout -> relay -> release -> idle ...
+//!          welcome -> replication, for those who have a server connection to themselves
 //! server:  tidy: open -> checkout: idle, lent -> relay -> tidy: rolled back, reset, closed
 //! ```
 //!
@@ -21,6 +22,7 @@ pub(crate) mod memory;
 mod pool;
 mod refuse;
 mod relay;
+mod replication;
 pub(crate) mod server;
 mod tidy;
 mod welcome;

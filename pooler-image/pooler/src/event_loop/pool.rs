@@ -17,12 +17,22 @@ pub(crate) struct Pool {
     pub(crate) id: PoolId,
     pub(crate) database: String,
     pub(crate) user_name: String,
+    pub(crate) kind: Kind,
     user: RefCell<Arc<User>>,
     rule: RefCell<Rule>,
     /// Connections opened in an earlier epoch of the process are closed at release.
     pub(crate) epoch: Cell<u32>,
     pub(crate) paused: Cell<bool>,
     traffic: RefCell<Traffic>,
+}
+
+/// Who opens a pool's connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The loop, for whoever comes.
+    Shared,
+    /// The one client that it is for, whose slot alone is waited for: replication.
+    Dedicated,
 }
 
 /// What the document says of a pool.
@@ -54,11 +64,12 @@ impl Rule {
 }
 
 impl Pool {
-    pub(crate) fn new(id: PoolId, database: &str, user: Arc<User>, rule: Rule) -> Self {
+    pub(crate) fn new(id: PoolId, kind: Kind, database: &str, user: Arc<User>, rule: Rule) -> Self {
         Self {
             id,
             database: database.to_owned(),
             user_name: user.name().to_owned(),
+            kind,
             user: RefCell::new(user),
             rule: RefCell::new(rule),
             epoch: Cell::new(0),

@@ -14,6 +14,7 @@ use crate::event_loop::buffers::poll_read;
 use crate::event_loop::client::ClientConn;
 use crate::event_loop::worker::Worker;
 use crate::socket;
+use crate::transport::Transport;
 
 /// How long a client may take to take its last message.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -39,6 +40,21 @@ pub(crate) async fn last_words(client: &mut ClientConn, response: &[u8]) {
         io::Result::Ok(())
     };
     // the client may be gone or stuck: all the same to us now
+    let _ = timeout(LAST_WORDS, goodbye).await;
+}
+
+/// As [`last_words`], for a connection that never became a client.
+pub(crate) async fn turn_away(mut stream: Transport, mut out: Vec<u8>, response: &[u8]) {
+    out.extend_from_slice(response);
+    let goodbye = async {
+        stream.write_all(&out).await?;
+        stream.shutdown().await?;
+        let mut ignored = Vec::new();
+        while socket::read_more(&mut stream, &mut ignored).await? > 0 {
+            ignored.clear();
+        }
+        io::Result::Ok(())
+    };
     let _ = timeout(LAST_WORDS, goodbye).await;
 }
 

@@ -17,7 +17,7 @@ use tracing::{debug, info, warn};
 use crate::connect::{self, ConnectError, ConnectRequest, ServerLogin};
 use crate::event_loop::buffers::{Carry, Spill, poll_read};
 use crate::event_loop::checkout::Grant;
-use crate::event_loop::pool::Pool;
+use crate::event_loop::pool::{Kind, Pool};
 use crate::event_loop::server::{ServerConn, ServerShared};
 use crate::event_loop::worker::Worker;
 use crate::report::ServerState;
@@ -27,16 +27,19 @@ const TIDY_LIMIT: Duration = Duration::from_secs(10);
 
 /// A slot is PostgreSQL's until it has closed the connection, however long that takes; a peer that is gone is
 /// noticed by keepalive.
-const EOF_LIMIT: Duration = Duration::from_hours(365 * 24);
+pub(crate) const EOF_LIMIT: Duration = Duration::from_hours(365 * 24);
 
 impl Worker {
     /// Opens a connection whose slot is taken.
     pub(crate) fn open(self: &Rc<Self>, id: PoolId) {
         let Some(pool) = self.pools.borrow().get(&id).cloned() else { return };
+        if pool.kind == Kind::Dedicated {
+            return self.give_slot(id);
+        }
         let worker = Rc::clone(self);
         spawn_local(async move {
             let epoch = worker.process.epoch();
-            let outcome = worker.connect(&pool).await;
+            let outcome = worker.connect(&pool, &worker.process.application_name, &[]).await;
             match outcome {
                 Ok(login) => worker.opened(&pool, login, epoch),
                 Err(error) => worker.open_failed(&pool, error).await,
@@ -44,7 +47,13 @@ impl Worker {
         });
     }
 
-    async fn connect(&self, pool: &Pool) -> Result<ServerLogin, ConnectError> {
+    /// Logs in as the pool's user; `settings` are further parameters of the StartupMessage.
+    pub(crate) async fn connect(
+        &self,
+        pool: &Pool,
+        application_name: &str,
+        settings: &[(String, String)],
+    ) -> Result<ServerLogin, ConnectError> {
         let current = Arc::clone(&self.current.borrow());
         let document = &current.loaded.document;
         let user = pool.user();
@@ -53,8 +62,8 @@ impl Worker {
             tls: &current.loaded.tls.servers,
             database: &pool.database,
             user: &user,
-            application_name: &self.process.application_name,
-            settings: &[],
+            application_name,
+            settings,
             limit: document.server_connect_timeout.as_duration(),
         })
         .await
@@ -63,30 +72,10 @@ impl Worker {
     fn opened(self: &Rc<Self>, pool: &Pool, login: ServerLogin, epoch: u32) {
         self.logins.borrow_mut().server_succeeded += 1;
         self.ledger.borrow_mut().connected(pool.id);
-        let addresses = login.stream.peer_addr().and_then(|peer| Ok((peer, login.stream.local_addr()?)));
-        let Ok((peer, local)) = addresses else {
+        let Ok(shared) = self.introduce(pool, &login, epoch) else {
             self.process.slots(Slots::closing);
             return self.slot_back(pool.id);
         };
-        let shared = Rc::new(ServerShared {
-            id: self.process.next_id(),
-            pool: pool.id,
-            epoch,
-            key: login.backend_key,
-            tls: login.tls,
-            peer,
-            local,
-            opened: Instant::now(),
-            connected: SystemTime::now(),
-            state: Cell::new(ServerState::Idle),
-            cancels: Cell::new(0),
-            doomed: Cell::new(false),
-            link: Cell::new(None),
-            requested: Cell::new(None),
-            statements: Cell::new(0),
-            holds: Cell::default(),
-        });
-        self.remember_server(&shared);
         debug!(
             server = shared.id,
             database = pool.database,
@@ -101,6 +90,35 @@ impl Worker {
             shared,
         };
         self.release(Box::new(server), Instant::now());
+    }
+
+    /// Makes a new connection known to reports and cancel requests.
+    pub(crate) fn introduce(
+        &self,
+        pool: &Pool,
+        login: &ServerLogin,
+        epoch: u32,
+    ) -> io::Result<Rc<ServerShared>> {
+        let shared = Rc::new(ServerShared {
+            id: self.process.next_id(),
+            pool: pool.id,
+            epoch,
+            key: login.backend_key.clone(),
+            tls: login.tls.clone(),
+            peer: login.stream.peer_addr()?,
+            local: login.stream.local_addr()?,
+            opened: Instant::now(),
+            connected: SystemTime::now(),
+            state: Cell::new(ServerState::Idle),
+            cancels: Cell::new(0),
+            doomed: Cell::new(false),
+            link: Cell::new(None),
+            requested: Cell::new(None),
+            statements: Cell::new(0),
+            holds: Cell::default(),
+        });
+        self.remember_server(&shared);
+        Ok(shared)
     }
 
     async fn open_failed(self: &Rc<Self>, pool: &Rc<Pool>, error: ConnectError) {

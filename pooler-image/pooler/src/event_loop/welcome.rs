@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use pgpooler_config::{Document, PoolMode};
 use pgpooler_core::session::{self, Naming, ServerFault, Settings};
-use pgpooler_core::startup::StartupParameters;
+use pgpooler_core::startup::{Replication, StartupParameters};
 use pgpooler_core::wire::{ErrorResponse, SqlState, TransactionStatus, backend};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -23,7 +23,7 @@ use crate::event_loop::client::{ClientConn, ClientShared};
 use crate::event_loop::pool::Pool;
 use crate::event_loop::server::ServerConn;
 use crate::event_loop::worker::{Scratch, Worker};
-use crate::event_loop::{cancel, refuse};
+use crate::event_loop::{cancel, refuse, replication};
 use crate::handshake::{self, Accepted, HandshakeError};
 use crate::process::Welcome;
 
@@ -43,8 +43,16 @@ impl Drop for LoggingIn<'_> {
     }
 }
 
+/// What a connection became.
+pub(crate) enum Admitted {
+    /// A client of a pool.
+    Client(ClientConn),
+    /// A client with a server connection of its own.
+    Walsender(Box<replication::Session>),
+}
+
 /// Logs a client in; `None`: the connection was for something else, or has ended.
-pub(crate) async fn admit(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr) -> Option<ClientConn> {
+pub(crate) async fn admit(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr) -> Option<Admitted> {
     let _login = LoggingIn::begin(worker);
     let current = Arc::clone(&worker.current.borrow());
     let document = &current.loaded.document;
@@ -66,7 +74,11 @@ pub(crate) async fn admit(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAd
             console(worker, *client, document).await;
             None
         }
-        Accepted::Client(client) => seat(worker, *client, peer, document).await,
+        Accepted::Client(client) if client.parameters.replication != Replication::Off => {
+            let session = replication::begin(worker, *client, peer, document).await?;
+            Some(Admitted::Walsender(Box::new(session)))
+        }
+        Accepted::Client(client) => seat(worker, *client, peer, document).await.map(Admitted::Client),
     }
 }
 
@@ -110,13 +122,8 @@ async fn seat(
     peer: SocketAddr,
     document: &Document,
 ) -> Option<ClientConn> {
-    let handshake::Client { mut stream, parameters, user, input, out, .. } = client;
-    if let Some(error) = no_room(worker, document) {
-        worker.logins.borrow_mut().client_refused += 1;
-        worker.count_error(error.sqlstate.as_str());
-        let _ = stream.write_all(&[out, error.to_bytes()].concat()).await;
-        return None;
-    }
+    let client = let_in(worker, client, document).await?;
+    let handshake::Client { stream, parameters, user, input, out, .. } = client;
     let pool = worker.pool(&parameters.database, &user);
     let local = stream.local_addr().ok()?;
     let slot = worker.reserve_seat();
@@ -144,6 +151,19 @@ async fn seat(
             None
         }
     }
+}
+
+/// Turns the client away when there is no room for it.
+pub(crate) async fn let_in(
+    worker: &Worker,
+    client: handshake::Client,
+    document: &Document,
+) -> Option<handshake::Client> {
+    let Some(error) = no_room(worker, document) else { return Some(client) };
+    worker.logins.borrow_mut().client_refused += 1;
+    worker.count_error(error.sqlstate.as_str());
+    refuse::turn_away(client.stream, client.out, &error.to_bytes()).await;
+    None
 }
 
 fn no_room(worker: &Worker, document: &Document) -> Option<ErrorResponse> {
@@ -182,6 +202,9 @@ async fn greet(
     parameters: &StartupParameters,
 ) -> Result<(), Option<Vec<u8>>> {
     let welcome = learn(worker, client).await?;
+    if let Some(fault) = &parameters.fault {
+        return Err(Some(fault.to_bytes()));
+    }
     let out = client.spill.bytes();
     for (name, value) in welcome.iter() {
         let own = name.eq_ignore_ascii_case("application_name");
@@ -298,7 +321,7 @@ fn connection_failure(why: String) -> Vec<u8> {
     ErrorResponse::fatal(SqlState::CONNECTION_FAILURE, why).to_bytes()
 }
 
-fn waited_in_vain(pool: &Pool) -> Vec<u8> {
+pub(crate) fn waited_in_vain(pool: &Pool) -> Vec<u8> {
     let limit = pool.rule().query_wait_timeout;
     ErrorResponse::fatal(
         SqlState::CANNOT_CONNECT_NOW,

@@ -18,7 +18,7 @@ use tracing::{debug, warn};
 use crate::event_loop::buffers::READ_SIZE;
 use crate::event_loop::client::{self, ClientShared, Kick};
 use crate::event_loop::memory;
-use crate::event_loop::pool::{Pool, Rule};
+use crate::event_loop::pool::{Kind, Pool, Rule};
 use crate::event_loop::server::{ServerConn, ServerShared};
 use crate::process::{Current, Mail, Process};
 use crate::report::{ErrorCounts, LoginCounts};
@@ -225,6 +225,27 @@ impl Worker {
     /// The pool of a (database, user) pair, known to the process's account from now on.
     pub(crate) fn pool(self: &Rc<Self>, database: &str, user: &Arc<crate::auth::User>) -> Rc<Pool> {
         let id = self.process.pool_id(database, user.name());
+        self.pool_of_kind(id, Kind::Shared, database, user)
+    }
+
+    /// The pool of the pair's replication connections.
+    pub(crate) fn dedicated_pool(
+        self: &Rc<Self>,
+        database: &str,
+        user: &Arc<crate::auth::User>,
+    ) -> Rc<Pool> {
+        // no database has a name with a zero byte
+        let id = self.process.pool_id(&format!("{database}\0"), user.name());
+        self.pool_of_kind(id, Kind::Dedicated, database, user)
+    }
+
+    fn pool_of_kind(
+        self: &Rc<Self>,
+        id: PoolId,
+        kind: Kind,
+        database: &str,
+        user: &Arc<crate::auth::User>,
+    ) -> Rc<Pool> {
         if let Some(pool) = self.pools.borrow().get(&id) {
             pool.adopt(user);
             return Rc::clone(pool);
@@ -233,7 +254,7 @@ impl Worker {
         let rule = Rule::of(&document, database, user.name());
         self.ledger.borrow_mut().set_limits(id, rule.limits);
         self.process.slots(|slots| slots.set_pool_size(id, rule.size));
-        let pool = Rc::new(Pool::new(id, database, Arc::clone(user), rule));
+        let pool = Rc::new(Pool::new(id, kind, database, Arc::clone(user), rule));
         let paused = self.process.is_paused(database);
         pool.paused.set(paused);
         self.ledger.borrow_mut().set_paused(id, paused);

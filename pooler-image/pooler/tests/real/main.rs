@@ -10,6 +10,7 @@ mod flow;
 mod limits;
 mod login;
 mod pools;
+mod replication;
 mod rust_driver;
 mod sql;
 mod state;
