@@ -97,7 +97,9 @@ mod tests {
     fn reply(rows: &[&[Option<&str>]]) -> Vec<u8> {
         let mut out = Vec::new();
         backend::parse_complete(&mut out);
-        rows.iter().for_each(|row| backend::data_row(&mut out, row));
+        for row in rows {
+            backend::data_row(&mut out, row);
+        }
         out
     }
 

@@ -181,7 +181,12 @@ mod tests {
 
     #[test]
     fn a_name_ends_at_63_bytes_and_not_inside_a_character() {
-        for (given, length) in [("a".repeat(63), 63), ("a".repeat(64), 63), ("a".to_owned() + &"\u{e4}".repeat(40), 63), ("\u{e4}".repeat(40), 62)] {
+        for (given, length) in [
+            ("a".repeat(63), 63),
+            ("a".repeat(64), 63),
+            ("a".to_owned() + &"\u{e4}".repeat(40), 63),
+            ("\u{e4}".repeat(40), 62),
+        ] {
             let mut name = given;
             truncate(&mut name);
             assert_eq!(name.len(), length);

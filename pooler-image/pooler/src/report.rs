@@ -8,7 +8,9 @@ mod counts;
 mod histogram;
 mod sockets;
 
-pub use counts::{ClientCounts, ErrorCounts, LoginCounts, LookupCounts, ServerCounts, SqlstateClass, Traffic};
+pub use counts::{
+    ClientCounts, ErrorCounts, LoginCounts, LookupCounts, ServerCounts, SqlstateClass, Traffic,
+};
 pub use histogram::{BOUNDS, Histogram};
 pub use sockets::{ClientReport, ClientState, ServerReport, ServerState, SocketReport};
 

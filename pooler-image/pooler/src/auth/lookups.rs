@@ -90,7 +90,8 @@ impl PartialEq for LookupRule {
     fn eq(&self, other: &Self) -> bool {
         let Self { user, query, database, cache, target } = self;
         Arc::ptr_eq(user, &other.user)
-            && (query, database, cache, target) == (&other.query, &other.database, &other.cache, &other.target)
+            && (query, database, cache, target)
+                == (&other.query, &other.database, &other.cache, &other.target)
     }
 }
 

@@ -43,10 +43,7 @@ pub struct Applicant<'a> {
 /// Says how a client is to prove who it is.
 pub trait Gate {
     /// The challenge for a client; may wait for a look-up.
-    fn challenge(
-        &self,
-        applicant: Applicant<'_>,
-    ) -> impl Future<Output = Result<Challenge, Unchallenged>>;
+    fn challenge(&self, applicant: Applicant<'_>) -> impl Future<Output = Result<Challenge, Unchallenged>>;
 }
 
 /// Why a client cannot be asked for a proof.

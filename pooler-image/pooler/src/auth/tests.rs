@@ -72,9 +72,7 @@ fn where_all_users_have_md5_hashes_unknown_ones_are_asked_for_md5_too() {
 #[test]
 fn a_reload_keeps_the_keys_of_users_whose_secret_is_unchanged() {
     let old = state("\"ann\" \"secret\"\n\"bob\" \"one\"");
-    let new = old
-        .reload(&list("\"ann\" \"secret\"\n\"bob\" \"two\""), &Document::default())
-        .unwrap();
+    let new = old.reload(&list("\"ann\" \"secret\"\n\"bob\" \"two\""), &Document::default()).unwrap();
     assert!(Arc::ptr_eq(old.listed("ann").unwrap(), new.listed("ann").unwrap()));
     assert!(!Arc::ptr_eq(old.listed("bob").unwrap(), new.listed("bob").unwrap()));
 }
@@ -96,7 +94,10 @@ fn a_method_that_is_asked_for_holds_for_known_and_unknown_users() {
         let hash = format!("\"ann\" \"{}\"", md5::stored("secret", "ann"));
         assert!(matches!(method(AuthType::Scram, &hash, user), Method::Scram { .. }));
         let stored = ScramVerifier::derive("secret", b"salt", 7);
-        assert!(matches!(method(AuthType::Md5, &format!("\"ann\" \"{stored}\""), user), Method::Scram { .. }));
+        assert!(matches!(
+            method(AuthType::Md5, &format!("\"ann\" \"{stored}\""), user),
+            Method::Scram { .. }
+        ));
     }
 }
 

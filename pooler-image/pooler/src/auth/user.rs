@@ -151,7 +151,8 @@ impl User {
 
     /// The iterations of its verifier, if that was not made here.
     pub(super) fn iterations(&self) -> Option<u32> {
-        matches!(self.secret, UserSecret::Scram(_)).then(|| self.verifier().map(|known| known.iterations()))?
+        matches!(self.secret, UserSecret::Scram(_))
+            .then(|| self.verifier().map(|known| known.iterations()))?
     }
 }
 

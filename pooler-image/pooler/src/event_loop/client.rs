@@ -22,11 +22,11 @@ use tracing::debug;
 use crate::event_loop::buffers::{Carry, Spill};
 use crate::event_loop::checkout::{Grant, Refusal};
 use crate::event_loop::pool::Pool;
+use crate::event_loop::refuse;
 use crate::event_loop::relay::{self, End};
 use crate::event_loop::server::ServerShared;
-use crate::event_loop::worker::Worker;
 use crate::event_loop::welcome::{self, Admitted};
-use crate::event_loop::refuse;
+use crate::event_loop::worker::Worker;
 use crate::report::ClientState;
 use crate::transport::Transport;
 

@@ -58,7 +58,8 @@ pub(crate) async fn admit(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAd
     let document = &current.loaded.document;
     let limit = document.client_login_timeout.as_duration();
     let porter = Porter { worker, current: &current };
-    let accepted = match handshake::accept(stream, &porter, current.loaded.tls.clients.as_ref(), limit).await {
+    let accepted = match handshake::accept(stream, &porter, current.loaded.tls.clients.as_ref(), limit).await
+    {
         Ok(accepted) => accepted,
         Err(error) => {
             note_failure(worker, peer, &error);

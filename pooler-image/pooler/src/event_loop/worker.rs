@@ -229,11 +229,7 @@ impl Worker {
     }
 
     /// The pool of the pair's replication connections.
-    pub(crate) fn dedicated_pool(
-        self: &Rc<Self>,
-        database: &str,
-        user: &Arc<crate::auth::User>,
-    ) -> Rc<Pool> {
+    pub(crate) fn dedicated_pool(self: &Rc<Self>, database: &str, user: &Arc<crate::auth::User>) -> Rc<Pool> {
         // no database has a name with a zero byte
         let id = self.process.pool_id(&format!("{database}\0"), user.name());
         self.pool_of_kind(id, Kind::Dedicated, database, user)

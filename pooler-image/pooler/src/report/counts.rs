@@ -175,8 +175,14 @@ impl Traffic {
 impl LoginCounts {
     /// Adds another loop's.
     pub fn merge(&mut self, other: &Self) {
-        let Self { client_succeeded, client_failed, client_refused, server_succeeded, server_failed, lookups } =
-            other;
+        let Self {
+            client_succeeded,
+            client_failed,
+            client_refused,
+            server_succeeded,
+            server_failed,
+            lookups,
+        } = other;
         self.client_succeeded += client_succeeded;
         self.client_failed += client_failed;
         self.client_refused += client_refused;

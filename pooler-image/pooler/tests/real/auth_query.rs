@@ -4,13 +4,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use pgpooler::auth::auth_query_sql;
-use pgpooler_test_support::{Login, Message, Pooler, PoolerOptions, Postgres, PostgresOptions, RawClient, wire};
+use pgpooler_test_support::{
+    Login, Message, Pooler, PoolerOptions, Postgres, PostgresOptions, RawClient, wire,
+};
 
 use super::{start, tags, value};
 
 /// A server with the function of `--print-auth-query-sql`, its caller, and users.
 fn server() -> Postgres {
-    let server = Postgres::start(&PostgresOptions { max_connections: 40, ..PostgresOptions::default() }).unwrap();
+    let server =
+        Postgres::start(&PostgresOptions { max_connections: 40, ..PostgresOptions::default() }).unwrap();
     server.create_user("asker", "asker").unwrap();
     server.create_user("ann", "secret").unwrap();
     server.sql(&auth_query_sql("asker")).unwrap();
@@ -93,7 +96,10 @@ fn a_changed_password_counts_at_once_and_the_old_one_no_more() {
     assert_eq!(value(&mut late, "select 1"), "1");
     // the pool opens new connections with what the new login revealed
     server.sql("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'ann'").unwrap();
-    assert_eq!(value(&mut RawClient::login(&pooler.login("ann", "other", "postgres")).unwrap(), "select 1"), "1");
+    assert_eq!(
+        value(&mut RawClient::login(&pooler.login("ann", "other", "postgres")).unwrap(), "select 1"),
+        "1"
+    );
     assert_eq!(value(&mut late, "select 2"), "2");
     assert_eq!(value(&mut early, "select 3"), "3");
 }
@@ -114,7 +120,8 @@ fn what_a_client_asks_for_does_not_reach_the_query() {
                  AND current_setting('search_path') = 'pg_catalog' AND current_setting('work_mem') = '4MB'";
     server.sql("grant select on pg_authid to asker").unwrap();
     let pooler = start(&options(&server, 1).setting("auth_query", &format!("\"{query}\"")));
-    let login = ann(&pooler).parameter("search_path", "trap, pg_catalog").parameter("options", "-c work_mem=9MB");
+    let login =
+        ann(&pooler).parameter("search_path", "trap, pg_catalog").parameter("options", "-c work_mem=9MB");
     for _ in 0..3 {
         let mut client = RawClient::login(&login).unwrap();
         assert_eq!(value(&mut client, "show search_path"), "trap, pg_catalog");
@@ -148,8 +155,10 @@ fn a_login_storm_shares_its_look_ups() {
             client.join().unwrap().unwrap();
         }
     });
-    let (found, shared) =
-        (lookups(&pooler, "auth_queries_total{result=\"found\"}"), lookups(&pooler, "hits_total{from=\"shared\"}"));
+    let (found, shared) = (
+        lookups(&pooler, "auth_queries_total{result=\"found\"}"),
+        lookups(&pooler, "hits_total{from=\"shared\"}"),
+    );
     assert_eq!(found + shared, 100);
     assert!(shared > 10, "{found} look-ups, {shared} shared");
 }
@@ -171,11 +180,14 @@ fn an_earlier_answer_stands_in_while_all_server_connections_are_busy() {
 #[test]
 fn a_query_that_fails_is_told_and_bars_nobody_of_the_list() {
     let server = server();
-    let pooler = start(&options(&server, 2).setting("auth_query", "\"select * from nosuch where name = $1\""));
+    let pooler =
+        start(&options(&server, 2).setting("auth_query", "\"select * from nosuch where name = $1\""));
     let (_, words) = refusal(&ann(&pooler));
     assert_eq!(words[2].as_deref(), Some("58000"));
     RawClient::login(&pooler.login("asker", "asker", "postgres")).unwrap();
-    assert!(pooler.log().contains("relation \\\"nosuch\\\" does not exist") || pooler.log().contains("nosuch"));
+    assert!(
+        pooler.log().contains("relation \\\"nosuch\\\" does not exist") || pooler.log().contains("nosuch")
+    );
 }
 
 #[test]

@@ -3,7 +3,9 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use pgpooler_test_support::{Login, Message, Pooler, PoolerOptions, Postgres, PostgresOptions, Programs, RawClient, wire};
+use pgpooler_test_support::{
+    Login, Message, Pooler, PoolerOptions, Postgres, PostgresOptions, Programs, RawClient, wire,
+};
 
 use super::{sqlstate, start, tags, value};
 
@@ -53,7 +55,9 @@ fn a_physical_walsender_says_the_same_as_a_direct_one() {
     let server = server();
     let pooler = pooler(&server, 2);
     for kind in ["true", "on", "1", "database"] {
-        let named = |port| copier(port, kind).parameter("application_name", "standby").parameter("DateStyle", "german");
+        let named = |port| {
+            copier(port, kind).parameter("application_name", "standby").parameter("DateStyle", "german")
+        };
         let (mut direct, expected) = RawClient::login_messages(&named(server.port())).unwrap();
         let (mut through, told) = RawClient::login_messages(&named(pooler.port())).unwrap();
         assert_eq!(tags(&told), tags(&expected), "{kind}");
@@ -70,10 +74,14 @@ fn a_logical_walsender_takes_sql_and_streams_changes() {
     let pooler = pooler(&server, 2);
     let mut client = RawClient::login(&copier(pooler.port(), "database")).unwrap();
     assert_eq!(value(&mut client, "select current_database()"), "postgres");
-    assert_eq!(value(&mut client, "select application_name from pg_stat_activity where pid = pg_backend_pid()"), "");
+    assert_eq!(
+        value(&mut client, "select application_name from pg_stat_activity where pid = pg_backend_pid()"),
+        ""
+    );
     let made = client.query("CREATE_REPLICATION_SLOT watcher LOGICAL pgoutput").unwrap();
     assert_eq!(tags(&made), "TDCZ");
-    let begin = "START_REPLICATION SLOT watcher LOGICAL 0/0 (proto_version '1', publication_names 'all_of_it')";
+    let begin =
+        "START_REPLICATION SLOT watcher LOGICAL 0/0 (proto_version '1', publication_names 'all_of_it')";
     client.send(&wire::query(begin)).unwrap();
     assert_eq!(client.read().unwrap().tag, b'W');
     server.sql("insert into orders values (1, 'tea')").unwrap();
@@ -144,7 +152,8 @@ fn a_statement_of_a_logical_walsender_can_be_cancelled() {
     let mut client = RawClient::login(&copier(pooler.port(), "database")).unwrap();
     let (pid, key) = client.backend_key.clone().unwrap();
     client.send(&wire::query("select pg_sleep(30)")).unwrap();
-    let running = "select count(*) from pg_stat_activity where query like 'select pg_sleep%' and state = 'active'";
+    let running =
+        "select count(*) from pg_stat_activity where query like 'select pg_sleep%' and state = 'active'";
     until("the statement runs", || count(&server, running) == "1");
     RawClient::connect(pooler.port()).unwrap().send(&wire::cancel_request(pid, &key)).unwrap();
     assert_eq!(sqlstate(&client.read_through(b'Z').unwrap()).as_deref(), Some("57014"));
