@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use pgpooler_config::UserSecret;
 use pgpooler_core::lookup::{self, LookupError};
-use pgpooler_core::session::{self, Naming, ServerFault};
+use pgpooler_core::session::{self, Naming, ServerFault, SessionState};
 use pgpooler_core::wire::{ErrorFields, ErrorResponse, SqlState};
 use thiserror::Error;
 use tokio::task::spawn_local;
@@ -167,6 +167,7 @@ async fn ask(worker: &Rc<Worker>, inquiry: &Inquiry) -> Result<Option<Zeroizing<
     let mut query = Query::new(&inquiry.rule().query, user);
     let outcome = poll_fn(|cx| query.poll(worker, &mut server, cx)).await;
     seat.shared.server.borrow_mut().take();
+    server.session.part(&query.session);
     if outcome.is_err() {
         server.doom();
     }
@@ -204,7 +205,11 @@ struct Query {
 impl Query {
     fn new(query: &str, user: &str) -> Self {
         Self {
-            session: session::Client::new(Naming::Shared, lookup::settings(APPLICATION_NAME)),
+            session: session::Client::new(
+                Naming::Shared,
+                lookup::settings(APPLICATION_NAME),
+                SessionState::Reset,
+            ),
             request: lookup::request(query, user),
             reply: Zeroizing::default(),
         }
@@ -241,6 +246,8 @@ impl Query {
             desk.to_client.copy_remaining(input, 0, &mut self.reply);
             desk.to_client.clear();
             server.carry.keep(fresh, outcome?);
+            // what the session asks on its own
+            server.spill.send(&mut server.stream, cx, &mut desk.to_server, &[])?;
             if self.reply.len() > LONGEST_REPLY {
                 return Poll::Ready(Err(Fault::TooLong));
             }

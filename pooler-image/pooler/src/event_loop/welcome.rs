@@ -10,7 +10,8 @@ use std::time::Instant;
 use pgpooler_config::{Document, PoolMode};
 use pgpooler_core::session::{self, Naming, ServerFault, Settings};
 use pgpooler_core::startup::{Replication, StartupParameters};
-use pgpooler_core::wire::{ErrorResponse, SqlState, TransactionStatus, backend};
+use pgpooler_core::wire::error_response::field;
+use pgpooler_core::wire::{ErrorFields, ErrorResponse, Severity, SqlState, TransactionStatus, backend};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tracing::{debug, info};
@@ -236,6 +237,7 @@ async fn learn(worker: &Rc<Worker>, client: &mut ClientConn) -> Result<Arc<Welco
         Err(Refusal::Kicked(_)) => return Err(Some(waited_in_vain(&pool))),
     };
     let outcome = poll_fn(|cx| poll_learn(worker, client, &mut server, cx)).await;
+    server.session.part(&client.session);
     client.shared.server.borrow_mut().take();
     client.shared.enter(crate::report::ClientState::Idle, Instant::now());
     let welcome: Welcome =
@@ -307,15 +309,15 @@ fn as_fatal(error: Unlearned) -> Vec<u8> {
         Unlearned::Fault(fault) => return connection_failure(fault.to_string()),
         Unlearned::Io(error) => return connection_failure(error.to_string()),
     };
-    let body = response.get(5..).unwrap_or_default();
-    match pgpooler_core::wire::ErrorFields::parse(body) {
-        Ok(fields) => ErrorResponse::fatal(
-            fields.sqlstate().unwrap_or(SqlState::CONNECTION_FAILURE),
-            fields.message().into_owned(),
-        )
-        .to_bytes(),
-        Err(_) => response,
-    }
+    [field::SEVERITY, field::SEVERITY_NONLOCALIZED].iter().fold(response, |response, &code| {
+        let body = response.get(5..).unwrap_or_default();
+        let mut fatal = Vec::with_capacity(response.len());
+        match ErrorFields::parse(body) {
+            Ok(fields) => fields.rewrite(code, Severity::Fatal.as_str().as_bytes(), &mut fatal),
+            Err(_) => return response,
+        }
+        fatal
+    })
 }
 
 fn connection_failure(why: String) -> Vec<u8> {
