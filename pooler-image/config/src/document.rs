@@ -100,12 +100,36 @@ pub struct Document {
     pub server_tls_key_file: Option<PathBuf>,
     /// After SIGTERM: how long running transactions may go on.
     pub drain_timeout: Seconds,
+    /// Number of this process among its [`peers`](Self::peers); 0: it has none. Change needs a restart.
+    pub peer_id: u16,
+    /// Name whose addresses are those of all peers, with or without a port; empty: [`peers`](Self::peers) says who they
+    /// are. Change needs a restart.
+    pub peers_dns: String,
+    /// File with the secret that all peers share; empty: there is none. A relative path is relative to the document.
+    /// Change needs a restart.
+    #[serde(serialize_with = "as_text")]
+    pub peer_secret_file: PathBuf,
     /// Format of the log on standard error.
     pub log_format: LogFormat,
     /// The PostgreSQL server behind the pooler.
     pub target: Target,
     /// Rules for (database, user) pools; the first that matches wins, none: the settings above.
     pub pools: Vec<PoolRule>,
+    /// Other poolers before the same server, to which cancel requests for their clients are passed on.
+    pub peers: Vec<Peer>,
+}
+
+/// Another pooler before the same server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Peer {
+    /// Its [`Document::peer_id`].
+    pub peer_id: u16,
+    /// Host name or address.
+    pub host: String,
+    /// Port that its clients connect to.
+    #[serde(default = "listen_port")]
+    pub port: u16,
 }
 
 /// The PostgreSQL server behind the pooler.
@@ -221,7 +245,7 @@ impl Default for Document {
     fn default() -> Self {
         Self {
             listen_addr: "0.0.0.0".to_owned(),
-            listen_port: 6432,
+            listen_port: listen_port(),
             http_addr: "0.0.0.0".to_owned(),
             http_port: 9127,
             workers: 0,
@@ -256,9 +280,13 @@ impl Default for Document {
             server_tls_cert_file: None,
             server_tls_key_file: None,
             drain_timeout: Seconds::from_secs(30),
+            peer_id: 0,
+            peers_dns: String::new(),
+            peer_secret_file: PathBuf::new(),
             log_format: LogFormat::default(),
             target: Target::default(),
             pools: Vec::new(),
+            peers: Vec::new(),
         }
     }
 }
@@ -296,6 +324,14 @@ impl Document {
         (!self.auth_user.is_empty()).then_some(own)
     }
 
+    /// Name and port of [`peers_dns`](Self::peers_dns), when there is one.
+    pub fn peers_name(&self) -> Option<(&str, u16)> {
+        let name = self.peers_dns.as_str();
+        // an IPv6 address has more than one colon
+        let with_port = name.split_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
+        (!name.is_empty()).then(|| with_port.unwrap_or((name, self.listen_port)))
+    }
+
     /// The first rule that matches a pool.
     pub fn rule_for(&self, database: &str, user: &str) -> Option<&PoolRule> {
         self.pools.iter().find(|rule| rule.matches(database, user))
@@ -315,6 +351,10 @@ const HASH_BYTES: usize = 16;
 
 fn as_text<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&path.to_string_lossy())
+}
+
+const fn listen_port() -> u16 {
+    6432
 }
 
 fn any() -> String {

@@ -62,7 +62,35 @@ impl Document {
         check(!self.target.host.is_empty(), "target.host", "must not be empty")?;
         check(self.target.port != 0, "target.port", "must be 1 to 65535")?;
         self.validate_tls()?;
-        self.validate_pools()
+        self.validate_pools()?;
+        self.validate_peers()
+    }
+
+    fn validate_peers(&self) -> Result<(), ValidationError> {
+        let named = !self.peers_dns.is_empty();
+        check(
+            !named || self.peer_id == 0,
+            "peer_id",
+            "has no meaning with peers_dns: peers are told apart by address",
+        )?;
+        check(!named || self.peers.is_empty(), "peers", "must be empty with peers_dns")?;
+        check(
+            self.peers.is_empty() || self.peer_id != 0,
+            "peer_id",
+            "must be at least 1 for a process with peers",
+        )?;
+        let secret = !self.peer_secret_file.as_os_str().is_empty();
+        let needed = named || self.peer_id != 0;
+        check(secret || !needed, "peer_secret_file", "must be set for a process with peers")?;
+        let mut ids = BTreeSet::new();
+        for peer in &self.peers {
+            let key = |key| format!("peers.{}.{key}", peer.peer_id);
+            check(peer.peer_id != 0, &key("peer_id"), "must be at least 1")?;
+            check(ids.insert(peer.peer_id), &key("peer_id"), "must be different from the other peers' ids")?;
+            check(!peer.host.is_empty(), &key("host"), "must not be empty")?;
+            check(peer.port != 0, &key("port"), "must be 1 to 65535")?;
+        }
+        Ok(())
     }
 
     fn validate_tls(&self) -> Result<(), ValidationError> {

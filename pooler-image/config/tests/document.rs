@@ -69,6 +69,29 @@ fn a_value_that_cannot_work_is_refused_by_its_key() {
             "[[pools]]\nname = \"a\"\n[[pools]]\nname = \"a\"",
             "pools.a.name: must be different from the other pools' names",
         ),
+        ("peer_id = 1", "peer_secret_file: must be set for a process with peers"),
+        ("peers_dns = \"all\"", "peer_secret_file: must be set for a process with peers"),
+        (
+            "peer_id = 1\npeers_dns = \"all\"\npeer_secret_file = \"s\"",
+            "peer_id: has no meaning with peers_dns: peers are told apart by address",
+        ),
+        (
+            "peers_dns = \"all\"\npeer_secret_file = \"s\"\n[[peers]]\npeer_id = 2\nhost = \"b\"",
+            "peers: must be empty with peers_dns",
+        ),
+        ("[[peers]]\npeer_id = 2\nhost = \"b\"", "peer_id: must be at least 1 for a process with peers"),
+        (
+            "peer_id = 1\npeer_secret_file = \"s\"\n[[peers]]\npeer_id = 0\nhost = \"b\"",
+            "peers.0.peer_id: must be at least 1",
+        ),
+        (
+            "peer_id = 1\npeer_secret_file = \"s\"\n[[peers]]\npeer_id = 2\nhost = \"b\"\nport = 0",
+            "peers.2.port: must be 1 to 65535",
+        ),
+        (
+            "peer_id = 1\npeer_secret_file = \"s\"\n[[peers]]\npeer_id = 2\nhost = \"b\"\n[[peers]]\npeer_id = 2\nhost = \"c\"",
+            "peers.2.peer_id: must be different from the other peers' ids",
+        ),
     ] {
         assert_eq!(refusal(text), told);
     }
@@ -93,6 +116,15 @@ fn the_hash_is_that_of_the_content() {
     assert_eq!(document.hash().len(), 32);
     assert_eq!(document.hash(), Document::parse("listen_port = 6432 # the usual\n").unwrap().hash());
     assert_ne!(document.hash(), Document { max_client_conn: 7, ..document.clone() }.hash());
+}
+
+#[test]
+fn the_name_of_the_peers_has_a_port_or_takes_the_listening_one() {
+    let name = |peers_dns: &str| Document { peers_dns: peers_dns.into(), ..Document::default() };
+    assert_eq!(name("").peers_name(), None);
+    assert_eq!(name("orders-peers").peers_name(), Some(("orders-peers", 6432)));
+    assert_eq!(name("orders-peers:7000").peers_name(), Some(("orders-peers", 7000)));
+    assert_eq!(name("fd00::1").peers_name(), Some(("fd00::1", 6432)));
 }
 
 fn seconds() -> impl Strategy<Value = Seconds> {

@@ -3,7 +3,8 @@
 #![allow(clippy::redundant_closure_for_method_calls)] // the method has one lifetime where any is asked for
 
 use pgpooler_core::session::{
-    Client, ClientFault, Dirt, Exchange, Interner, Naming, Outbox, Server, ServerFault, SessionState, Settings,
+    Client, ClientFault, Dirt, Exchange, Interner, Naming, Outbox, Server, ServerFault, SessionState,
+    Settings,
 };
 use pgpooler_core::wire::{ErrorResponse, Header, SqlState, TransactionStatus, backend, frontend};
 
@@ -37,7 +38,10 @@ impl Pair {
         self.server.part(&self.client);
         self.linked = false;
         assert_eq!(self.server.dirt(), Dirt::None);
-        std::mem::replace(&mut self.client, Client::new(Naming::Shared, Settings::default(), SessionState::Pin))
+        std::mem::replace(
+            &mut self.client,
+            Client::new(Naming::Shared, Settings::default(), SessionState::Pin),
+        )
     }
 
     fn exchange<T>(&mut self, input: &[u8], act: impl FnOnce(&mut Exchange<'_>, &[u8]) -> T) -> T {
@@ -359,7 +363,11 @@ fn what_a_client_still_sends_after_a_failed_copy_disturbs_nobody() {
 #[test]
 fn settings_are_brought_over_in_front_of_the_clients_first_bytes_and_nobody_sees_the_replies() {
     let mut pair = Pair::new();
-    pair.client = Client::new(Naming::Shared, Settings::new([("TimeZone".to_owned(), "utc".to_owned())]), SessionState::Pin);
+    pair.client = Client::new(
+        Naming::Shared,
+        Settings::new([("TimeZone".to_owned(), "utc".to_owned())]),
+        SessionState::Pin,
+    );
     pair.begin();
     pair.client_sends(&query("show timezone")).unwrap();
     assert_eq!(pair.server_got(), "QQ");
@@ -386,7 +394,11 @@ fn settings_are_brought_over_in_front_of_the_clients_first_bytes_and_nobody_sees
 #[test]
 fn a_refused_setting_ends_the_link_with_the_servers_own_error() {
     let mut pair = Pair::new();
-    pair.client = Client::new(Naming::Shared, Settings::new([("nosuch".to_owned(), "1".to_owned())]), SessionState::Pin);
+    pair.client = Client::new(
+        Naming::Shared,
+        Settings::new([("nosuch".to_owned(), "1".to_owned())]),
+        SessionState::Pin,
+    );
     pair.begin();
     let response = error(SqlState::parse(b"42704").unwrap(), "unrecognized configuration parameter");
     assert_eq!(pair.server_sends(&response), Err(ServerFault::Replay { response: response.clone() }));

@@ -203,7 +203,17 @@ pub(crate) async fn cancel(
     tls: Option<&TlsPeer>,
     key: &CancelKey,
 ) -> Result<(), ConnectErrorKind> {
-    let mut stream = Transport::from(TcpStream::connect(address).await.map_err(ConnectErrorKind::Connect)?);
+    let stream = TcpStream::connect(address).await.map_err(ConnectErrorKind::Connect)?;
+    cancel_over(stream, tls, key).await
+}
+
+/// The same over a connection from which nothing has been read; also for a pooler, which closes as PostgreSQL does.
+pub(crate) async fn cancel_over(
+    stream: TcpStream,
+    tls: Option<&TlsPeer>,
+    key: &CancelKey,
+) -> Result<(), ConnectErrorKind> {
+    let mut stream = Transport::from(stream);
     if let Some(peer) = tls
         && !matches!(secure::ask(&mut stream, peer).await?, Answer::Secured)
     {

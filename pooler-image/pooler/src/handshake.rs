@@ -22,8 +22,8 @@ use crate::transport::Transport;
 /// What a new connection turned out to be.
 #[derive(Debug)]
 pub enum Accepted {
-    /// A request to cancel; the connection is closed already, its answer is its end.
-    Cancel(CancelKey),
+    /// A request to cancel, and its connection: nothing is answered but its end, once the request is dealt with.
+    Cancel(CancelKey, Transport),
     /// A client whose password was right.
     Client(Box<Client>),
 }
@@ -93,7 +93,7 @@ pub async fn accept(
     };
     let (input, out) = (unless_empty(shell.input), shell.out);
     match outcome? {
-        Outcome::Cancel(key) => Ok(Accepted::Cancel(key)),
+        Outcome::Cancel(key) => Ok(Accepted::Cancel(key, stream)),
         Outcome::Client(parameters, user) => {
             let peer = certificate(&stream);
             Ok(Accepted::Client(Box::new(Client { stream, parameters, user, peer, input, out })))

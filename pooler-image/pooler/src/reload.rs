@@ -8,11 +8,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use pgpooler_config::{Document, DocumentError, Userlist, UserlistError};
+use pgpooler_config::{Document, DocumentError, Secret, Userlist, UserlistError};
 use thiserror::Error;
+use zeroize::Zeroizing;
 
 use crate::settings;
 use crate::tls::{Tls, TlsError};
+
+/// Bytes below which a secret can be guessed.
+const PEER_SECRET_LENGTH: usize = 16;
 
 /// Where the settings come from.
 #[derive(Debug, Clone)]
@@ -82,6 +86,20 @@ pub enum ReloadError {
     /// A certificate, a key or an authority is missing or faulty.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The secret of the peers could not be read.
+    #[error("{path}: cannot read peer_secret_file: {fault}", path = path.display())]
+    ReadPeerSecret {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        fault: io::Error,
+    },
+    /// The secret of the peers can be guessed.
+    #[error("{path}: peer_secret_file must hold at least {PEER_SECRET_LENGTH} bytes", path = path.display())]
+    ShortPeerSecret {
+        /// The file.
+        path: PathBuf,
+    },
     /// Nothing can be read again: the settings came from no file, or the process leaves.
     #[error("cannot reload: {0}")]
     Unavailable(&'static str),
@@ -98,8 +116,26 @@ impl Source {
         let document = self.load_document()?;
         let userlist = self.load_userlist(&document)?;
         let tls = Arc::new(Tls::load(&document, self.folder())?);
+        self.peer_secret(&document)?;
         let hash = document.hash();
         Ok(Loaded { document: Arc::new(document), userlist: Arc::new(userlist), tls, hash })
+    }
+
+    /// The secret that the peers share; blocks on the file system.
+    pub fn peer_secret(&self, document: &Document) -> Result<Option<Secret>, ReloadError> {
+        if document.peer_secret_file.as_os_str().is_empty() {
+            return Ok(None);
+        }
+        let path = self.folder().join(&document.peer_secret_file);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => Zeroizing::new(text),
+            Err(fault) => return Err(ReloadError::ReadPeerSecret { path, fault }),
+        };
+        let secret = text.trim();
+        if secret.len() < PEER_SECRET_LENGTH {
+            return Err(ReloadError::ShortPeerSecret { path });
+        }
+        Ok(Some(Secret::new(secret)))
     }
 
     /// Reads all files again and takes from them what a running process can; blocks on the file system.
@@ -215,6 +251,26 @@ mod tests {
         let message = source.load().unwrap_err().to_string();
         assert!(message.contains("userlist.txt:1: "), "{message}");
         assert!(!message.contains("hunter2"), "{message}");
+    }
+
+    #[test]
+    fn a_secret_of_the_peers_that_is_missing_or_short_is_told_by_its_path() {
+        let (folder, source) = source("peer_id = 1\npeer_secret_file = 'peers'");
+        let path = folder.path().join("peers");
+        let message = source.load().unwrap_err().to_string();
+        assert!(
+            message.starts_with(&format!("{}: cannot read peer_secret_file:", path.display())),
+            "{message}"
+        );
+        fs::write(&path, "hunter2\n").unwrap();
+        let message = source.load().unwrap_err().to_string();
+        assert!(
+            message.ends_with("must hold at least 16 bytes") && !message.contains("hunter2"),
+            "{message}"
+        );
+        fs::write(&path, "sixteen bytes or more\n").unwrap();
+        let document = source.load().unwrap().document;
+        assert_eq!(source.peer_secret(&document).unwrap().unwrap().expose(), "sixteen bytes or more");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use pgpooler_config::Document;
+use pgpooler_core::cancel::{CancelKeys, Owner};
 use pgpooler_core::pool::LoopId;
 use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
@@ -20,15 +21,15 @@ use crate::auth::{self, AuthState, RandomError};
 use crate::control::{Control, ShutdownMode};
 use crate::event_loop::worker;
 use crate::http;
-use crate::process::{Identity, Mail, Process};
-use crate::reload::{Loaded, Source};
+use crate::process::{Identity, Mail, Peers, Process};
+use crate::reload::{Loaded, ReloadError, Source};
 use crate::report::Phase;
 use crate::service::{Service, SignalHandling};
 
 /// Connections that wait to be accepted: a fleet may come in one instant. The kernel has a limit of its own.
 const BACKLOG: i32 = 4096;
 
-/// How long new connections are still taken after the process was asked to leave: Kubernetes sends them for about a
+/// How long new clients are still served after the process was asked to leave: Kubernetes sends them for about a
 /// second more.
 const SETTLE: Duration = Duration::from_secs(2);
 
@@ -37,6 +38,9 @@ const AFTER_DEADLINE: Duration = Duration::from_secs(3);
 
 /// Names the pod in `application_name` of server connections.
 const POD_NAME: &str = "PGPOOLER_POD_NAME";
+
+/// The process's own address among those of `peers_dns`.
+const POD_IP: &str = "PGPOOLER_POD_IP";
 
 /// A limit of server connections besides the document's: the smaller one holds. Its writer cannot be outrun by a
 /// document that is older than itself.
@@ -71,9 +75,12 @@ pub enum RunError {
     /// No random bytes for keys.
     #[error(transparent)]
     Random(#[from] RandomError),
-    /// An environment variable holds something else than a number.
-    #[error("{0} must be a number, not {1:?}")]
-    Environment(&'static str, String),
+    /// An environment variable holds something else.
+    #[error("{0} must be {1}, not {2:?}")]
+    Environment(&'static str, &'static str, String),
+    /// The secret of the peers could not be had.
+    #[error(transparent)]
+    PeerSecret(#[from] ReloadError),
     /// A loop ended before its time.
     #[error("an event loop ended: {0}")]
     Loop(String),
@@ -88,7 +95,8 @@ pub fn run(source: Source, loaded: Loaded) -> Result<(), RunError> {
     let workers = workers(&document);
     let (posts, mailboxes): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
     let auth = AuthState::new(&loaded.userlist, &loaded.document)?;
-    let process = Arc::new(Process::new(source, loaded, auth, identity()?, posts));
+    let identity = identity(&source, &document)?;
+    let process = Arc::new(Process::new(source, loaded, auth, identity, posts));
     let control: Arc<dyn Control> = Arc::clone(&process) as Arc<dyn Control>;
     let service = Service::spawn(Arc::new(Console::new(control)), http, SignalHandling::Take)
         .map_err(RunError::Thread)?;
@@ -108,19 +116,37 @@ pub fn run(source: Source, loaded: Loaded) -> Result<(), RunError> {
     accepted.and(ended)
 }
 
-fn identity() -> Result<Identity, RunError> {
+fn identity(source: &Source, document: &Document) -> Result<Identity, RunError> {
     let pod = std::env::var(POD_NAME).unwrap_or_default();
     Ok(Identity {
         application_name: if pod.is_empty() { "pgpooler".to_owned() } else { format!("pgpooler/{pod}") },
         statement_secret: auth::random()?,
-        cancel_secret: auth::random()?,
+        peers: peers(source, document)?,
         most_server_connections: most_server_connections()?,
     })
 }
 
+/// Without a secret to share, one of its own.
+fn peers(source: &Source, document: &Document) -> Result<Peers, RunError> {
+    let keys = match source.peer_secret(document)? {
+        Some(secret) => CancelKeys::derive(secret.expose().as_bytes()),
+        None => CancelKeys::derive(&auth::random::<32>()?),
+    };
+    let me = if document.peers_name().is_some() {
+        let address = std::env::var(POD_IP).unwrap_or_default();
+        let address = address.parse().map_err(|_| RunError::Environment(POD_IP, "an address", address))?;
+        keys.owner_at(address)
+    } else {
+        Owner::of_peer_id(document.peer_id).unwrap_or(Owner::ALONE)
+    };
+    Ok(Peers::new(keys, me, auth::random()?))
+}
+
 fn most_server_connections() -> Result<u32, RunError> {
     match std::env::var(MAX_SERVER_CONNECTIONS) {
-        Ok(value) => value.parse().map_err(|_| RunError::Environment(MAX_SERVER_CONNECTIONS, value)),
+        Ok(value) => {
+            value.parse().map_err(|_| RunError::Environment(MAX_SERVER_CONNECTIONS, "a number", value))
+        }
         Err(_) => Ok(u32::MAX),
     }
 }
@@ -185,7 +211,8 @@ fn bind_http(document: &Document) -> Result<Option<StdListener>, RunError> {
     http::bind(&addr, port).map(Some).map_err(|source| RunError::Http { addr, port, source })
 }
 
-/// Takes connections until the process leaves; then tells the loops until when.
+/// Takes connections, also while the process leaves: who comes then is told so, and cancel requests still work. Tells
+/// the loops until when they have time, and ends with them.
 fn accept(process: &Arc<Process>, listener: StdListener) -> Result<(), RunError> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(RunError::Thread)?;
@@ -193,16 +220,20 @@ fn accept(process: &Arc<Process>, listener: StdListener) -> Result<(), RunError>
         let listener = TcpListener::from_std(listener).map_err(RunError::Thread)?;
         tokio::select! {
             () = accept_forever(process, &listener) => {}
-            () = time_to_close(process) => {}
+            () = end(process) => {}
         }
-        Ok::<(), RunError>(())
-    })?;
-    leave(process);
-    Ok(())
+        Ok(())
+    })
 }
 
-/// Until the door is to be closed: some time after the process was asked to leave, or when it is asked to hurry.
-async fn time_to_close(process: &Process) {
+async fn end(process: &Arc<Process>) {
+    time_to_leave(process).await;
+    leave(process);
+    process.loops_ended().await;
+}
+
+/// Until the loops are to leave: some time after the process was asked to leave, or when it is asked to hurry.
+async fn time_to_leave(process: &Process) {
     let mut leaving = process.leaving.subscribe();
     loop {
         // the sender lives as long as the process

@@ -4,8 +4,17 @@ use pgpooler_config::Document;
 use toml::{Table, Value};
 
 /// Settings that only a restart can change.
-pub const RESTART_ONLY: [&str; 6] =
-    ["listen_addr", "listen_port", "http_addr", "http_port", "workers", "log_format"];
+pub const RESTART_ONLY: [&str; 9] = [
+    "listen_addr",
+    "listen_port",
+    "http_addr",
+    "http_port",
+    "workers",
+    "log_format",
+    "peer_id",
+    "peers_dns",
+    "peer_secret_file",
+];
 
 /// One row of `SHOW CONFIG`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +47,7 @@ pub fn list(document: &Document) -> Vec<Setting> {
         .collect()
 }
 
-/// Top-level settings that differ; `target` and `pools` count as one each.
+/// Top-level settings that differ; `target`, `pools` and `peers` count as one each.
 pub fn differing(one: &Document, two: &Document) -> Vec<String> {
     let (one, two) = (table(one), table(two));
     let mut keys: Vec<_> =
@@ -57,6 +66,9 @@ pub fn keep_restart_only(running: &Document, read: &Document) -> Document {
         http_port: running.http_port,
         workers: running.workers,
         log_format: running.log_format,
+        peer_id: running.peer_id,
+        peers_dns: running.peers_dns.clone(),
+        peer_secret_file: running.peer_secret_file.clone(),
         ..read.clone()
     }
 }
@@ -85,9 +97,12 @@ fn flatten_value(key: String, value: &Value, settings: &mut Vec<(String, String)
     }
 }
 
+/// What entries of lists are called by.
+const NAMES: [&str; 2] = ["name", "peer_id"];
+
 fn flatten_rule(key: &str, rule: &Table, settings: &mut Vec<(String, String)>) {
-    let name = rule.get("name").map(text).unwrap_or_default();
-    for (field, value) in rule.iter().filter(|(field, _)| *field != "name") {
+    let name = NAMES.iter().find_map(|name| rule.get(*name)).map(text).unwrap_or_default();
+    for (field, value) in rule.iter().filter(|(field, _)| !NAMES.contains(&field.as_str())) {
         flatten_value(format!("{key}.{name}.{field}"), value, settings);
     }
 }
@@ -136,9 +151,11 @@ mod tests {
         let settings = list(&Document::default());
         assert!(RESTART_ONLY.iter().all(|key| settings.iter().any(|setting| setting.key == *key)));
         let read = Document::parse(
-            "listen_addr = 'a'\nlisten_port = 1\nhttp_addr = 'b'\nhttp_port = 2\nworkers = 3\nlog_format = 'json'",
+            "listen_addr = 'a'\nlisten_port = 1\nhttp_addr = 'b'\nhttp_port = 2\nworkers = 3\nlog_format = 'json'\n\
+             peer_secret_file = 'c'\npeers_dns = 'd'",
         )
         .unwrap();
+        let read = Document { peer_id: 4, ..read };
         let running = Document::default();
         assert_eq!(differing(&running, &read).len(), RESTART_ONLY.len());
         assert_eq!(keep_restart_only(&running, &read), running);

@@ -143,8 +143,15 @@ async fn a_cancel_request_is_told_from_a_client() {
     client.write_all(&request).await.unwrap();
     let (stream, _) = listener.accept().await.unwrap();
     let accepted = accept(stream, &users(""), None, LIMIT).await.unwrap();
-    assert!(matches!(accepted, Accepted::Cancel(found) if found == key));
-    assert_eq!(client.read(&mut [0; 9]).await.unwrap(), 0);
+    let Accepted::Cancel(found, connection) = accepted else { panic!("{accepted:?}") };
+    assert!(found == key);
+    let mut answer = [0; 9];
+    assert!(
+        tokio::time::timeout(Duration::from_millis(50), client.read(&mut answer)).await.is_err(),
+        "dealt with already?"
+    );
+    drop(connection);
+    assert_eq!(client.read(&mut answer).await.unwrap(), 0);
 }
 
 #[tokio::test]

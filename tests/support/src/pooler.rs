@@ -30,6 +30,8 @@ pub struct PoolerOptions {
     pub settings: Vec<(String, String)>,
     /// TOML tables that follow, such as `[[pools]]`.
     pub tables: String,
+    /// Environment variables of the process.
+    pub environment: Vec<(String, String)>,
 }
 
 impl PoolerOptions {
@@ -39,6 +41,13 @@ impl PoolerOptions {
         Self { target_port: server.port(), ..Self::default() }
             .user(SUPERUSER, SUPERUSER)
             .setting("admin_users", &administrators)
+    }
+
+    /// In front of this server instead.
+    #[must_use]
+    pub fn target(mut self, server: &Postgres) -> Self {
+        self.target_port = server.port();
+        self
     }
 
     /// Adds a user to the `auth_file`.
@@ -53,6 +62,13 @@ impl PoolerOptions {
     pub fn setting(mut self, key: &str, toml: &str) -> Self {
         self.settings.retain(|(known, _)| known != key);
         self.settings.push((key.to_owned(), toml.to_owned()));
+        self
+    }
+
+    /// Sets an environment variable of the process.
+    #[must_use]
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -83,6 +99,7 @@ impl Pooler {
         let child = Command::new(program.as_ref())
             .arg("--config")
             .arg(pooler.config_path())
+            .envs(options.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)

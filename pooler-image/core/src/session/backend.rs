@@ -57,7 +57,9 @@ impl Exchange<'_> {
     /// The books need all of it.
     fn must_be_whole(&self, message: u8) -> bool {
         match message {
-            tag::READY_FOR_QUERY | tag::COMMAND_COMPLETE | tag::ERROR_RESPONSE | tag::PARAMETER_STATUS => true,
+            tag::READY_FOR_QUERY | tag::COMMAND_COMPLETE | tag::ERROR_RESPONSE | tag::PARAMETER_STATUS => {
+                true
+            }
             tag::DATA_ROW => self.server.is_asking(),
             _ => false,
         }
@@ -278,7 +280,9 @@ impl Exchange<'_> {
                 self.to_client.own(|out| error.encode(out));
             }
             Some(Owed::Execute(Some(act))) => {
-                if let Effect::Execute { name } | Effect::Deallocate { name } | Effect::Prepare { name } = &act.effect {
+                if let Effect::Execute { name } | Effect::Deallocate { name } | Effect::Prepare { name } =
+                    &act.effect
+                {
                     passes = false;
                     self.to_client.own(|out| put_name_back(fields, &name.text, out));
                 }
@@ -302,7 +306,9 @@ impl Exchange<'_> {
 fn fate(front: &Owed, message: u8) -> Option<Fate> {
     match (front, message) {
         (Owed::Replay | Owed::Probe(_), _) => Some(Fate::Hide),
-        (Owed::Query(_, Some(script)), tag::ROW_DESCRIPTION | tag::DATA_ROW) if script.is_hidden() => Some(Fate::Hide),
+        (Owed::Query(_, Some(script)), tag::ROW_DESCRIPTION | tag::DATA_ROW) if script.is_hidden() => {
+            Some(Fate::Hide)
+        }
         (
             Owed::Query(..),
             tag::ROW_DESCRIPTION
@@ -354,9 +360,12 @@ fn put_back(fields: &ErrorFields<'_>, edits: &super::script::Edits, out: &mut Ve
     if let Some(message) = named {
         return fields.rewrite(field::MESSAGE, &message, out);
     }
-    let position = fields.field(field::POSITION).and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
+    let position =
+        fields.field(field::POSITION).and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
     match position {
-        Some(position) => fields.rewrite(field::POSITION, edits.position(position).to_string().as_bytes(), out),
+        Some(position) => {
+            fields.rewrite(field::POSITION, edits.position(position).to_string().as_bytes(), out)
+        }
         None => fields.rewrite(field::MESSAGE, message, out),
     }
 }

@@ -98,7 +98,13 @@ impl Follow {
     }
 
     /// A statement is complete. `is_reported`: the server tells every change of the setting itself.
-    pub(super) fn completed(&mut self, effect: Option<&Effect>, tag: &[u8], client: &mut Client, is_reported: impl Fn(&str) -> bool) {
+    pub(super) fn completed(
+        &mut self,
+        effect: Option<&Effect>,
+        tag: &[u8],
+        client: &mut Client,
+        is_reported: impl Fn(&str) -> bool,
+    ) {
         match effect {
             Some(Effect::Set { name, values }) if name == ROLE && values.iter().any(|v| v == "none") => {
                 self.changes.push(Change::Reset(name.clone()));

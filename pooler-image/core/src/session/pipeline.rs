@@ -217,7 +217,9 @@ mod tests {
     #[test]
     fn an_error_skips_up_to_the_next_sync_queries_included() {
         let mut pipeline = Pipeline::default();
-        for owed in [Owed::Bind(None), Owed::Execute(None), Owed::Query(Undo::Nothing, None), Owed::Sync, Owed::Sync] {
+        for owed in
+            [Owed::Bind(None), Owed::Execute(None), Owed::Query(Undo::Nothing, None), Owed::Sync, Owed::Sync]
+        {
             pipeline.push(owed);
         }
         let mut skipped = Vec::new();

@@ -130,11 +130,8 @@ pub(super) const ROLE: &str = "role";
 /// What SET's arguments come to, as `set_config` takes it.
 pub(super) fn joined(name: &str, values: &[String]) -> String {
     let quoted = |value: &String| format!("\"{}\"", value.replace('"', "\"\""));
-    let values: Vec<String> = if LISTS_OF_NAMES.contains(&name) {
-        values.iter().map(quoted).collect()
-    } else {
-        values.to_vec()
-    };
+    let values: Vec<String> =
+        if LISTS_OF_NAMES.contains(&name) { values.iter().map(quoted).collect() } else { values.to_vec() };
     values.join(", ")
 }
 

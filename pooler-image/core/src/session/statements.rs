@@ -102,7 +102,12 @@ impl Interner {
     }
 
     /// The statement with this definition (all of Parse behind the name), parsed under these settings.
-    pub(super) fn intern(&mut self, definition: &[u8], settings: &Settings, strings: Strings) -> Arc<Statement> {
+    pub(super) fn intern(
+        &mut self,
+        definition: &[u8],
+        settings: &Settings,
+        strings: Strings,
+    ) -> Arc<Statement> {
         let key = self.key(definition, settings);
         if let Some(known) = self.known.get(&key) {
             return Arc::clone(known);

@@ -1,86 +1,124 @@
-//! Cancel requests: from a client's key to the server connection that it holds at this moment.
+//! Cancel requests: from a client's key to the query that it has running at this moment.
 //!
-//! A key tells the loop and the place of its client; its secret is computed, not stored. The server connection is
-//! kept from the pool until PostgreSQL has dealt with the request, so that it can never hit a later query.
+//! A server connection is kept from the pool until PostgreSQL has dealt with the requests for it, so that none can hit
+//! a later query. One is under way for a server connection at a time: those that come meanwhile share the next one.
 
-use std::hash::Hasher;
 use std::rc::Rc;
 use std::time::Duration;
 
-use pgpooler_core::pool::{ClientId, LoopId};
-use pgpooler_core::wire::CancelKey;
-use siphasher::sip128::{Hasher128, SipHasher24};
+use pgpooler_core::cancel::Request;
+use tokio::sync::oneshot;
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 use tracing::warn;
 
 use crate::connect;
-use crate::event_loop::client::{ClientShared, Kick};
-use crate::event_loop::server::ServerShared;
+use crate::event_loop::client::Kick;
+use crate::event_loop::server::{ServerShared, Work};
 use crate::event_loop::worker::Worker;
 use crate::report::ClientState;
 
 /// How long PostgreSQL may take to deal with a cancel request.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Places of clients in a loop that a key can tell apart.
-const SLOT_BITS: u32 = 24;
+/// Dropped when the request is dealt with.
+pub(crate) type Done = oneshot::Sender<()>;
 
-/// The key of a client. `long`: it speaks protocol 3.2 and can take a secret of 32 bytes.
-pub(crate) fn key(secret: &[u8; 16], me: LoopId, slot: ClientId, id: u64, long: bool) -> Option<CancelKey> {
-    let process_id = u32::from(me.0) << SLOT_BITS | slot.0;
-    let half = |salt: u8| {
-        let mut hasher = SipHasher24::new_with_key(secret);
-        hasher.write_u64(id);
-        hasher.write_u8(salt);
-        hasher.finish128().as_bytes()
-    };
-    let bytes = [half(0), half(1)].concat();
-    CancelKey::new(process_id as i32, bytes.get(..if long { 32 } else { 4 })?)
+/// The cancel requests for a server connection.
+#[derive(Debug, Default)]
+pub(crate) enum Cancels {
+    #[default]
+    None,
+    UnderWay {
+        /// Who waits for the one that PostgreSQL has.
+        now: Vec<Done>,
+        /// Who came later, and for what.
+        next: Option<(Work, Vec<Done>)>,
+    },
 }
 
-/// The loop and the place in it that a key tells.
-pub(crate) fn whose(key: &CancelKey) -> (LoopId, ClientId) {
-    let process_id = key.process_id() as u32;
-    (LoopId((process_id >> SLOT_BITS) as u16), ClientId(process_id & ((1 << SLOT_BITS) - 1)))
+impl Cancels {
+    pub(crate) fn is_none(&self) -> bool {
+        matches!(self, Self::None)
+    }
+
+    /// Takes a request; whether it is to be sent now.
+    fn add(&mut self, work: Work, done: Option<Done>) -> bool {
+        let Self::UnderWay { next, .. } = self else {
+            *self = Self::UnderWay { now: done.into_iter().collect(), next: None };
+            return true;
+        };
+        match next {
+            Some((waiting_for, waiting)) if *waiting_for == work => waiting.extend(done),
+            // what the others were for has ended
+            _ => *next = Some((work, done.into_iter().collect())),
+        }
+        false
+    }
+
+    /// PostgreSQL has dealt with one; whether another is to be sent, the server connection being at this now.
+    fn advance(&mut self, work: Work) -> bool {
+        let Self::UnderWay { now, next } = std::mem::take(self) else { return false };
+        drop(now);
+        match next {
+            Some((wanted, now)) if wanted == work && work.is_running() => {
+                *self = Self::UnderWay { now, next: None };
+                true
+            }
+            _ => false,
+        }
+    }
 }
 
 impl Worker {
-    /// Cancels what the client with this key asked for. A wrong key does nothing, and nobody can tell.
-    pub(crate) fn cancel(self: &Rc<Self>, key: &CancelKey) {
-        let (_, slot) = whose(key);
-        let Some(client) = self.client(slot).filter(|client| self.opens(client, key)) else { return };
+    /// Cancels what a client asked for. A key that is for nobody here does nothing, and nobody can tell.
+    pub(crate) fn cancel(self: &Rc<Self>, request: &Request, done: Done) {
+        let client = self.client(request.place().client);
+        let Some(client) = client.filter(|client| request.is_for(&self.process.peers.proof(client.id)))
+        else {
+            return;
+        };
         let server = client.server.borrow().clone();
         match (client.state.get(), server) {
             (ClientState::Waiting, _) => client.kick(Kick::Canceled),
-            (ClientState::Active, Some(server)) => self.cancel_on_server(&server),
+            (ClientState::Active, Some(server)) if server.work.get().is_running() => {
+                self.pass_on_cancel(&server, Some(done));
+            }
             _ => {}
         }
     }
 
-    fn opens(&self, client: &ClientShared, given: &CancelKey) -> bool {
-        let long = given.secret().len() > 4;
-        key(&self.process.cancel_secret, self.me, client.slot, client.id, long)
-            .is_some_and(|key| key == *given)
+    /// Has PostgreSQL cancel what a server connection is at.
+    pub(crate) fn cancel_on_server(self: &Rc<Self>, server: &Rc<ServerShared>) {
+        self.pass_on_cancel(server, None);
     }
 
-    /// Passes a cancel request on.
-    pub(crate) fn cancel_on_server(self: &Rc<Self>, server: &Rc<ServerShared>) {
-        let Some(key) = server.key.clone() else { return };
-        server.cancels.set(server.cancels.get() + 1);
+    fn pass_on_cancel(self: &Rc<Self>, server: &Rc<ServerShared>, done: Option<Done>) {
+        if server.key.is_none() || !server.cancels.borrow_mut().add(server.work.get(), done) {
+            return;
+        }
         let (worker, server) = (Rc::clone(self), Rc::clone(server));
         spawn_local(async move {
-            match timeout(LIMIT, connect::cancel(server.peer, server.tls.as_ref(), &key)).await {
-                Ok(Ok(())) => {}
-                failed => {
-                    warn!(server = server.id, ?failed, "cancel request could not be delivered");
-                    // it may arrive yet, and must not find somebody else's query
-                    server.doomed.set(true);
+            loop {
+                deliver(&server).await;
+                if !server.cancels.borrow_mut().advance(server.work.get()) {
+                    break;
                 }
             }
-            server.cancels.set(server.cancels.get() - 1);
             worker.cancel_done.notify_waiters();
         });
+    }
+}
+
+async fn deliver(server: &ServerShared) {
+    let Some(key) = &server.key else { return };
+    match timeout(LIMIT, connect::cancel(server.peer, server.tls.as_ref(), key)).await {
+        Ok(Ok(())) => {}
+        failed => {
+            warn!(server = server.id, ?failed, "cancel request could not be delivered");
+            // it may arrive yet, and must not find somebody else's query
+            server.doomed.set(true);
+        }
     }
 }
 
@@ -88,12 +126,55 @@ impl Worker {
 mod tests {
     use super::*;
 
+    fn sender() -> (Done, oneshot::Receiver<()>) {
+        oneshot::channel()
+    }
+
+    fn ended(receiver: &mut oneshot::Receiver<()>) -> bool {
+        matches!(receiver.try_recv(), Err(oneshot::error::TryRecvError::Closed))
+    }
+
     #[test]
-    fn a_key_leads_back_to_its_client_and_no_two_clients_have_the_same() {
-        let one = key(&[1; 16], LoopId(3), ClientId(70_000), 9, false).unwrap();
-        let two = key(&[1; 16], LoopId(3), ClientId(70_000), 10, false).unwrap();
-        assert_eq!(whose(&one), (LoopId(3), ClientId(70_000)));
-        assert_ne!(one, two);
-        assert_eq!(key(&[1; 16], LoopId(0), ClientId(1), 9, true).unwrap().secret().len(), 32);
+    fn requests_that_come_while_one_is_under_way_share_the_next() {
+        let work = Work::default().begun();
+        let mut cancels = Cancels::default();
+        let (first, mut first_done) = sender();
+        assert!(cancels.add(work, Some(first)));
+        let (mut later_done, later): (Vec<_>, Vec<_>) =
+            (0..100).map(|_| sender()).map(|(a, b)| (b, a)).unzip();
+        for done in later {
+            assert!(!cancels.add(work, Some(done)));
+        }
+        assert!(cancels.advance(work), "one more, for all");
+        assert!(ended(&mut first_done) && !ended(&mut later_done[0]));
+        assert!(!cancels.advance(work));
+        assert!(cancels.is_none() && later_done.iter_mut().all(ended));
+    }
+
+    #[test]
+    fn requests_for_a_query_that_has_ended_meanwhile_are_not_sent() {
+        let work = Work::default().begun();
+        let after = [work.ended(), work.ended().begun()];
+        for now in after {
+            let mut cancels = Cancels::default();
+            assert!(cancels.add(work, None));
+            let (done, mut dealt_with) = sender();
+            assert!(!cancels.add(work, Some(done)));
+            assert!(!cancels.advance(now), "{now:?}");
+            assert!(ended(&mut dealt_with));
+        }
+    }
+
+    #[test]
+    fn a_request_for_the_next_query_takes_the_place_of_those_for_the_last() {
+        let work = Work::default().begun();
+        let next = work.ended().begun();
+        let mut cancels = Cancels::default();
+        assert!(cancels.add(work, None));
+        let (old, mut old_done) = sender();
+        assert!(!cancels.add(work, Some(old)));
+        assert!(!cancels.add(next, None));
+        assert!(ended(&mut old_done));
+        assert!(cancels.advance(next));
     }
 }

@@ -70,6 +70,11 @@ impl Future for Ticket<'_> {
     fn poll(self: std::pin::Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let client = self.client;
         client.watch(cx);
+        // before what may have been granted meanwhile: whoever cancels must not be ignored for that
+        if client.kick.get() == Some(Kick::Canceled) {
+            client.kick.set(None);
+            return Poll::Ready(Err(Refusal::Kicked(Kick::Canceled)));
+        }
         if let Some(grant) = client.grant.borrow_mut().take() {
             return Poll::Ready(match grant {
                 Grant::Refused(response) => Err(Refusal::Server(response.to_vec())),
@@ -194,6 +199,8 @@ impl Worker {
             self.retire(server);
         } else if !session.can_be_tidied() || !server.is_quiet() {
             self.abandon(server);
+        } else if !server.shared.cancels.borrow().is_none() {
+            self.await_cancels(server);
         } else if session.dirt() == Dirt::Connection {
             self.retire(server);
         } else if session.is_clean() && session.dirt() == Dirt::None {
@@ -211,8 +218,7 @@ impl Worker {
         {
             return self.retire(server);
         }
-        if server.shared.cancels.get() > 0 {
-            server.shared.state.set(ServerState::BeingCanceled);
+        if !server.shared.cancels.borrow().is_none() {
             return self.await_cancels(server);
         }
         let pool = server.shared.pool;
@@ -358,13 +364,15 @@ impl Worker {
         }
     }
 
+    /// What PostgreSQL has not dealt with yet could hit whatever the connection is used for next, be it a rollback.
     fn await_cancels(self: &Rc<Self>, server: Box<ServerConn>) {
+        server.shared.state.set(ServerState::BeingCanceled);
         let worker = Rc::clone(self);
         spawn_local(async move {
-            while server.shared.cancels.get() > 0 {
+            while !server.shared.cancels.borrow().is_none() {
                 worker.cancel_done.notified().await;
             }
-            worker.release(server, Instant::now());
+            worker.recycle(server, Instant::now());
         });
     }
 }

@@ -135,8 +135,10 @@ impl Link {
     }
 
     fn note_start(&mut self) {
-        if self.busy.is_none() && self.server.as_ref().is_some_and(|server| server.session.is_busy()) {
+        let Some(server) = self.server.as_deref().filter(|server| server.session.is_busy()) else { return };
+        if self.busy.is_none() {
             self.busy = Some(Instant::now());
+            server.shared.work.set(server.shared.work.get().begun());
         }
     }
 
@@ -146,6 +148,7 @@ impl Link {
             return;
         }
         let Some(began) = self.busy.take() else { return };
+        server.shared.work.set(server.shared.work.get().ended());
         let tally = server.session.take_tally();
         client.shared.pool.note_queries(tally, began.elapsed());
         let (held, holds) = (server.shared.holds.get(), server.session.holds());
@@ -165,6 +168,7 @@ impl Link {
         client.shared.pool.note_link(tally, self.given - self.asked, now - self.given);
         server.shared.statements.set(server.session.statement_count() as u32);
         server.shared.link.set(None);
+        server.shared.work.set(server.shared.work.get().ended());
         worker.recycle(server, now);
     }
 }

@@ -11,6 +11,7 @@ use std::task::Poll;
 use std::time::Instant;
 
 use pgpooler_config::Document;
+use pgpooler_core::cancel::KeyForm;
 use pgpooler_core::startup::{Replication, StartupParameters};
 use pgpooler_core::wire::{ErrorResponse, SqlState, TransactionStatus, backend};
 use tokio::io::{AsyncWriteExt, copy, split};
@@ -22,7 +23,7 @@ use crate::event_loop::client::{ClientShared, Kick};
 use crate::event_loop::server::ServerShared;
 use crate::event_loop::tidy::EOF_LIMIT;
 use crate::event_loop::worker::Worker;
-use crate::event_loop::{cancel, refuse, welcome};
+use crate::event_loop::{refuse, welcome};
 use crate::handshake;
 use crate::report::{ClientState, ServerState};
 use crate::transport::Transport;
@@ -113,6 +114,8 @@ async fn open(
     let server = worker.introduce(&pool, &login, epoch).map_err(|error| lost(error.to_string()))?;
     server.state.set(ServerState::Active);
     server.link.set(Some(place.client.id));
+    // nobody reads what passes, so a request to cancel is always passed on
+    server.work.set(server.work.get().begun());
     place.client.server.replace(Some(Rc::clone(&server)));
     place.client.enter(ClientState::Active, Instant::now());
     place.server = Some(server);
@@ -154,8 +157,8 @@ fn greet(place: &Place, parameters: &StartupParameters, login: &ServerLogin, mut
         backend::parameter_status(&mut out, name, value);
     }
     let Place { worker, client, .. } = place;
-    let long = parameters.protocol_minor >= 2;
-    let key = cancel::key(&worker.process.cancel_secret, worker.me, client.slot, client.id, long);
+    let form = KeyForm::of_protocol(parameters.protocol_minor);
+    let key = worker.process.peers.key(worker.me, client.slot, client.id, form);
     if let Some(key) = key {
         backend::backend_key_data(&mut out, &key);
     }

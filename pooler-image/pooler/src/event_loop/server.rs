@@ -1,6 +1,6 @@
 //! A logged-in connection to PostgreSQL, as its loop holds it.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -11,6 +11,7 @@ use pgpooler_core::session::{self, Holds};
 use pgpooler_core::wire::CancelKey;
 
 use crate::event_loop::buffers::{Carry, Spill};
+use crate::event_loop::cancel::Cancels;
 use crate::report::ServerState;
 use crate::tls::TlsPeer;
 use crate::transport::{Parked, Transport};
@@ -41,8 +42,10 @@ pub(crate) struct ServerShared {
     pub(crate) opened: Instant,
     pub(crate) connected: SystemTime,
     pub(crate) state: Cell<ServerState>,
-    /// Cancel requests under way: not reusable before PostgreSQL has dealt with them.
-    pub(crate) cancels: Cell<u32>,
+    /// What it is at.
+    pub(crate) work: Cell<Work>,
+    /// Not reusable before PostgreSQL has dealt with them.
+    pub(crate) cancels: RefCell<Cancels>,
     /// To be closed whatever its state.
     pub(crate) doomed: Cell<bool>,
     pub(crate) link: Cell<Option<u64>>,
@@ -50,6 +53,26 @@ pub(crate) struct ServerShared {
     pub(crate) statements: Cell<u32>,
     /// What ties it to its client.
     pub(crate) holds: Cell<Holds>,
+}
+
+/// Which of the requests of a server connection it is at: replies are owed while the number is odd.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Work(u32);
+
+impl Work {
+    pub(crate) fn is_running(self) -> bool {
+        !self.0.is_multiple_of(2)
+    }
+
+    /// Replies are owed from now on.
+    pub(crate) fn begun(self) -> Self {
+        if self.is_running() { self } else { Self(self.0.wrapping_add(1)) }
+    }
+
+    /// None are.
+    pub(crate) fn ended(self) -> Self {
+        if self.is_running() { Self(self.0.wrapping_add(1)) } else { self }
+    }
 }
 
 /// A connection on its way to another loop.
@@ -112,7 +135,8 @@ impl Lent {
             opened: self.opened,
             connected: self.connected,
             state: Cell::new(ServerState::Idle),
-            cancels: Cell::new(0),
+            work: Cell::default(),
+            cancels: RefCell::default(),
             doomed: Cell::new(false),
             link: Cell::new(None),
             requested: Cell::new(None),

@@ -1,6 +1,6 @@
 //! Server connections without a client: opened, cleaned, closed.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
@@ -110,7 +110,8 @@ impl Worker {
             opened: Instant::now(),
             connected: SystemTime::now(),
             state: Cell::new(ServerState::Idle),
-            cancels: Cell::new(0),
+            work: Cell::default(),
+            cancels: RefCell::default(),
             doomed: Cell::new(false),
             link: Cell::new(None),
             requested: Cell::new(None),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use pgpooler_config::{Document, PoolMode};
+use pgpooler_core::cancel::KeyForm;
 use pgpooler_core::session::{self, Naming, ServerFault, Settings};
 use pgpooler_core::startup::{Replication, StartupParameters};
 use pgpooler_core::wire::error_response::field;
@@ -24,7 +25,7 @@ use crate::event_loop::client::{ClientConn, ClientShared};
 use crate::event_loop::pool::Pool;
 use crate::event_loop::server::ServerConn;
 use crate::event_loop::worker::{Scratch, Worker};
-use crate::event_loop::{cancel, refuse, replication};
+use crate::event_loop::{refuse, replication};
 use crate::handshake::{self, Accepted, HandshakeError};
 use crate::process::Welcome;
 
@@ -68,8 +69,10 @@ pub(crate) async fn admit(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAd
         }
     };
     match accepted {
-        Accepted::Cancel(key) => {
-            worker.process.cancel(key);
+        Accepted::Cancel(key, connection) => {
+            worker.process.cancel(&key).await;
+            // its end is the answer
+            drop(connection);
             None
         }
         Accepted::Client(client) if admin::is_console(&client.parameters.database) => {
@@ -212,10 +215,9 @@ async fn greet(
         let own = name.eq_ignore_ascii_case("application_name");
         backend::parameter_status(out, name, if own { &parameters.application_name } else { value });
     }
-    let long = parameters.protocol_minor >= 2;
     let shared = &client.shared;
-    let key = cancel::key(&worker.process.cancel_secret, worker.me, shared.slot, shared.id, long);
-    if let Some(key) = key {
+    let form = KeyForm::of_protocol(parameters.protocol_minor);
+    if let Some(key) = worker.process.peers.key(worker.me, shared.slot, shared.id, form) {
         backend::backend_key_data(out, &key);
     }
     backend::ready_for_query(out, TransactionStatus::Idle);

@@ -162,7 +162,7 @@ impl Worker {
     fn deliver(self: &Rc<Self>, mail: Mail) {
         match mail {
             Mail::Client(stream, peer) => self.welcome(stream, peer),
-            Mail::Cancel(key) => self.cancel(&key),
+            Mail::Cancel(request, done) => self.cancel(&request, done),
             Mail::Lent(lent) => self.borrow_server(*lent),
             Mail::SlotFree => self.slot_came_free(),
             Mail::Wanted => self.spare_idle(),
@@ -208,7 +208,7 @@ impl Worker {
             return;
         }
         let active: Vec<_> = self.servers.borrow().values().cloned().collect();
-        for server in active.iter().filter(|server| server.cancels.get() == 0) {
+        for server in active.iter().filter(|server| server.cancels.borrow().is_none()) {
             if server.state.get() == crate::report::ServerState::Active {
                 self.cancel_on_server(server);
             }

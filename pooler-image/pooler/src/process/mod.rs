@@ -4,6 +4,7 @@
 
 mod certificates;
 mod control;
+mod peers;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -11,25 +12,26 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Instant;
 
+use pgpooler_core::cancel::Request;
 use pgpooler_core::pool::{LoopId, PoolId, Pressure, Slots};
 use pgpooler_core::session::Settings;
-use pgpooler_core::wire::CancelKey;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::auth::AuthState;
 use crate::control::ShutdownMode;
-use crate::event_loop::cancel;
 use crate::event_loop::server::Lent;
 use crate::reload::{Loaded, Source};
 use crate::report::{Detail, LoopReport, Paused, Phase};
 use crate::service::ConsoleDoor;
 
+pub(crate) use peers::Peers;
+
 /// What a loop is told.
 pub(crate) enum Mail {
     /// A new connection.
     Client(std::net::TcpStream, SocketAddr),
-    /// A cancel request for one of its clients.
-    Cancel(CancelKey),
+    /// A cancel request for one of its clients, and what is dropped when it is dealt with.
+    Cancel(Request, oneshot::Sender<()>),
     /// A server connection with its slot.
     Lent(Box<Lent>),
     /// A slot came free for it.
@@ -89,7 +91,7 @@ pub(crate) struct Process {
     pub(crate) statement_secret: [u8; 16],
     /// When statements were parsed, on all loops.
     pub(crate) statement_clock: Arc<AtomicU64>,
-    pub(crate) cancel_secret: [u8; 16],
+    pub(crate) peers: Peers,
     most_server_connections: u32,
 }
 
@@ -118,7 +120,7 @@ struct Directory {
 pub(crate) struct Identity {
     pub(crate) application_name: String,
     pub(crate) statement_secret: [u8; 16],
-    pub(crate) cancel_secret: [u8; 16],
+    pub(crate) peers: Peers,
     /// Whatever a document says.
     pub(crate) most_server_connections: u32,
 }
@@ -156,7 +158,7 @@ impl Process {
             application_name: identity.application_name,
             statement_secret: identity.statement_secret,
             statement_clock: Arc::default(),
-            cancel_secret: identity.cancel_secret,
+            peers: identity.peers,
             most_server_connections: identity.most_server_connections,
         }
     }
@@ -235,12 +237,19 @@ impl Process {
 
     /// Gives a new connection to the loop that has the fewest.
     pub(crate) fn place(&self, stream: std::net::TcpStream, peer: SocketAddr) {
-        let Some(post) = self.loops.iter().min_by_key(|post| post.connections.load(Ordering::Relaxed)) else {
-            return;
-        };
+        // loops end one by one while others still have clients, and those can be cancelled to the last
+        let open = self.loops.iter().filter(|post| !post.mail.is_closed());
+        let Some(post) = open.min_by_key(|post| post.connections.load(Ordering::Relaxed)) else { return };
         post.connections.fetch_add(1, Ordering::Relaxed);
         if post.mail.send(Mail::Client(stream, peer)).is_err() {
             post.connections.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Until all loops have ended.
+    pub(crate) async fn loops_ended(&self) {
+        for post in &self.loops {
+            post.mail.closed().await;
         }
     }
 
@@ -248,13 +257,6 @@ impl Process {
         if let Some(post) = self.loops.get(usize::from(of.0)) {
             post.connections.fetch_sub(1, Ordering::Relaxed);
         }
-    }
-
-    /// Passes a cancel request to the loop of its client.
-    pub(crate) fn cancel(&self, key: CancelKey) {
-        let (id, _) = cancel::whose(&key);
-        // a key of ours tells a loop of ours; any other is wrong
-        let _ = self.send(id, Mail::Cancel(key));
     }
 
     pub(crate) fn pool_id(&self, database: &str, user: &str) -> PoolId {

@@ -39,6 +39,8 @@ pub struct Tls {
     pub clients: Option<ClientTls>,
     /// Towards PostgreSQL.
     pub servers: ServerTls,
+    /// Towards other poolers, which offer what we offer.
+    pub peers: ServerTls,
     digests: Vec<(&'static str, [u8; 32])>,
 }
 
@@ -77,7 +79,8 @@ impl Tls {
     fn build(document: &Document, files: &Files) -> Result<Self, TlsError> {
         let clients = files.clients.as_ref().map(|files| ClientTls::build(document, files)).transpose()?;
         let servers = ServerTls::build(document, &files.servers)?;
-        Ok(Self { clients, servers, digests: files.digests() })
+        let peers = if clients.is_some() { ServerTls::of_anybody()? } else { ServerTls::default() };
+        Ok(Self { clients, servers, peers, digests: files.digests() })
     }
 }
 

@@ -52,6 +52,12 @@ impl ServerTls {
         Ok(Self { mode, config: Some(Arc::new(config)), not_after })
     }
 
+    /// For whoever proves otherwise who it is.
+    pub(crate) fn of_anybody() -> Result<Self, TlsError> {
+        let document = Document { server_tls_sslmode: TlsMode::Require, ..Document::default() };
+        Self::build(&document, &ServerFiles::default())
+    }
+
     /// For a connection to the host that a document names so, at this address. None: no TLS with this mode.
     pub(crate) fn peer(&self, host: &str, address: IpAddr) -> io::Result<Option<TlsPeer>> {
         let Some(config) = &self.config else { return Ok(None) };

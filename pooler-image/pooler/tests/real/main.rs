@@ -9,6 +9,7 @@ mod drain;
 mod flow;
 mod limits;
 mod login;
+mod peers;
 mod pools;
 mod replication;
 mod rust_driver;

@@ -163,9 +163,7 @@ impl Exchange<'_> {
         match effect {
             Effect::Deallocate { name } if self.client.naming == Naming::Shared => {
                 match self.client.statements.remove(&name.text) {
-                    Some(known) => {
-                        Undo::Forget { name: name.text.clone().into(), known, prepared: None }
-                    }
+                    Some(known) => Undo::Forget { name: name.text.clone().into(), known, prepared: None },
                     None => Undo::Nothing,
                 }
             }
