@@ -30,6 +30,8 @@ pub const DOCUMENT_KEY: &str = "pgpooler.toml";
 pub const USERLIST_KEY: &str = "userlist.txt";
 /// Key of the password of the admin console in the internal Secret.
 pub const ADMIN_PASSWORD_KEY: &str = "admin-password";
+/// Key of the secret that the pods share in the internal Secret: cancel keys are made with it.
+pub const PEER_SECRET_KEY: &str = "peer-secret";
 /// User of the admin console.
 pub const ADMIN_USER: &str = "pgpooler";
 

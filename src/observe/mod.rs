@@ -34,7 +34,7 @@ pub enum ObserveError {
         source: kube::Error,
     },
     /// The system.
-    #[error("cannot get random bytes for a password: {0}")]
+    #[error("cannot get random bytes for a secret: {0}")]
     Random(getrandom::Error),
 }
 
@@ -44,7 +44,8 @@ pub struct Observer {
     sessions: Sessions,
     loads: Loads,
     contents: Mutex<HashMap<(String, String), Content>>,
-    passwords: Mutex<HashMap<String, Hidden>>,
+    /// Generated, and not in use yet: by uid of the `PgPooler` and key in its internal Secret.
+    secrets: Mutex<HashMap<(String, &'static str), Hidden>>,
 }
 
 /// A Secret as last read.
@@ -61,7 +62,7 @@ impl Observer {
             sessions: Sessions::default(),
             loads: Loads::default(),
             contents: Mutex::default(),
-            passwords: Mutex::default(),
+            secrets: Mutex::default(),
         }
     }
 
@@ -73,7 +74,8 @@ impl Observer {
         let mut facts = Facts {
             secret: self.secret(caches, pooler).await?,
             server: ServerFact::NotAsked,
-            admin_password: self.admin_password(&uid, &children).await?,
+            admin_password: self.generated(&uid, names::ADMIN_PASSWORD_KEY, &children).await?,
+            peer_secret: self.generated(&uid, names::PEER_SECRET_KEY, &children).await?,
             load: self.loads.observe(&uid, &pods).await,
             children,
             conflicts,
@@ -116,27 +118,33 @@ impl Observer {
     }
 
     /// The one in use; otherwise a new one, which is remembered until it is in use.
-    async fn admin_password(&self, uid: &str, children: &Children) -> Result<Hidden, ObserveError> {
+    async fn generated(
+        &self,
+        uid: &str,
+        key: &'static str,
+        children: &Children,
+    ) -> Result<Hidden, ObserveError> {
         let data = children.auth.as_ref().and_then(|secret| secret.data.as_ref());
-        let used = data.and_then(|data| data.get(names::ADMIN_PASSWORD_KEY));
+        let used = data.and_then(|data| data.get(key));
         let used =
             used.and_then(|bytes| String::from_utf8(bytes.0.clone()).ok()).filter(|text| !text.is_empty());
-        let mut passwords = self.passwords.lock().await;
+        let mut secrets = self.secrets.lock().await;
+        let id = (uid.to_owned(), key);
         if let Some(used) = used {
-            passwords.remove(uid);
+            secrets.remove(&id);
             return Ok(Hidden(used));
         }
-        if let Some(new) = passwords.get(uid) {
+        if let Some(new) = secrets.get(&id) {
             return Ok(new.clone());
         }
-        let new = random_password()?;
-        passwords.insert(uid.to_owned(), new.clone());
+        let new = random_letters()?;
+        secrets.insert(id, new.clone());
         Ok(new)
     }
 }
 
 /// 160 random bits as letters and digits.
-fn random_password() -> Result<Hidden, ObserveError> {
+fn random_letters() -> Result<Hidden, ObserveError> {
     const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
     let mut bytes = [0_u8; 32];
     getrandom::fill(&mut bytes).map_err(ObserveError::Random)?;

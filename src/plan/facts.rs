@@ -19,6 +19,8 @@ pub struct Facts {
     pub server: ServerFact,
     /// Password of the admin console: the one in use, or a new one where there is none.
     pub admin_password: Hidden,
+    /// What the pods share: the one in use, or a new one where there is none.
+    pub peer_secret: Hidden,
     /// The children that exist and are ours.
     pub children: Children,
     /// Children whose names are taken by objects of others.

@@ -93,7 +93,7 @@ fn go_on(pooler: &Pooler, target: &target::Target, sum: &Sum, facts: &Facts, mut
     let Ok(document) = pooler.document(target, sum.share, sum.max_pods) else {
         return Plan { objects: leave(), verdict };
     };
-    let auth = render::auth::render(pooler, target, &facts.admin_password);
+    let auth = render::auth::render(pooler, target, facts);
     let config_hash = config_hash(&document, target, facts);
     let template = render::deployment::template(pooler, sum.share, &config_hash);
     let wanted = Wanted {
@@ -198,9 +198,10 @@ fn rescaled(pooler: &Pooler, live: Option<&Deployment>, replicas: u32) -> Child<
     }
 }
 
-/// Covers the credentials too. The admin password in it is random, so nobody can guess a password from the hash.
+/// Covers the secrets too. The admin password in it is random, so nobody can guess a password from the hash.
 fn config_hash(document: &pgpooler_config::Document, target: &target::Target, facts: &Facts) -> String {
-    let text = format!("{}\n{}", document.hash(), render::auth::userlist(target, &facts.admin_password));
+    let userlist = render::auth::userlist(target, &facts.admin_password);
+    let text = format!("{}\n{userlist}\n{}", document.hash(), facts.peer_secret.0);
     render::meta::hash_bytes(text.as_bytes())
 }
 

@@ -97,6 +97,7 @@ impl Pooler {
     pub fn document(&self, target: &Target, share: u32, max_pods: u32) -> Result<Document, SpecError> {
         let document = Document {
             max_server_connections: share,
+            peers_dns: names::peers(&self.name),
             target: pgpooler_config::Target { host: target.host.clone(), port: target.port },
             pools: self.pools.iter().map(|pool| rule(pool, max_pods)).collect::<Result<_, _>>()?,
             ..self.document.clone()
@@ -116,6 +117,7 @@ impl Pooler {
 fn document(spec: &api::PgPoolerSpec) -> Result<Document, SpecError> {
     Ok(Document {
         auth_file: format!("{AUTH_DIR}/{}", names::USERLIST_KEY).into(),
+        peer_secret_file: format!("{AUTH_DIR}/{}", names::PEER_SECRET_KEY).into(),
         admin_users: vec![names::ADMIN_USER.to_owned()],
         pool_mode: mode(spec.mode),
         query_wait_timeout: seconds("queueTimeout", &spec.queue_timeout)?,

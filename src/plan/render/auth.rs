@@ -1,27 +1,28 @@
-//! The internal Secret: the login role and the user of the admin console.
+//! The internal Secret: the login role, the user of the admin console, and what the pods share.
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use pgpooler_config::{UserSecret, Userlist};
 
 use crate::names;
-use crate::plan::facts::Hidden;
+use crate::plan::facts::{Facts, Hidden};
 use crate::plan::pooler::Pooler;
 use crate::plan::target::Target;
 
 use super::meta::meta;
 
 /// The Secret.
-pub fn render(pooler: &Pooler, target: &Target, admin_password: &Hidden) -> Secret {
+pub fn render(pooler: &Pooler, target: &Target, facts: &Facts) -> Secret {
     let bytes = |text: &str| ByteString(text.as_bytes().to_vec());
-    let userlist = userlist(target, admin_password);
+    let userlist = userlist(target, &facts.admin_password);
     Secret {
         metadata: meta(pooler, names::auth(&pooler.name)),
         type_: Some("Opaque".to_owned()),
         data: Some(
             [
                 (names::USERLIST_KEY.to_owned(), bytes(&userlist)),
-                (names::ADMIN_PASSWORD_KEY.to_owned(), bytes(&admin_password.0)),
+                (names::ADMIN_PASSWORD_KEY.to_owned(), bytes(&facts.admin_password.0)),
+                (names::PEER_SECRET_KEY.to_owned(), bytes(&facts.peer_secret.0)),
             ]
             .into(),
         ),

@@ -145,21 +145,26 @@ fn port(name: &str, number: i32) -> ContainerPort {
 /// The share is here as well as in the document: the kubelet may mount an older `ConfigMap` for a moment, with a share
 /// that was larger, and the pooler keeps to the smaller of the two.
 fn environment(share: u32) -> Vec<EnvVar> {
-    let name = EnvVarSource {
-        field_ref: Some(ObjectFieldSelector {
-            api_version: Some("v1".to_owned()),
-            field_path: "metadata.name".to_owned(),
-        }),
-        ..EnvVarSource::default()
-    };
     vec![
-        EnvVar { name: "PGPOOLER_POD_NAME".to_owned(), value_from: Some(name), value: None },
+        of_the_pod("PGPOOLER_POD_NAME", "metadata.name"),
+        of_the_pod("PGPOOLER_POD_IP", "status.podIP"),
         EnvVar {
             name: "PGPOOLER_MAX_SERVER_CONNECTIONS".to_owned(),
             value: Some(share.to_string()),
             value_from: None,
         },
     ]
+}
+
+fn of_the_pod(name: &str, field: &str) -> EnvVar {
+    let value = EnvVarSource {
+        field_ref: Some(ObjectFieldSelector {
+            api_version: Some("v1".to_owned()),
+            field_path: field.to_owned(),
+        }),
+        ..EnvVarSource::default()
+    };
+    EnvVar { name: name.to_owned(), value_from: Some(value), value: None }
 }
 
 fn probe(path: &str, period: i32, failures: i32) -> Probe {
