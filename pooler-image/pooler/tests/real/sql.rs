@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use pgpooler_core::sql::{Effect, Script, Strings, scan};
+use pgpooler_core::sql::{Effect, Marks, Script, Strings, scan};
 use pgpooler_test_support::RawClient;
 
 use super::{server, tags, value};
@@ -47,6 +47,113 @@ const TEXTS: &[&str] = &[
 /// As [`TEXTS`], with `standard_conforming_strings` off.
 const BACKSLASHES: &[&str] =
     &[r"select 'a\'; select 1; --'", r"select 'a\\'; select '\';'; select E'\';'; select $$\$$; select 2"];
+
+/// Where an expression may stand in another one; all are integers.
+const EXPRESSIONS: &[&str] = &[
+    "{}",
+    "({})",
+    "- {}",
+    "1 + {}",
+    "{} - 1",
+    "abs({})",
+    "case {} when 1 then 2 end",
+    "case when true then {} end",
+    "case when {} = 2 then 1 else {} end",
+    "coalesce(null, {})",
+    "greatest(1, {})",
+    "nullif({}, 5)",
+    "(array[{}])[1]",
+    "(array[1])[{}]",
+    "cast({} as int)",
+    "{}::int",
+    "1 operator(pg_catalog.+) {}",
+    "operator(pg_catalog.-) {}",
+    "(row({}, 1)).f1",
+    "(select {})",
+    "(select {} as name)",
+    "(select {} \"x\")",
+    "(values ({}))",
+    "(select distinct on (1) {})",
+    "(select distinct on (a) {} from (values (1)) t (a))",
+    "(select all {})",
+    "(select max(x) from (select {}) t (x))",
+    "(select count(*) filter (where {} = 1)::int)",
+    "(select sum({}) over (partition by {} order by {})::int)",
+    "(select count(*) over w::int from (select 1) t window w as (partition by {}))",
+    "(select percentile_disc(0.5) within group (order by {}))",
+    "(with x as (select {} as a) select a from x)",
+    "(with x (a) as (values (1)), y (b) as materialized (select {}) select a + b from x, y)",
+    "(with x (a) as (select 1) select {} from x)",
+    "(with x (a) as (select 1) select a, {} from x limit 0) is null)::int + (1",
+    "(select {} from generate_series(1, {}) g (i) limit 1)",
+    "(select 1 from (values (1)) v (a) join (values (1)) w (b) on {} = 1)",
+    "(select 1 from (values (1)) v (a), lateral (select {}) w (b) where a = {})",
+    "(select a from (select 1 as a) s order by {} limit {} offset {} - 1)",
+    "(select a from (select 1 as a) s group by a, {} having {} = 1)",
+    "(select 1 fetch first {} rows only)",
+    "(select 1 union all select {} limit 1)",
+    "(select count(*)::int from rows from (generate_series(1, {}), generate_series({}, 1)) as r (a, b))",
+    "extract(epoch from make_interval(secs => {}))::int",
+    "length(repeat('a', {}))",
+    "position('a' in repeat('a', {}))",
+    "length(overlay('abc' placing 'x' from {} for {}))",
+    "length(substring('abc' from {}))",
+    "length(trim(both chr({}) from chr({})))",
+    "(exists (select {}))::int",
+    "({} in (1, {}))::int",
+    "({} not in (select {}))::int",
+    "({} = any (array[{}]))::int",
+    "({} between symmetric {} and {})::int",
+    "({} is distinct from {})::int",
+    "(not {} = 1)::int",
+    "(true and {} = 1 or {} = 2)::int",
+    "(chr({}) like chr({}) escape chr({}))::int",
+    "(chr({}) collate \"C\" < chr({}))::int",
+    "(now() at time zone make_interval(hours => {}) is null)::int",
+    "(timestamp with time zone 'epoch', {}) is null)::int + (1",
+    "length(json_build_object('a', {})->>'a')",
+    "grouping({})",
+    "length(xmlserialize(content xmlelement(name a, {}) as text))",
+];
+
+/// Where an expression may stand in a statement on `calls (a int, b int)`.
+const STATEMENTS: &[&str] = &[
+    "select {}",
+    "select 1, {}",
+    "select distinct {}",
+    "select distinct on (a) {} from calls",
+    "values (1), ({})",
+    "(select {}) union all (select {})",
+    "select * from calls where a = {} for update",
+    "select * from calls t (x, y) where {} = x",
+    "select * from calls as t (x, y) join calls using (a) where {} = x",
+    "select 'epoch'::timestamp with time zone, {}",
+    "select interval '1' day, {}",
+    "insert into calls values ({}, default)",
+    "insert into calls (a) select {}",
+    "insert into calls (a) overriding user value values ({})",
+    "insert into calls as c (a) values (1) returning {}",
+    "insert into calls (a) values (1) on conflict (a) where {} = 1 do nothing",
+    "with x (a) as (select 1) insert into calls (a) select {} from x",
+    "with x as (insert into calls (a) values ({}) returning a) select * from x",
+    "update calls set a = {}, b = default",
+    "update calls set (a, b) = ({}, 1)",
+    "update calls set (a, b) = (select {}, 1)",
+    "update calls c set a = 1 from (select {}) t (x) where {} = x returning {}",
+    "delete from calls where a = {}",
+    "delete from calls using (select 1) t (x) where x = {}",
+    "merge into calls using (select {}) t (x) on a = {} when matched and {} = 1 then update set a = {} when not matched then insert (a) values ({})",
+    "explain analyze select {}",
+    "explain (analyze, costs off) insert into calls (a) values ({})",
+    "copy (select {}) to stdout",
+    "begin; declare c cursor for select {}; fetch c; rollback",
+    "create table made as select {} as a; drop table made",
+    "create table made (a) as values ({}); drop table made",
+    "create materialized view made as select {} as a; drop materialized view made",
+    "create table made (a int default {}, check (a = {})); drop table made",
+    "alter table calls alter b type int using {}",
+    "select 1; select {}",
+];
 
 fn superuser() -> RawClient {
     RawClient::login(&server().superuser()).unwrap()
@@ -175,4 +282,26 @@ fn every_function_that_we_call_built_in_is() {
     known.extend(NEWER.split_whitespace().map(str::to_owned));
     let unknown: Vec<_> = ours.lines().filter(|name| !known.contains(*name)).collect();
     assert_eq!(unknown, Vec::<&str>::new());
+}
+
+#[test]
+fn a_call_is_seen_wherever_the_server_takes_one() {
+    let mut client = superuser();
+    client.query("create table calls (a int, b int); create function call() returns int return 1").unwrap();
+    let fill = |outer: &str, inner: &str| outer.replace("{}", inner);
+    let nested = EXPRESSIONS.iter().flat_map(|outer| EXPRESSIONS.iter().map(move |inner| fill(outer, inner)));
+    let selects = nested.map(|nested| format!("select {}", fill(&nested, "call()")));
+    let statements =
+        STATEMENTS.iter().flat_map(|outer| EXPRESSIONS.iter().map(move |inner| fill(outer, inner)));
+    let mut taken = 0;
+    for text in selects.chain(statements.map(|statement| fill(&statement, "call()"))) {
+        let messages = client.query(&text).unwrap();
+        if tags(&messages).contains('E') {
+            client.query("rollback").unwrap();
+            continue;
+        }
+        taken += 1;
+        assert!(scan(text.as_bytes(), Strings::Standard).marks.contains(Marks::PROBE), "{text}");
+    }
+    assert!(taken > 3000, "only {taken} texts were taken");
 }
