@@ -159,7 +159,7 @@ impl Shell<'_> {
         // only offered where there is TLS
         let Some(tls) = self.tls else { return Err(HandshakeError::Disconnected) };
         self.flush().await?;
-        let session = Session::accept(Arc::clone(&tls.config), std::mem::take(&mut self.input))?;
+        let session = tls.session(std::mem::take(&mut self.input))?;
         self.stream.secure(session).await.map_err(HandshakeError::Tls)?;
         let alpn = self.stream.tls().and_then(Session::alpn);
         if by == SecuredBy::Direct && alpn.is_none() { Err(HandshakeError::NoAlpn) } else { Ok(()) }

@@ -216,15 +216,22 @@ impl RawClient {
         Ok(messages.iter().filter(|message| message.tag == b'D').map(Message::columns).collect())
     }
 
-    /// Reads to the end of the connection; what came before it.
+    /// Reads to the end of the connection, whatever it is; what came before it.
     pub fn read_to_end(&mut self) -> Result<Vec<u8>> {
         let mut rest = Vec::new();
         match self.stream.read_to_end(&mut rest) {
-            Err(error) if error.kind() != io::ErrorKind::ConnectionReset => {
+            Err(error)
+                if !matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof) =>
+            {
                 Err(error).context("read to the end")
             }
             _ => Ok(rest),
         }
+    }
+
+    /// Whether the next thing is an end as it should be: with TLS it is announced.
+    pub fn ends_properly(&mut self) -> bool {
+        self.stream.read(&mut [0]).is_ok_and(|length| length == 0)
     }
 
     /// The socket, for what the methods here do not offer.

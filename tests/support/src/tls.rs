@@ -143,12 +143,10 @@ impl Stream {
 
 impl Read for Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = match self {
+        match self {
             Self::Plain(tcp) => tcp.read(buffer),
             Self::Tls(stream) => stream.read(buffer),
-        };
-        // an end without close_notify is an end
-        read.or_else(|error| if error.kind() == io::ErrorKind::UnexpectedEof { Ok(0) } else { Err(error) })
+        }
     }
 }
 

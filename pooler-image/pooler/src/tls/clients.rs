@@ -1,5 +1,6 @@
 //! TLS towards clients: we are the server.
 
+use std::io;
 use std::sync::Arc;
 
 use pgpooler_config::{Document, TlsMode};
@@ -12,12 +13,12 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 
 use super::files::{ClientFiles, Pair, Pem, TlsError};
-use super::{VERSIONS, provider};
+use super::{Session, VERSIONS, provider};
 
 /// What clients are offered, and what they must have.
 #[derive(Debug)]
 pub struct ClientTls {
-    pub(crate) config: Arc<ServerConfig>,
+    config: Arc<ServerConfig>,
     pub(crate) demand: Demand,
     /// What SCRAM binds a login to; none for certificates that have no such thing.
     pub(crate) end_point: Option<EndPoint>,
@@ -35,6 +36,11 @@ pub(crate) enum Demand {
 }
 
 impl ClientTls {
+    /// For a client that asks for TLS. `begun`: what was read of its first message.
+    pub fn session(&self, begun: Vec<u8>) -> io::Result<Session> {
+        Session::accept(Arc::clone(&self.config), begun)
+    }
+
     pub(crate) fn build(document: &Document, files: &ClientFiles) -> Result<Self, TlsError> {
         let provider = provider();
         let (pair, leaf) = certified(&files.pair, &provider)?;

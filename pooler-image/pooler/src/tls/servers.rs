@@ -59,7 +59,7 @@ impl ServerTls {
     }
 
     /// For a connection to the host that a document names so, at this address. None: no TLS with this mode.
-    pub(crate) fn peer(&self, host: &str, address: IpAddr) -> io::Result<Option<TlsPeer>> {
+    pub fn peer(&self, host: &str, address: IpAddr) -> io::Result<Option<TlsPeer>> {
         let Some(config) = &self.config else { return Ok(None) };
         let name = match ServerName::try_from(host.to_owned()) {
             Ok(name) => name,
@@ -79,7 +79,8 @@ pub struct TlsPeer {
 }
 
 impl TlsPeer {
-    pub(crate) fn session(&self) -> io::Result<Session> {
+    /// A fresh one.
+    pub fn session(&self) -> io::Result<Session> {
         Session::connect(Arc::clone(&self.config), self.name.clone())
     }
 }

@@ -91,13 +91,13 @@ impl std::fmt::Debug for Session {
 
 impl Session {
     /// We are the server. `begun`: what was read of the client's first message.
-    pub fn accept(config: Arc<ServerConfig>, begun: Vec<u8>) -> io::Result<Self> {
+    pub(crate) fn accept(config: Arc<ServerConfig>, begun: Vec<u8>) -> io::Result<Self> {
         let connection = UnbufferedServerConnection::new(config).map_err(io::Error::other)?;
         Ok(Self::new(Side::Server(connection), begun))
     }
 
     /// We are the client of the server with this name.
-    pub fn connect(config: Arc<ClientConfig>, name: ServerName<'static>) -> io::Result<Self> {
+    pub(crate) fn connect(config: Arc<ClientConfig>, name: ServerName<'static>) -> io::Result<Self> {
         let connection = UnbufferedClientConnection::new(config, name).map_err(io::Error::other)?;
         Ok(Self::new(Side::Client(connection), Vec::new()))
     }

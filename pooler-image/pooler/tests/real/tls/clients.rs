@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use pgpooler_test_support::{Login, RawClient, TlsOptions, wire};
+use pgpooler_test_support::scram::ClientFirst;
+use pgpooler_test_support::{Login, Pooler, RawClient, TlsOptions, wire};
 
 use super::{Files, certified, drip, over_tls, psql};
 use crate::{app_login, options, sqlstate, start, tags, value};
@@ -100,6 +101,20 @@ fn what_is_large_goes_both_ways_and_a_slow_reader_loses_nothing() {
 }
 
 #[test]
+fn the_end_of_a_reply_reaches_a_client_that_is_slower_than_the_server_to_the_last() {
+    let files = Files::new();
+    let pooler = start(&files.clients(options(1), "require"));
+    let mut client = RawClient::login(&app_login(&pooler).secure(over_tls())).unwrap();
+    client.send(&wire::query("SELECT repeat('x', 100000) FROM generate_series(1, 150)")).unwrap();
+    let mut tag = 0;
+    while tag != b'Z' {
+        // so that the socket is always full
+        std::thread::sleep(Duration::from_millis(3));
+        tag = client.read().unwrap().tag;
+    }
+}
+
+#[test]
 fn many_messages_in_one_record_are_all_answered() {
     let files = Files::new();
     let pooler = start(&files.clients(options(1), "require"));
@@ -109,6 +124,28 @@ fn many_messages_in_one_record_are_all_answered() {
         assert_eq!(tags(&client.read_through(b'Z').unwrap()), "TDCZ");
     }
     assert!(client.read_within(Duration::from_millis(50)).unwrap().is_none());
+}
+
+#[test]
+fn queries_in_the_record_of_the_proof_are_answered_without_another_byte() {
+    let files = Files::new();
+    let pooler = start(&files.clients(options(1), "require"));
+    let mut client = RawClient::connect_tls(pooler.port(), &over_tls()).unwrap();
+    client.send(&wire::startup(196_608, &[("user", "app"), ("database", "postgres")])).unwrap();
+    client.read().unwrap();
+    let (exchange, first) = ClientFirst::begin();
+    let length = (first.len() as u32).to_be_bytes();
+    let body = [&wire::cstr("SCRAM-SHA-256")[..], &length, first.as_bytes()].concat();
+    client.send(&wire::message(b'p', &body)).unwrap();
+    let server_first = client.read().unwrap().body.split_off(4);
+    let (_, last) = exchange.answer("app", &String::from_utf8(server_first).unwrap()).unwrap();
+    // more than is read at once during a login
+    let queries = wire::query(&format!("SELECT length('{}')", "x".repeat(1000))).repeat(10);
+    client.send(&[wire::message(b'p', last.as_bytes()), queries].concat()).unwrap();
+    client.read_through(b'Z').unwrap();
+    for _ in 0..10 {
+        assert_eq!(tags(&client.read_through(b'Z').unwrap()), "TDCZ");
+    }
 }
 
 #[test]
@@ -149,4 +186,31 @@ fn a_client_certificate_is_asked_for_and_checked() {
     assert_eq!(value(&mut client, "SELECT 1"), "1");
     let stranger = pgpooler_test_support::Authority::new("somebody else").unwrap();
     assert!(with(Some(stranger.certify("app", &[]).unwrap())).is_err());
+}
+
+/// Resident memory of the pooler that is its own.
+fn memory(pooler: &Pooler) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", pooler.pid().unwrap())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+}
+
+#[test]
+fn an_idle_client_with_tls_keeps_no_buffers() {
+    let files = Files::new();
+    let pooler = start(&files.clients(options(1), "require").setting("workers", "1"));
+    let login = |old| {
+        let mut client =
+            RawClient::login(&app_login(&pooler).secure(TlsOptions { old, ..over_tls() })).unwrap();
+        assert_eq!(value(&mut client, "SELECT length(repeat('x', 10000))"), "10000");
+        client
+    };
+    for old in [false, true] {
+        let _warm: Vec<_> = (0..100).map(|_| login(old)).collect();
+        let before = memory(&pooler);
+        let _clients: Vec<_> = (0..500).map(|_| login(old)).collect();
+        let each = (memory(&pooler) - before) / 500;
+        assert!(each <= 12 * 1024, "{each} bytes for a client, TLS 1.{}", if old { 2 } else { 3 });
+        println!("{each} bytes for an idle client, TLS 1.{}", if old { 2 } else { 3 });
+    }
 }

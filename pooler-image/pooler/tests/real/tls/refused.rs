@@ -105,6 +105,16 @@ fn a_handshake_that_stops_is_ended_by_the_login_timeout() {
 }
 
 #[test]
+fn a_refusal_is_followed_by_the_end_of_tls() {
+    let files = Files::new();
+    let pooler = start(&files.clients(options(1), "prefer"));
+    let wrong = pooler.login("app", "wrong", "postgres").secure(over_tls());
+    let (mut client, messages) = RawClient::login_messages(&wrong).unwrap();
+    assert_eq!(sqlstate(&messages).unwrap(), "28P01");
+    assert!(client.ends_properly());
+}
+
+#[test]
 fn garbage_instead_of_tls_ends_the_connection() {
     let files = Files::new();
     let pooler = start(&files.clients(options(1), "prefer"));
