@@ -3,9 +3,10 @@
 use super::exchange::{Exchange, ServerFault};
 use super::follow::Doubt;
 use super::pipeline::{Owed, Undo};
-use super::probe::Findings;
+use super::probe::{Findings, Outcome};
 use super::script::{Act, Part};
 use super::server::{Pace, parameter};
+use super::statements::looks_like_ours;
 use super::{Dirt, Naming, Rest, SessionState};
 use crate::sql::Effect;
 use crate::wire::backend as tag;
@@ -144,11 +145,12 @@ impl Exchange<'_> {
     /// The server has told what its session holds.
     fn conclude(&mut self, findings: Findings) {
         let state = &mut self.server.state;
-        if findings.failed {
+        if findings.outcome == Outcome::Failed {
             state.follow.let_go();
             state.dirt = state.dirt.max(Dirt::Statements);
             return;
         }
+        state.triggers = findings.triggers;
         state.follow.found(&findings);
         if self.client.policy != SessionState::Pin {
             state.dirt = state.dirt.max(Dirt::of(state.follow.holds()));
@@ -233,7 +235,7 @@ impl Exchange<'_> {
         match self.server.pipeline.front_mut() {
             None => return Err(unexpected),
             Some(Owed::Probe(findings)) => {
-                findings.failed = true;
+                findings.outcome = Outcome::Failed;
                 return Ok(false);
             }
             Some(Owed::Try(_)) => {
@@ -271,7 +273,11 @@ impl Exchange<'_> {
     fn batch_failed(&mut self, fields: &ErrorFields<'_>) -> bool {
         let mut passes = true;
         match self.server.pipeline.pop() {
-            Some(Owed::Duplicate(name) | Owed::Bind(Some(name)) | Owed::Describe(Some(name))) => {
+            Some(Owed::Bind(Some(name)) | Owed::Describe(Some(name))) => {
+                passes = false;
+                self.to_client.own(|out| put_name_back(fields, &name, out));
+            }
+            Some(Owed::Duplicate(name)) => {
                 passes = false;
                 self.to_client.own(|out| put_name_back(fields, &name, out));
             }
@@ -344,7 +350,7 @@ fn fate(front: &Owed, message: u8) -> Option<Fate> {
 /// The server names a statement as we called it; the client knows it by its own name.
 fn put_name_back(fields: &ErrorFields<'_>, name: &[u8], out: &mut Vec<u8>) {
     let message = fields.field(field::MESSAGE).unwrap_or_default();
-    match quoted(message).filter(|_| is_about_a_name(fields)) {
+    match quoted(message).filter(|(_, ours, _)| looks_like_ours(ours)) {
         Some((before, _, behind)) => fields.rewrite(field::MESSAGE, &[before, name, behind].concat(), out),
         None => fields.rewrite(field::MESSAGE, message, out),
     }
@@ -353,7 +359,7 @@ fn put_name_back(fields: &ErrorFields<'_>, name: &[u8], out: &mut Vec<u8>) {
 /// Names and positions as in the client's own text.
 fn put_back(fields: &ErrorFields<'_>, edits: &super::script::Edits, out: &mut Vec<u8>) {
     let message = fields.field(field::MESSAGE).unwrap_or_default();
-    let named = quoted(message).filter(|_| is_about_a_name(fields)).and_then(|(before, ours, behind)| {
+    let named = quoted(message).and_then(|(before, ours, behind)| {
         let name = edits.name_behind(ours)?;
         Some([before, name, behind].concat())
     });
@@ -375,9 +381,4 @@ fn quoted(message: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let first = message.iter().position(|byte| *byte == b'"')? + 1;
     let last = message.iter().rposition(|byte| *byte == b'"').filter(|last| *last >= first)?;
     Some((message.get(..first)?, message.get(first..last)?, message.get(last..)?))
-}
-
-/// `duplicate_prepared_statement`, `invalid_sql_statement_name`.
-fn is_about_a_name(fields: &ErrorFields<'_>) -> bool {
-    matches!(fields.field(field::CODE), Some(b"42P05" | b"26000"))
 }

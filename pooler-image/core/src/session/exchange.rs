@@ -5,7 +5,7 @@ use thiserror::Error;
 use super::follow::Doubt;
 use super::pipeline::{Forgotten, Owed, Undo};
 use super::probe::{self, Findings};
-use super::server::{Batch, Pace};
+use super::server::{Batch, Pace, Triggers};
 use super::{Client, Dirt, Interner, Naming, Outbox, Server};
 use crate::wire::{FrameError, backend, frontend};
 
@@ -74,7 +74,7 @@ impl Exchange<'_> {
             self.server.state.dirt = Dirt::Statements;
         }
         if self.client.serial == 0 {
-            self.client.serial = self.interner.now();
+            self.client.serial = self.interner.clock().now();
         }
         self.bring_settings();
     }
@@ -90,6 +90,8 @@ impl Exchange<'_> {
     /// Sends a Query of ours. Only between batches.
     pub(super) fn slip_query(&mut self, sql: &str) {
         self.to_server.own(|out| frontend::query(out, sql));
+        // as any simple Query does
+        self.server.unnamed = None;
         self.server.pipeline.push(Owed::Replay);
     }
 
@@ -121,11 +123,16 @@ impl Exchange<'_> {
         }
         let state = &mut self.server.state;
         let text = state.follow.take_text(&self.client.settings);
-        let sql = probe::sql(about, state.user(), &text);
+        let definitions = self.interner.clock().definitions();
+        let known = [Triggers::Harmless(definitions), Triggers::Stateful(definitions)];
+        let learns = about == Doubt::Settings && !known.contains(&state.triggers);
+        let sql = probe::sql(about, state.user(), &text, learns);
+        let triggers = if learns { Triggers::Harmless(definitions) } else { state.triggers };
         state.follow.asked();
         self.to_server.own(|out| frontend::query(out, &sql));
+        self.server.unnamed = None;
         self.server.tally.probes += 1;
-        self.server.pipeline.push(Owed::Probe(Box::new(Findings::new(about))));
+        self.server.pipeline.push(Owed::Probe(Box::new(Findings::new(about, triggers))));
     }
 
     /// Gives the answers of our own whose turn has come.
@@ -170,11 +177,11 @@ impl Exchange<'_> {
                 client.statements.remove(&name);
                 statements.remove(key, number);
             }
-            Undo::Forget { name, known, prepared } => {
+            Undo::Forget { known, prepared } => {
                 if let Some(prepared) = prepared {
                     statements.restore(known.statement.key, prepared);
                 }
-                client.statements.insert(name, known);
+                client.statements.insert(known);
             }
             Undo::ForgetAll(forgotten) => {
                 let Forgotten { client: names, server } = *forgotten;

@@ -72,14 +72,17 @@ impl Follow {
         self.doubt == Doubt::None && self.holds.is_empty() && self.changes.is_empty()
     }
 
-    /// A statement is on its way to the server whose text has these marks.
-    pub(super) fn sent(&mut self, marks: Marks, text: &[u8]) {
+    /// A statement is on its way to the server whose text has these marks. `writes_are_doubtful`: a trigger may
+    /// change the session.
+    pub(super) fn sent(&mut self, marks: Marks, text: &[u8], writes_are_doubtful: bool) {
         if marks.contains(Marks::LOAD) {
             self.holds = self.holds.and(Holds::LOAD);
         }
         if marks.contains(Marks::PROBE) {
             let plain = !Holds::named_by(marks).is_empty() && !marks.contains(Marks::CONFIG);
             self.doubt_about(if plain { Doubt::Holds } else { Doubt::Settings }, text);
+        } else if marks.contains(Marks::WRITES) && writes_are_doubtful {
+            self.doubt_about(Doubt::Settings, b"");
         } else if marks.contains(Marks::CLEANS) && !self.holds.is_empty() {
             self.doubt_about(Doubt::Holds, b"");
         }

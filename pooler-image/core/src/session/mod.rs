@@ -14,6 +14,7 @@
 
 mod backend;
 mod client;
+mod clock;
 mod exchange;
 mod follow;
 mod frontend;
@@ -28,6 +29,7 @@ mod settings;
 mod statements;
 
 pub use client::{Client, Naming, SessionState};
+pub use clock::Clock;
 pub use exchange::{ClientFault, Exchange, ServerFault};
 pub use holds::Holds;
 pub use outbox::Outbox;

@@ -27,10 +27,10 @@ pub(super) enum Owed {
     Duplicate(Box<[u8]>),
     /// Parse of what the pool does not allow, sent as something that the server will refuse: this error.
     Refused(Box<ErrorResponse>),
-    /// Bind: BindComplete. With the client's name for the statement where it may turn out not to exist.
-    Bind(Option<Box<[u8]>>),
+    /// Bind: BindComplete. With the client's name for the statement where the server has another.
+    Bind(Option<Arc<[u8]>>),
     /// Describe: RowDescription or NoData, for a statement behind ParameterDescription. The name as with Bind.
-    Describe(Option<Box<[u8]>>),
+    Describe(Option<Arc<[u8]>>),
     /// Execute: rows, then CommandComplete, EmptyQueryResponse or PortalSuspended. With what the statement does, when
     /// it does more than run.
     Execute(Option<Box<Act>>),
@@ -67,13 +67,12 @@ pub(super) enum Undo {
     },
     /// The client got a name, the server a statement.
     Define {
-        name: Box<[u8]>,
+        name: Arc<[u8]>,
         key: StatementKey,
         number: Number,
     },
     /// The client gave up a name; the server its statement, where that is what was asked.
     Forget {
-        name: Box<[u8]>,
         known: Known,
         prepared: Option<Prepared>,
     },

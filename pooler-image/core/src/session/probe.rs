@@ -5,6 +5,7 @@
 //! answer is the proof: without it, or without a wipe, the connection goes to nobody else.
 
 use super::follow::Doubt;
+use super::server::Triggers;
 use super::settings::push_literal;
 use super::{Holds, Settings};
 use crate::wire::Reader;
@@ -40,13 +41,29 @@ const CUSTOM_SETTINGS: &str = "\
 LATERAL pg_catalog.current_setting(m[1],true)v \
 WHERE v<>''AND NOT EXISTS(SELECT 1 FROM pg_catalog.pg_settings WHERE name=pg_catalog.lower(m[1]))";
 
+/// Whether a trigger, rule, default or policy may change the session of whoever fires it: something depends on a
+/// function, or on one that calls it, in whose text there is a word for it. `UPDATE ... SET` is none.
+const TRIGGERS: &str = "\
+ UNION ALL SELECT 'trigger','','' WHERE EXISTS(WITH RECURSIVE s(oid,name)AS(\
+SELECT oid,proname FROM pg_catalog.pg_proc WHERE oid>=16384 AND \
+pg_catalog.regexp_replace(prosrc,E'\\\\mupdate\\\\M[^;]*?\\\\mset\\\\M','','gi')~*\
+E'set_config|advisory_lock|\\\\m(set|listen|temp|temporary|prepare|load|hold)\\\\M' \
+UNION SELECT p.oid,p.proname FROM pg_catalog.pg_proc p JOIN s ON p.oid>=16384 AND \
+pg_catalog.strpos(pg_catalog.lower(p.prosrc),pg_catalog.lower(s.name))>0)\
+SELECT 1 FROM s JOIN pg_catalog.pg_depend d ON d.refobjid=s.oid AND \
+d.refclassid='pg_catalog.pg_proc'::pg_catalog.regclass \
+WHERE d.deptype='n' AND d.classid<>'pg_catalog.pg_proc'::pg_catalog.regclass)";
+
 /// Settings that no catalog shows are gone with the others; those that were found are given back to their client.
 const RESET: &str = ";RESET ALL;RESET ROLE";
 
 /// The question.
-pub(super) fn sql(about: Doubt, user: &str, text: &str) -> String {
+pub(super) fn sql(about: Doubt, user: &str, text: &str, triggers: bool) -> String {
     let mut sql = HOLDS.to_owned();
     push_literal(&mut sql, user);
+    if triggers {
+        sql.push_str(TRIGGERS);
+    }
     if about == Doubt::Settings {
         sql.push_str(SETTINGS);
         push_literal(&mut sql, text);
@@ -62,13 +79,23 @@ pub(super) struct Findings {
     pub(super) about: Doubt,
     pub(super) holds: Holds,
     settings: Vec<(String, String)>,
-    /// The server did not answer but complained.
-    pub(super) failed: bool,
+    /// What is known of triggers, should the server not say otherwise.
+    pub(super) triggers: Triggers,
+    pub(super) outcome: Outcome,
+}
+
+/// Whether the answer can be relied on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Outcome {
+    #[default]
+    Answered,
+    /// The server complained, or was not understood.
+    Failed,
 }
 
 impl Findings {
-    pub(super) fn new(about: Doubt) -> Self {
-        Self { about, holds: Holds::default(), settings: Vec::new(), failed: false }
+    pub(super) fn new(about: Doubt, triggers: Triggers) -> Self {
+        Self { about, holds: Holds::default(), settings: Vec::new(), triggers, outcome: Outcome::default() }
     }
 
     /// Reads the body of a DataRow. What cannot be read is as good as no answer.
@@ -77,9 +104,17 @@ impl Findings {
             Some(["set", name, value]) => self.settings.push((name.to_owned(), value.to_owned())),
             Some(["hold", name, _]) => {
                 let known = Holds::ALL.into_iter().find(|(_, word)| *word == name);
-                known.map_or_else(|| self.failed = true, |(kind, _)| self.holds = self.holds.and(kind));
+                match known {
+                    Some((kind, _)) => self.holds = self.holds.and(kind),
+                    None => self.outcome = Outcome::Failed,
+                }
             }
-            _ => self.failed = true,
+            Some(["trigger", ..]) => {
+                if let Triggers::Harmless(definitions) = self.triggers {
+                    self.triggers = Triggers::Stateful(definitions);
+                }
+            }
+            _ => self.outcome = Outcome::Failed,
         }
     }
 

@@ -42,6 +42,19 @@ pub(super) struct State {
     /// The client that last used a sequence, by its serial.
     pub(super) sequences: Option<u64>,
     pub(super) pace: Pace,
+    pub(super) triggers: Triggers,
+}
+
+/// What triggers, rules and defaults may do to a session, at so many definitions by anybody.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Triggers {
+    /// Not asked yet.
+    #[default]
+    Unknown,
+    /// None of them changes its session.
+    Harmless(u64),
+    /// One may: after every write the server is asked.
+    Stateful(u64),
 }
 
 /// How its settings stand to those of a client.
@@ -205,7 +218,6 @@ impl Server {
         if dirt >= Dirt::Statements {
             self.statements.clear();
         }
-        self.unnamed = None;
         self.state.settings = Settings::default();
         self.state.sequences = None;
         self.replay(dirt.reset_sql(), out);
@@ -213,6 +225,7 @@ impl Server {
 
     fn replay(&mut self, sql: &str, out: &mut Vec<u8>) {
         frontend::query(out, sql);
+        self.unnamed = None;
         self.pipeline.push(Owed::Replay);
     }
 

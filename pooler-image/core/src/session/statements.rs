@@ -11,12 +11,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use siphasher::sip128::{Hasher128, SipHasher13};
 
-use super::Settings;
 use super::script::Edits;
+use super::{Clock, Settings};
 use crate::sql::{self, Effect, Marks, Strings};
 
 /// What the names that we give to statements on a server connection begin with.
@@ -82,7 +81,7 @@ pub(super) fn text_of(definition: &[u8]) -> &[u8] {
 #[derive(Debug)]
 pub struct Interner {
     secret: [u8; 16],
-    clock: Arc<AtomicU64>,
+    clock: Arc<Clock>,
     known: HashMap<StatementKey, Arc<Statement>, BuildHasherDefault<KeyHasher>>,
     bytes: usize,
     sweep_at: usize,
@@ -97,7 +96,7 @@ const STATEMENT_COST: usize = 128;
 impl Interner {
     /// `secret` must be random, since it makes collisions (one client running another's statement) infeasible to
     /// construct. It and the clock must be the same in all loops of a process: server connections change loops.
-    pub fn new(secret: [u8; 16], clock: Arc<AtomicU64>) -> Self {
+    pub fn new(secret: [u8; 16], clock: Arc<Clock>) -> Self {
         Self { secret, clock, known: HashMap::default(), bytes: 0, sweep_at: SWEEP_FLOOR }
     }
 
@@ -135,9 +134,9 @@ impl Interner {
         self.bytes = self.known.values().map(|statement| statement.cost()).sum();
     }
 
-    /// A later moment than all that were told before, on every loop.
-    pub(super) fn now(&self) -> u64 {
-        self.clock.fetch_add(1, Ordering::Relaxed) + 1
+    /// The process's clock.
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     fn key(&self, definition: &[u8], settings: &Settings) -> StatementKey {
@@ -182,6 +181,8 @@ impl Hasher for KeyHasher {
 /// A statement as one client knows it.
 #[derive(Debug, Clone)]
 pub(super) struct Known {
+    /// What the client calls it.
+    pub(super) name: Arc<[u8]>,
     pub(super) statement: Arc<Statement>,
     /// When the client had it parsed.
     pub(super) since: u64,
@@ -190,7 +191,7 @@ pub(super) struct Known {
 /// A client's own names.
 #[derive(Debug, Default)]
 pub struct ClientStatements {
-    named: BTreeMap<Box<[u8]>, Known>,
+    named: BTreeMap<Arc<[u8]>, Known>,
 }
 
 impl ClientStatements {
@@ -199,8 +200,8 @@ impl ClientStatements {
         self.named.get(name)
     }
 
-    pub(super) fn insert(&mut self, name: Box<[u8]>, known: Known) {
-        self.named.insert(name, known);
+    pub(super) fn insert(&mut self, known: Known) {
+        self.named.insert(Arc::clone(&known.name), known);
     }
 
     pub(super) fn remove(&mut self, name: &[u8]) -> Option<Known> {

@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use pgpooler_core::cancel::Request;
 use pgpooler_core::pool::{LoopId, PoolId, Pressure, Slots};
-use pgpooler_core::session::Settings;
+use pgpooler_core::session::{Clock, Settings};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::auth::AuthState;
@@ -90,7 +90,7 @@ pub(crate) struct Process {
     pub(crate) application_name: String,
     pub(crate) statement_secret: [u8; 16],
     /// When statements were parsed, on all loops.
-    pub(crate) statement_clock: Arc<AtomicU64>,
+    pub(crate) statement_clock: Arc<Clock>,
     pub(crate) peers: Peers,
     most_server_connections: u32,
 }

@@ -46,7 +46,7 @@ impl Exchange<'_> {
         if name.is_empty() {
             self.client.unnamed = Some(statement);
         } else if statement.acts() {
-            self.client.statements.insert(name.into(), Known { statement, since });
+            self.client.statements.insert(Known { name: name.into(), statement, since });
         }
         self.owe(message, Owed::Parse(Undo::Nothing))
     }
@@ -87,7 +87,7 @@ impl Exchange<'_> {
         let number = match self.client.statements.get(name).cloned() {
             Some(existing) => {
                 // the new text under the name of the old statement: errors come in PostgreSQL's own order
-                let number = self.ensure_prepared(&existing);
+                let number = self.taken_number(&existing);
                 self.server.pipeline.push(Owed::Duplicate(name.into()));
                 number
             }
@@ -113,9 +113,8 @@ impl Exchange<'_> {
         let Some(known) = self.client.statements.get(name).cloned() else {
             return Ok(self.forward_unknown(message, name_at, name, Owed::Bind(None)));
         };
-        let owed = Owed::Bind(self.doubtful(name));
         let number = self.ensure_prepared(&known);
-        self.server.pipeline.push(owed);
+        self.server.pipeline.push(Owed::Bind(Some(known.name)));
         Ok(self.forward_named(message, name_at, name, number))
     }
 
@@ -163,7 +162,7 @@ impl Exchange<'_> {
         match effect {
             Effect::Deallocate { name } if self.client.naming == Naming::Shared => {
                 match self.client.statements.remove(&name.text) {
-                    Some(known) => Undo::Forget { name: name.text.clone().into(), known, prepared: None },
+                    Some(known) => Undo::Forget { known, prepared: None },
                     None => Undo::Nothing,
                 }
             }
@@ -214,7 +213,7 @@ impl Exchange<'_> {
             self.client.prepared_by_sql.remove(name);
             return self.forward_unknown(message, HEADER + 1, name, Owed::Close(Undo::Nothing));
         };
-        let undo = Undo::Forget { name: name.into(), known, prepared: None };
+        let undo = Undo::Forget { known, prepared: None };
         self.server.pipeline.push(Owed::CloseComplete(undo));
         Step::To(message.end())
     }
@@ -223,9 +222,8 @@ impl Exchange<'_> {
         let Some(known) = self.client.statements.get(name).cloned() else {
             return self.forward_unknown(message, HEADER + 1, name, Owed::Describe(None));
         };
-        let owed = Owed::Describe(self.doubtful(name));
         let number = self.ensure_prepared(&known);
-        self.server.pipeline.push(owed);
+        self.server.pipeline.push(Owed::Describe(Some(known.name)));
         self.forward_named(message, HEADER + 1, name, number)
     }
 }

@@ -9,7 +9,7 @@ use crate::session::follow::Doubt;
 use crate::session::holds::Holds;
 use crate::session::pipeline::{Forgotten, Owed, Undo};
 use crate::session::script::{Act, Edits, Part, Script};
-use crate::session::server::Batch;
+use crate::session::server::{Batch, Triggers};
 use crate::session::settings::ROLE;
 use crate::session::{Naming, SessionState};
 use crate::sql::{self, Effect, Marks, Name};
@@ -72,7 +72,12 @@ impl Exchange<'_> {
         if marks.contains(Marks::SEQUENCE_SET) {
             self.server.state.sequences = Some(self.client.serial);
         }
-        self.server.state.follow.sent(marks, text);
+        if marks.contains(Marks::DEFINES) {
+            self.interner.clock().define();
+        }
+        let harmless = Triggers::Harmless(self.interner.clock().definitions());
+        let state = &mut self.server.state;
+        state.follow.sent(marks, text, state.triggers != harmless);
     }
 
     /// What `lastval()` tells must not be another client's.
@@ -180,7 +185,7 @@ impl Exchange<'_> {
             None => self.stand_in(),
         };
         edits.replace(name.span.clone(), number.name(), &name.text);
-        Undo::Forget { name: name.text.clone().into(), known, prepared }
+        Undo::Forget { known, prepared }
     }
 
     /// EXECUTE, or PREPARE under a name that is taken.

@@ -14,12 +14,17 @@ use crate::wire::frontend as tag;
 /// What an unknown name of a client gets behind it when it could be one of ours: with it, it is none.
 const NOT_OURS: u8 = b' ';
 
+/// The definition of a statement that is only there to have a name.
+const EMPTY: &[u8] = b"\0\0\0";
+
 impl Exchange<'_> {
     /// The client gives a name to a statement, which the server is about to parse under a number of its own.
     pub(super) fn define(&mut self, name: &[u8], statement: &Arc<Statement>) -> Number {
         let key = statement.key;
-        let since = self.interner.now();
-        self.client.statements.insert(name.into(), Known { statement: Arc::clone(statement), since });
+        let since = self.interner.clock().now();
+        let name: Arc<[u8]> = name.into();
+        let statement = Arc::clone(statement);
+        self.client.statements.insert(Known { name: Arc::clone(&name), statement, since });
         if let Some(older) = self.server.statements.touch(key) {
             self.close_on_server(key, older);
         } else {
@@ -27,7 +32,7 @@ impl Exchange<'_> {
         }
         let number = self.server.statements.add(key, since);
         self.server.tally.server_parses += 1;
-        self.server.pipeline.push(Owed::Parse(Undo::Define { name: name.into(), key, number }));
+        self.server.pipeline.push(Owed::Parse(Undo::Define { name, key, number }));
         number
     }
 
@@ -39,11 +44,26 @@ impl Exchange<'_> {
             Some(stale) => self.close_on_server(key, stale),
             None => self.make_room(),
         }
-        let number = self.server.statements.add(key, self.interner.now());
+        let number = self.server.statements.add(key, self.interner.clock().now());
         self.server.tally.server_parses += 1;
         self.server.pipeline.push(Owed::Prepare(Undo::Prepared(key, number)));
         let definition = &known.statement.definition;
         self.to_server.own(|out| write_message(out, tag::PARSE, &[&number.name(), b"\0", definition]));
+        number
+    }
+
+    /// A number that the server knows: what it stands for is not asked.
+    pub(super) fn taken_number(&mut self, known: &Known) -> Number {
+        match self.server.statements.touch(known.statement.key) {
+            Some(prepared) => prepared.number,
+            None => self.slip_stand_in(),
+        }
+    }
+
+    fn slip_stand_in(&mut self) -> Number {
+        let number = self.server.statements.next_number();
+        self.to_server.own(|out| write_message(out, tag::PARSE, &[&number.name(), b"\0", EMPTY]));
+        self.server.pipeline.push(Owed::Prepare(Undo::Nothing));
         number
     }
 
@@ -55,7 +75,7 @@ impl Exchange<'_> {
         {
             return prepared.number;
         }
-        let number = self.server.statements.add(key, self.interner.now());
+        let number = self.server.statements.add(key, self.interner.clock().now());
         self.try_parse(number, &known.statement.definition, Undo::Prepared(key, number));
         number
     }
@@ -63,7 +83,7 @@ impl Exchange<'_> {
     /// An empty statement under a new number.
     pub(super) fn stand_in(&mut self) -> Number {
         let number = self.server.statements.next_number();
-        self.try_parse(number, b"\0\0\0", Undo::Nothing);
+        self.try_parse(number, EMPTY, Undo::Nothing);
         number
     }
 
@@ -121,12 +141,7 @@ impl Exchange<'_> {
                 self.server.statements.remove(key, prepared.number);
                 prepared.number
             }
-            None => {
-                let number = self.server.statements.next_number();
-                self.to_server.own(|out| write_message(out, tag::PARSE, &[&number.name(), b"\0", b"\0\0\0"]));
-                self.server.pipeline.push(Owed::Prepare(Undo::Nothing));
-                number
-            }
+            None => self.slip_stand_in(),
         }
     }
 
@@ -188,12 +203,6 @@ impl Exchange<'_> {
             self.server.pipeline.push(Owed::Evict(undo));
             self.to_server.own(|out| write_message(out, tag::CLOSE, &[&[tag::STATEMENT], b"\0"]));
         }
-    }
-
-    /// The name, if an error that has not come yet could undo the statement's Parse: the server's complaint
-    /// would be about a name of ours.
-    pub(super) fn doubtful(&self, name: &[u8]) -> Option<Box<[u8]>> {
-        (self.server.pipeline.ready() > 0).then(|| name.into())
     }
 
     fn make_room(&mut self) {
