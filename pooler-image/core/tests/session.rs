@@ -71,8 +71,14 @@ impl Pair {
         self.exchange(bytes, |exchange, bytes| exchange.client_bytes(bytes))
     }
 
+    /// A question of ours is answered at once: nothing is held.
     fn server_sends(&mut self, bytes: &[u8]) -> Result<usize, ServerFault> {
-        self.exchange(bytes, |exchange, bytes| exchange.server_bytes(bytes))
+        let read = self.exchange(bytes, |exchange, bytes| exchange.server_bytes(bytes))?;
+        if self.server.is_asking() {
+            let answer = [complete("SELECT 0"), ready(TransactionStatus::Idle)].concat();
+            self.exchange(&answer, |exchange, bytes| exchange.server_bytes(bytes))?;
+        }
+        Ok(read)
     }
 
     /// The type bytes of what was written to the server since the last call.

@@ -15,12 +15,13 @@ impl Clock {
         self.now.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Somebody defines a function or a trigger: what was learnt about them before is to be learnt again.
-    pub(super) fn define(&self) {
+    /// What was learnt of functions and triggers is to be learnt again: somebody defines one, or may have done so
+    /// past us. To be called every few seconds.
+    pub fn doubt_definitions(&self) {
         self.defined.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How often that happened.
+    /// How often that was called.
     pub(super) fn definitions(&self) -> u64 {
         self.defined.load(Ordering::Relaxed)
     }

@@ -127,12 +127,35 @@ impl Settings {
 /// `SET ROLE` as a setting.
 pub(super) const ROLE: &str = "role";
 
+/// PostgreSQL's keywords that are no names without quotes (`pg_get_keywords()`, all categories but U).
+const RESERVED: &str = "\
+all analyse analyze and any array as asc asymmetric authorization between bigint binary bit boolean both \
+case cast char character check coalesce collate collation column concurrently constraint create cross \
+current_catalog current_date current_role current_schema current_time current_timestamp current_user dec \
+decimal default deferrable desc distinct do else end except exists extract false fetch float for foreign \
+freeze from full grant greatest group grouping having ilike in initially inner inout int integer intersect \
+interval into is isnull join lateral leading least left like limit localtime localtimestamp national \
+natural nchar none normalize not notnull null nullif numeric offset on only or order out outer overlaps \
+overlay placing position precision primary real references returning right row select session_user setof \
+similar smallint some substring symmetric table tablesample then time timestamp to trailing treat trim true \
+union unique user using values varchar variadic verbose when where window with xmlattributes xmlconcat \
+xmlelement xmlexists xmlforest xmlnamespaces xmlparse xmlpi xmlroot xmlserialize xmltable";
+
 /// What SET's arguments come to, as `set_config` takes it.
 pub(super) fn joined(name: &str, values: &[String]) -> String {
-    let quoted = |value: &String| format!("\"{}\"", value.replace('"', "\"\""));
-    let values: Vec<String> =
-        if LISTS_OF_NAMES.contains(&name) { values.iter().map(quoted).collect() } else { values.to_vec() };
-    values.join(", ")
+    if !LISTS_OF_NAMES.contains(&name) {
+        return values.join(", ");
+    }
+    values.iter().map(|value| quoted(value)).collect::<Vec<_>>().join(", ")
+}
+
+/// As `quote_identifier` does, since SHOW tells.
+fn quoted(name: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
+    let is_safe = name.bytes().next().is_some_and(plain)
+        && name.bytes().all(|byte| plain(byte) || byte.is_ascii_digit())
+        && !RESERVED.split(' ').any(|word| word == name);
+    if is_safe { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
 }
 
 /// One SELECT, the role last.
@@ -218,8 +241,8 @@ mod tests {
 
     #[test]
     fn a_list_of_names_is_quoted_and_other_values_are_not() {
-        let values = ["$user".to_owned(), "a\"b".to_owned()];
-        assert_eq!(joined("search_path", &values), r#""$user", "a""b""#);
+        let values = ["$user", "a\"b", "public", "user", "data", ""].map(str::to_owned);
+        assert_eq!(joined("search_path", &values), r#""$user", "a""b", public, "user", data, """#);
         assert_eq!(joined("datestyle", &["ISO".to_owned(), "DMY".to_owned()]), "ISO, DMY");
     }
 

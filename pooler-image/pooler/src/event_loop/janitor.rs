@@ -17,7 +17,7 @@ const PERIOD: Duration = Duration::from_millis(200);
 /// Every so many rounds, clients in the queue look whether they are still there.
 const LOOK_ROUNDS: u64 = 5;
 
-/// Every so many rounds, memory that clients have left behind is given back.
+/// Every so many rounds, memory that clients have left behind is given back, and what triggers may do is asked again.
 const TRIM_ROUNDS: u64 = 25;
 
 /// Looks after a loop; never returns.
@@ -33,6 +33,7 @@ pub(crate) async fn run(worker: Rc<Worker>) {
         worker.retry(now);
         if round % TRIM_ROUNDS == 0 {
             worker.scratch.borrow_mut().desk.trim();
+            worker.process.statement_clock.doubt_definitions();
         }
         worker.cut(now);
         if worker.process.pressure() != Pressure::None {

@@ -73,7 +73,7 @@ impl Exchange<'_> {
             self.server.state.sequences = Some(self.client.serial);
         }
         if marks.contains(Marks::DEFINES) {
-            self.interner.clock().define();
+            self.interner.clock().doubt_definitions();
         }
         let harmless = Triggers::Harmless(self.interner.clock().definitions());
         let state = &mut self.server.state;
