@@ -56,7 +56,7 @@ keywords! {
         Language b"language" Left b"left" List b"list" Listen b"listen" Load b"load" Local b"local"
         Lock b"lock" Materialized b"materialized" Merge b"merge" Move b"move" Names b"names" Next b"next"
         Notify b"notify" Operator b"operator" Option b"option" Outer b"outer" Partition b"partition"
-        PgCatalog b"pg_catalog" PgTemp b"pg_temp" Policy b"policy" Prepare b"prepare" Prepared b"prepared"
+        PgCatalog b"pg_catalog" PgSettings b"pg_settings" PgTemp b"pg_temp" Policy b"policy" Prepare b"prepare" Prepared b"prepared"
         Procedure b"procedure" Range b"range" Reassign b"reassign" Recursive b"recursive" Refresh b"refresh"
         Reindex b"reindex" Release b"release" Replace b"replace" Reset b"reset" Revoke b"revoke"
         Right b"right" Role b"role" Rollback b"rollback" Rollup b"rollup" Routine b"routine" Rule b"rule"

@@ -168,6 +168,10 @@ impl Walker {
             Keyword::Hold if last.word == Keyword::With => self.marks |= Marks::PROBE | Marks::HOLDS,
             Keyword::Temp | Keyword::Temporary if self.makes_temporary() => self.marks |= TEMPORARY,
             Keyword::PgTemp => self.marks |= TEMPORARY,
+            // UPDATE of the view is SET
+            Keyword::PgSettings if self.marks.contains(Marks::WRITES) => {
+                self.marks |= Marks::PROBE | Marks::CONFIG;
+            }
             Keyword::With if matches!(last.place, Place::Start | Place::Open) || last.word == Keyword::As => {
                 self.with_lists |= self.bit();
             }

@@ -216,6 +216,7 @@ fn what_only_the_server_can_tell_is_marked() {
         ("explain (select f(1))", "PROBE|SEQUENCE_SET"),
         ("with x as (delete from t returning *) select * from x", "WRITES"),
         ("update t set a = default", "WRITES|SEQUENCE_SET"),
+        ("update pg_settings set setting = '1' where name = 'a'", "PROBE|WRITES|CONFIG"),
         ("create or replace function f(a int) returns int language sql as 'select 1'", "WRITES|DEFINES"),
         ("drop trigger x on t", "CLEANS|WRITES|DEFINES"),
         ("create extension hstore", "PROBE|WRITES|DEFINES"),
