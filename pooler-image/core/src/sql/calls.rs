@@ -161,6 +161,9 @@ fn is_phrase(word: Keyword, before: Keyword, within: Within) -> bool {
             before,
             Keyword::Left | Keyword::Right | Keyword::Full | Keyword::Inner | Keyword::Outer | Keyword::Cross
         ),
+        Keyword::Varying => {
+            matches!(before, Keyword::Character | Keyword::Char | Keyword::Nchar | Keyword::Bit)
+        }
         Keyword::Zone => before == Keyword::Time,
         Keyword::First | Keyword::Next => before == Keyword::Fetch,
         Keyword::Insert => before == Keyword::Then && within.object == Keyword::Merge,

@@ -23,6 +23,7 @@ macro_rules! keywords {
 // Three names of the catalog are no keywords, but looked at in the same way.
 keywords! {
     no function:
+        Bit b"bit" Char b"char" Character b"character" Nchar b"nchar"
         All b"all" Analyse b"analyse" Analyze b"analyze" As b"as" Cast b"cast" Create b"create"
         Default b"default" Distinct b"distinct" Do b"do" End b"end" Exists b"exists" False b"false"
         Fetch b"fetch" Foreign b"foreign" From b"from" Grant b"grant" Group b"group" Grouping b"grouping"
@@ -30,20 +31,21 @@ keywords! {
         References b"references" Select b"select" Table b"table" Then b"then" Time b"time" To b"to"
         True b"true" Using b"using" Values b"values" With b"with";
     and
-        b"and" b"any" b"array" b"asc" b"asymmetric" b"between" b"bigint" b"bit" b"boolean" b"both" b"case"
-        b"char" b"character" b"check" b"coalesce" b"collate" b"column" b"constraint" b"current_catalog"
-        b"current_date" b"current_role" b"current_time"  b"current_user" b"dec"
+        b"and" b"any" b"array" b"asc" b"asymmetric" b"between" b"bigint" b"boolean" b"both" b"case"
+        b"check" b"coalesce" b"collate" b"column" b"constraint" b"current_catalog"
+        b"current_date" b"current_role" b"current_time" b"current_user" b"dec"
         b"decimal" b"deferrable" b"desc" b"else" b"except" b"extract" b"float" b"for" b"greatest" b"having"
         b"in" b"initially" b"inout" b"int" b"integer" b"intersect" b"json" b"json_array" b"json_arrayagg"
         b"json_exists" b"json_object" b"json_objectagg" b"json_query" b"json_scalar" b"json_serialize"
         b"json_table" b"json_value" b"lateral" b"leading" b"least" b"limit" b"localtime" b"localtimestamp"
-        b"merge_action" b"national" b"nchar" b"none" b"normalize" b"null" b"nullif" b"numeric" b"offset"
+        b"merge_action" b"national" b"none" b"normalize" b"null" b"nullif" b"numeric" b"offset"
         b"only" b"or" b"out" b"overlay" b"placing" b"position" b"precision" b"real" b"returning" b"row"
         b"session_user" b"setof" b"smallint" b"some" b"substring" b"symmetric" b"system_user" b"timestamp"
         b"trailing" b"treat" b"trim" b"union" b"unique" b"user" b"varchar" b"variadic" b"when" b"where"
         b"window" b"xmlattributes" b"xmlconcat" b"xmlelement" b"xmlexists" b"xmlforest" b"xmlnamespaces"
         b"xmlparse" b"xmlpi" b"xmlroot" b"xmlserialize" b"xmltable";
     others:
+        Varying b"varying"
         Abort b"abort" Aggregate b"aggregate" Also b"also" Alter b"alter" Atomic b"atomic"
         Authorization b"authorization" Begin b"begin" By b"by" Call b"call"
         Characteristics b"characteristics" Checkpoint b"checkpoint" Close b"close" Cluster b"cluster"
@@ -94,7 +96,7 @@ keywords! {
         b"strip" b"subscription" b"support" b"sysid" b"system" b"tables" b"tablesample" b"tablespace"
         b"target" b"template" b"text" b"ties" b"transform" b"trusted" b"types" b"unbounded" b"uncommitted"
         b"unconditional" b"unencrypted" b"unknown" b"unlogged" b"until" b"valid" b"validate" b"validator"
-        b"value" b"varying" b"version" b"vertex" b"vertices" b"views" b"virtual" b"volatile" b"wait"
+        b"value" b"version" b"vertex" b"vertices" b"views" b"virtual" b"volatile" b"wait"
         b"whitespace" b"within" b"without" b"wrapper" b"write" b"year" b"yes";
 }
 

@@ -50,6 +50,7 @@ const QUERIES: &[&str] = &[
     "SELECT md5(random()::text), gen_random_uuid(), pg_sleep(0), version(), current_setting('x', true), txid_current(), pg_backend_pid()",
     "(SELECT 1) UNION ALL (SELECT 2) EXCEPT (TABLE t) ORDER BY (1)",
     "SELECT t.\"COUNT\", t.set, (t).x, a.b.c FROM a.b t (x, y) WHERE (SELECT true) -- f(1)",
+    "SELECT 'x'::character varying(255), CAST(a AS bit varying(3)), b::double precision, c::timestamp(3) without time zone FROM t",
     "VALUES (1, NULL), ($1, DEFAULT)",
     "SHOW search_path",
     "EXPLAIN (ANALYZE, BUFFERS) SELECT lower(a) FROM t",
