@@ -18,7 +18,7 @@ pub struct StartupParameters {
     pub database: String,
     /// `application_name`; empty when the client gave none.
     pub application_name: String,
-    /// All other settings by lower-case name, those of `options` among them; each name once.
+    /// All other settings, those of `options` among them, as they were spelled; each name once, whatever its case.
     pub settings: Vec<(String, String)>,
     /// What becomes of the connection behind its login.
     pub replication: Replication,
@@ -88,13 +88,12 @@ impl Startup {
 impl StartupParameters {
     /// Notes a setting; the last of a name wins. Names are case-insensitive in PostgreSQL.
     fn set(&mut self, name: &str, value: String) {
-        let name = name.to_ascii_lowercase();
-        if name == "application_name" {
+        if name.eq_ignore_ascii_case("application_name") {
             self.application_name = value;
             return;
         }
-        self.settings.retain(|(known, _)| *known != name);
-        self.settings.push((name, value));
+        self.settings.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
+        self.settings.push((name.to_owned(), value));
     }
 
     fn complete(&mut self) -> Result<(), ErrorResponse> {

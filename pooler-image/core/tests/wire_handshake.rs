@@ -136,7 +136,7 @@ fn user_database_and_settings_are_read() {
         (read.user.as_str(), read.database.as_str(), read.application_name.as_str()),
         ("ann", "shop", "web")
     );
-    let expected = [("geqo".to_owned(), "off".to_owned()), ("datestyle".to_owned(), "ISO".to_owned())];
+    let expected = [("geqo".to_owned(), "off".to_owned()), ("DateStyle".to_owned(), "ISO".to_owned())];
     assert_eq!(read.settings, expected);
     assert_eq!(read.protocol_minor, 0);
 }

@@ -187,6 +187,12 @@ impl Ledger {
         let Some(this) = self.pools.get_mut(&pool) else { return Next::Nothing };
         let lacks = this.lacks();
         this.lacking = false;
+        if lacks > 0 && this.retry_at.is_some_and(|at| at > now) && slots.is_barred(pool) {
+            // another loop may have an idle one of this pool
+            this.lacking = true;
+            slots.want(cell, lacks);
+            return Next::Lack;
+        }
         if lacks == 0 || this.retry_at.is_some_and(|at| at > now) || logins >= PARALLEL_LOGINS {
             slots.want(cell, 0);
             return Next::Nothing;

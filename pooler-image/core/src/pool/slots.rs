@@ -1,6 +1,7 @@
 //! The process's account of slots in PostgreSQL's connection table.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 /// A (database, user) pool, the same number in all loops of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,7 +22,19 @@ pub struct Slots {
     closing: u32,
     cells: BTreeMap<Cell, Account>,
     pool_sizes: BTreeMap<PoolId, u32>,
+    barred: BTreeMap<PoolId, Bar>,
 }
+
+/// Since when PostgreSQL lets a pool have no more connections.
+#[derive(Debug)]
+struct Bar {
+    since: Instant,
+    /// When it last said so.
+    last: Instant,
+}
+
+/// Nobody has tried for so long: what PostgreSQL said then means nothing.
+const BAR_FORGOTTEN: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Default)]
 struct Account {
@@ -66,7 +79,35 @@ pub enum Pressure {
 impl Slots {
     /// An account of `limit` slots.
     pub fn new(limit: u32) -> Self {
-        Self { limit, held: 0, closing: 0, cells: BTreeMap::new(), pool_sizes: BTreeMap::new() }
+        Self {
+            limit,
+            held: 0,
+            closing: 0,
+            cells: BTreeMap::new(),
+            pool_sizes: BTreeMap::new(),
+            barred: BTreeMap::new(),
+        }
+    }
+
+    /// PostgreSQL lets the pool's role or database have no more connections: a slot would not help those who wait,
+    /// but one of the pool's own connections would. Returns since when it has been so.
+    pub fn bar(&mut self, pool: PoolId, now: Instant) -> Instant {
+        let bar = self.barred.entry(pool).or_insert(Bar { since: now, last: now });
+        if now.saturating_duration_since(bar.last) > BAR_FORGOTTEN {
+            bar.since = now;
+        }
+        bar.last = now;
+        bar.since
+    }
+
+    /// The pool got a connection.
+    pub fn unbar(&mut self, pool: PoolId) {
+        self.barred.remove(&pool);
+    }
+
+    /// See [`Self::bar`].
+    pub fn is_barred(&self, pool: PoolId) -> bool {
+        self.barred.contains_key(&pool)
     }
 
     /// Most slots that may be held.
@@ -125,7 +166,7 @@ impl Slots {
 
     /// The pool may have more connections: a slot would help those who want one.
     fn has_room(&self, pool: PoolId) -> bool {
-        self.pool_excess(pool) < 0
+        self.pool_excess(pool) < 0 && !self.is_barred(pool)
     }
 
     /// A connection is being closed: its slot will come back.
@@ -291,6 +332,19 @@ mod tests {
         slots.want(B, 1);
         assert_eq!(slots.verdict(AQ, true), Verdict::Keep, "a slot would not help");
         assert_eq!(slots.verdict(A, true), Verdict::Lend(B.0));
+    }
+
+    #[test]
+    fn a_pool_whose_role_is_at_its_limit_is_helped_by_its_own_connections_alone() {
+        let mut slots = held(9, &[(A, 1), (AQ, 3)]);
+        let now = Instant::now();
+        let later = now + Duration::from_secs(2);
+        assert_eq!([slots.bar(P, now), slots.bar(P, later)], [now, now]);
+        slots.want(B, 1);
+        assert_eq!(slots.verdict(AQ, true), Verdict::Keep);
+        assert_eq!(slots.verdict(A, true), Verdict::Lend(B.0));
+        let much_later = later + BAR_FORGOTTEN * 2;
+        assert_eq!(slots.bar(P, much_later), much_later);
     }
 
     #[test]

@@ -108,7 +108,9 @@ impl Settings {
         if other_role {
             sql.push_str("RESET ROLE;");
         }
-        for name in self.0.keys().filter(|name| *name != ROLE && !wanted.0.contains_key(*name)) {
+        let is_left =
+            |name: &str| wanted.get(name).is_none_or(|to| name == DATE_STYLE && self.get(name) != Some(to));
+        for name in self.0.keys().filter(|name| *name != ROLE && is_left(name)) {
             sql.push_str("RESET ");
             push_identifier(&mut sql, name);
             sql.push(';');
@@ -123,6 +125,9 @@ impl Settings {
         set_all(self.iter().filter(|(name, _)| is_wanted(name)))
     }
 }
+
+/// A value may name a part of it, style or order, and leaves the other part as it is.
+const DATE_STYLE: &str = "datestyle";
 
 /// `SET ROLE` as a setting.
 pub(super) const ROLE: &str = "role";
@@ -224,6 +229,15 @@ mod tests {
             Some(
                 r#"RESET "app"."tenant";RESET "timezone";SELECT pg_catalog.set_config(E'application_name',E'o''br\\ien',false)"#
             )
+        );
+    }
+
+    #[test]
+    fn half_a_date_style_is_the_other_half_of_the_default_not_of_the_client_before() {
+        let server = settings(&[("datestyle", "German, DMY")]);
+        assert_eq!(
+            server.sql_towards(&settings(&[("datestyle", "ISO")])).as_deref(),
+            Some(r#"RESET "datestyle";SELECT pg_catalog.set_config(E'datestyle',E'ISO',false)"#)
         );
     }
 

@@ -125,8 +125,7 @@ async fn open(
 /// The parameters of the StartupMessage besides user, database and `application_name`.
 fn startup(parameters: &StartupParameters, document: &Document) -> Vec<(String, String)> {
     let kind = if parameters.replication == Replication::Logical { "database" } else { "true" };
-    let ignored = |name: &String| document.ignore_startup_parameters.contains(name);
-    let own = parameters.settings.iter().filter(|(name, _)| !ignored(name)).cloned();
+    let own = parameters.settings.iter().filter(|(name, _)| !welcome::is_ignored(document, name)).cloned();
     [("replication".to_owned(), kind.to_owned())].into_iter().chain(own).collect()
 }
 

@@ -10,11 +10,13 @@ use std::time::{Duration, Instant, SystemTime};
 
 use pgpooler_core::pool::{LoopId, PoolId, Slots};
 use pgpooler_core::session::{self, Dirt};
+use pgpooler_core::wire::error_response::field;
+use pgpooler_core::wire::{ErrorFields, SqlState};
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
-use crate::connect::{self, ConnectError, ConnectRequest, ServerLogin};
+use crate::connect::{self, ConnectError, ConnectErrorKind, ConnectRequest, ServerLogin};
 use crate::event_loop::buffers::{Carry, Spill, poll_read};
 use crate::event_loop::checkout::Grant;
 use crate::event_loop::pool::{Kind, Pool};
@@ -24,6 +26,10 @@ use crate::report::ServerState;
 
 /// How long a rollback or a reset may take before the connection is closed instead.
 const TIDY_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long clients wait for a connection that PostgreSQL refuses to their role or database, when none of ours can
+/// come free: somebody else's may.
+const HOPE: Duration = Duration::from_secs(5);
 
 /// A slot is PostgreSQL's until it has closed the connection, however long that takes; a peer that is gone is
 /// noticed by keepalive.
@@ -119,6 +125,7 @@ impl Worker {
             holds: Cell::default(),
         });
         self.remember_server(&shared);
+        self.process.slots(|slots| slots.unbar(pool.id));
         Ok(shared)
     }
 
@@ -129,7 +136,7 @@ impl Worker {
         self.ledger.borrow_mut().connect_failed(pool.id, retry_at);
         let kind = &error.kind;
         warn!(database = pool.database, user = pool.user_name, error = %kind, "no server connection");
-        if !kind.is_temporary() {
+        if !kind.is_temporary() || self.is_hopeless(pool, kind) {
             self.refuse_waiting(pool, kind.error_response());
         }
         self.process.slots(Slots::closing);
@@ -137,6 +144,17 @@ impl Worker {
             connect::close_and_wait_eof(stream, EOF_LIMIT).await;
         }
         self.slot_back(pool.id);
+    }
+
+    /// The pool's role or database may have no more connections, none of them is ours, and that has been so for a
+    /// while. Anything else can be waited for.
+    fn is_hopeless(&self, pool: &Pool, kind: &ConnectErrorKind) -> bool {
+        if !is_limit_of_pool(kind) {
+            return false;
+        }
+        let now = Instant::now();
+        let since = self.process.slots(|slots| slots.bar(pool.id, now));
+        !self.process.has_server(pool.id) && now.saturating_duration_since(since) >= HOPE
     }
 
     /// Waiting would not help: everybody in the queue hears why.
@@ -198,6 +216,14 @@ impl Worker {
             }
         });
     }
+}
+
+/// Which limit PostgreSQL means is told by the function that raised the error, in every language.
+fn is_limit_of_pool(kind: &ConnectErrorKind) -> bool {
+    let body = kind.error_response().and_then(|response| response.get(5..)).unwrap_or_default();
+    let routine = ErrorFields::parse(body).ok().and_then(|fields| fields.field(field::ROUTINE));
+    kind.sqlstate() == Some(SqlState::TOO_MANY_CONNECTIONS)
+        && matches!(routine, Some(b"InitializeSessionUserId" | b"CheckMyDatabase"))
 }
 
 async fn make_clean(server: &mut ServerConn) -> io::Result<()> {

@@ -192,12 +192,13 @@ fn policy(setting: pgpooler_config::SessionState) -> session::SessionState {
 /// What the client wants to differ from the server's defaults. `application_name` is always among it, since our own
 /// connections carry another one.
 fn settings(parameters: &StartupParameters, document: &Document) -> Settings {
-    let wanted = parameters
-        .settings
-        .iter()
-        .filter(|(name, _)| !document.ignore_startup_parameters.iter().any(|ignored| ignored == name))
-        .cloned();
+    let wanted = parameters.settings.iter().filter(|(name, _)| !is_ignored(document, name)).cloned();
     Settings::new(wanted.chain([("application_name".to_owned(), parameters.application_name.clone())]))
+}
+
+/// Whether a startup parameter is taken and not passed on.
+pub(crate) fn is_ignored(document: &Document, name: &str) -> bool {
+    document.ignore_startup_parameters.iter().any(|ignored| ignored.eq_ignore_ascii_case(name))
 }
 
 /// Queues the rest of the login's answer; an error is the client's last message, if it is still there.
@@ -206,13 +207,14 @@ async fn greet(
     client: &mut ClientConn,
     parameters: &StartupParameters,
 ) -> Result<(), Option<Vec<u8>>> {
-    let welcome = learn(worker, client).await?;
+    let welcome = learn(worker, client, parameters).await?;
     if let Some(fault) = &parameters.fault {
         return Err(Some(fault.to_bytes()));
     }
+    let plain = is_plain(&parameters.application_name);
     let out = client.spill.bytes();
     for (name, value) in welcome.iter() {
-        let own = name.eq_ignore_ascii_case("application_name");
+        let own = plain && name.eq_ignore_ascii_case("application_name");
         backend::parameter_status(out, name, if own { &parameters.application_name } else { value });
     }
     let shared = &client.shared;
@@ -225,9 +227,13 @@ async fn greet(
 }
 
 /// What PostgreSQL reports to a client with these settings: remembered, or asked of it.
-async fn learn(worker: &Rc<Worker>, client: &mut ClientConn) -> Result<Arc<Welcome>, Option<Vec<u8>>> {
+async fn learn(
+    worker: &Rc<Worker>,
+    client: &mut ClientConn,
+    parameters: &StartupParameters,
+) -> Result<Arc<Welcome>, Option<Vec<u8>>> {
     let pool = Rc::clone(&client.shared.pool);
-    let known_by = without_application_name(client.session.settings());
+    let known_by = what_is_reported(client.session.settings());
     if let Some(welcome) = worker.process.welcome(pool.id, &known_by) {
         client.session.spell(welcome.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         return Ok(welcome);
@@ -242,25 +248,33 @@ async fn learn(worker: &Rc<Worker>, client: &mut ClientConn) -> Result<Arc<Welco
     server.session.part(&client.session);
     client.shared.server.borrow_mut().take();
     client.shared.enter(crate::report::ClientState::Idle, Instant::now());
-    let welcome: Welcome =
+    let mut welcome: Welcome =
         server.session.reported().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    // PostgreSQL's order, as far as it has one
+    welcome.sort_by_cached_key(|(name, _)| name.to_ascii_lowercase());
     if outcome.is_err() {
         server.doom();
     }
     worker.recycle(server, Instant::now());
-    outcome.map_err(|error| Some(as_fatal(error)))?;
+    outcome.map_err(|error| Some(as_fatal(error, parameters)))?;
     let welcome = Arc::new(welcome);
     worker.process.remember_welcome(pool.id, known_by, Arc::clone(&welcome));
     Ok(welcome)
 }
 
-fn without_application_name(settings: &Settings) -> Settings {
+/// What the answer depends on: `application_name` is reported as it was given, unless PostgreSQL makes it plain.
+fn what_is_reported(settings: &Settings) -> Settings {
     Settings::new(
         settings
             .iter()
-            .filter(|(name, _)| *name != "application_name")
+            .filter(|(name, value)| *name != "application_name" || !is_plain(value))
             .map(|(name, value)| (name.to_owned(), value.to_owned())),
     )
+}
+
+/// Printable ASCII, which PostgreSQL leaves alone.
+fn is_plain(application_name: &str) -> bool {
+    application_name.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
 enum Unlearned {
@@ -304,22 +318,31 @@ fn poll_learn(
     Poll::Ready(Ok(()))
 }
 
-/// PostgreSQL refuses a login with a bad setting by a FATAL; ours has heard an ERROR.
-fn as_fatal(error: Unlearned) -> Vec<u8> {
+/// PostgreSQL refuses a login with a bad setting by a FATAL, and names the setting as the client did; ours has heard
+/// an ERROR about a name in small letters.
+fn as_fatal(error: Unlearned, parameters: &StartupParameters) -> Vec<u8> {
     let response = match error {
         Unlearned::Fault(ServerFault::Replay { response } | ServerFault::Terminated { response }) => response,
         Unlearned::Fault(fault) => return connection_failure(fault.to_string()),
         Unlearned::Io(error) => return connection_failure(error.to_string()),
     };
-    [field::SEVERITY, field::SEVERITY_NONLOCALIZED].iter().fold(response, |response, &code| {
-        let body = response.get(5..).unwrap_or_default();
-        let mut fatal = Vec::with_capacity(response.len());
-        match ErrorFields::parse(body) {
-            Ok(fields) => fields.rewrite(code, Severity::Fatal.as_str().as_bytes(), &mut fatal),
-            Err(_) => return response,
-        }
-        fatal
-    })
+    let Ok(fields) = ErrorFields::parse(response.get(5..).unwrap_or_default()) else { return response };
+    let fatal = Severity::Fatal.as_str();
+    let message = parameters.settings.iter().fold(fields.message().into_owned(), |told, (name, _)| {
+        told.replace(&format!("\"{}\"", name.to_ascii_lowercase()), &format!("\"{name}\""))
+    });
+    [(field::SEVERITY, fatal), (field::SEVERITY_NONLOCALIZED, fatal), (field::MESSAGE, &message)]
+        .into_iter()
+        .fold(response, rewritten)
+}
+
+fn rewritten(response: Vec<u8>, (code, value): (u8, &str)) -> Vec<u8> {
+    let mut out = Vec::with_capacity(response.len());
+    match ErrorFields::parse(response.get(5..).unwrap_or_default()) {
+        Ok(fields) => fields.rewrite(code, value.as_bytes(), &mut out),
+        Err(_) => return response,
+    }
+    out
 }
 
 fn connection_failure(why: String) -> Vec<u8> {

@@ -439,10 +439,14 @@ impl Worker {
 
     pub(crate) fn remember_server(&self, server: &Rc<ServerShared>) {
         self.servers.borrow_mut().insert(server.id, Rc::clone(server));
+        self.process.note_server(server.pool, true);
     }
 
     pub(crate) fn forget_server(&self, id: u64) {
-        self.servers.borrow_mut().remove(&id);
+        let known = self.servers.borrow_mut().remove(&id);
+        if let Some(server) = known {
+            self.process.note_server(server.pool, false);
+        }
     }
 }
 

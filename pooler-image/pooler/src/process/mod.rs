@@ -77,6 +77,8 @@ pub(crate) struct Process {
     slots: Mutex<Slots>,
     pressure: AtomicU64,
     directory: Mutex<Directory>,
+    /// Logged-in server connections, for each pool that has one.
+    servers: Mutex<HashMap<PoolId, u32>>,
     loops: Vec<Post>,
     pub(crate) door: OnceLock<ConsoleDoor>,
     clients: AtomicU32,
@@ -146,6 +148,7 @@ impl Process {
             slots: Mutex::new(Slots::new(limit)),
             pressure: AtomicU64::new(NO_PRESSURE),
             directory: Mutex::default(),
+            servers: Mutex::default(),
             loops: loops.into_iter().map(Post::new).collect(),
             door: OnceLock::new(),
             clients: AtomicU32::new(0),
@@ -294,6 +297,21 @@ impl Process {
             welcomes.clear();
         }
         welcomes.insert((pool, settings), welcome);
+    }
+
+    /// A server connection of a pool is there, or is there no more.
+    pub(crate) fn note_server(&self, pool: PoolId, came: bool) {
+        let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = servers.entry(pool).or_default();
+        *count = if came { *count + 1 } else { count.saturating_sub(1) };
+        if *count == 0 {
+            servers.remove(&pool);
+        }
+    }
+
+    /// The process has a server connection of this pool, on whatever loop.
+    pub(crate) fn has_server(&self, pool: PoolId) -> bool {
+        self.servers.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&pool)
     }
 
     pub(crate) fn client_arrived(&self) {

@@ -9,6 +9,7 @@ mod drain;
 mod flow;
 mod limits;
 mod login;
+mod login_errors;
 mod peers;
 mod pools;
 mod replication;
