@@ -156,6 +156,11 @@ impl Server {
         matches!(self.pipeline.front(), Some(Owed::Probe(_)))
     }
 
+    /// What it is at is ours: settings on their way, or the question what the session holds.
+    pub fn is_at_own_question(&self) -> bool {
+        matches!(self.pipeline.front(), Some(Owed::Replay | Owed::Probe(_)))
+    }
+
     /// Where it stands in transactions.
     pub fn status(&self) -> TransactionStatus {
         self.status

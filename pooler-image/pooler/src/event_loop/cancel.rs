@@ -14,7 +14,7 @@ use tracing::warn;
 
 use crate::connect;
 use crate::event_loop::client::Kick;
-use crate::event_loop::server::{ServerShared, Work};
+use crate::event_loop::server::{ServerShared, Work, WorkKind};
 use crate::event_loop::worker::Worker;
 use crate::report::ClientState;
 
@@ -61,7 +61,7 @@ impl Cancels {
         let Self::UnderWay { now, next } = std::mem::take(self) else { return false };
         drop(now);
         match next {
-            Some((wanted, now)) if wanted == work && work.is_running() => {
+            Some((wanted, now)) if wanted == work && work.kind() == WorkKind::Clients => {
                 *self = Self::UnderWay { now, next: None };
                 true
             }
@@ -81,10 +81,26 @@ impl Worker {
         let server = client.server.borrow().clone();
         match (client.state.get(), server) {
             (ClientState::Waiting, _) => client.kick(Kick::Canceled),
-            (ClientState::Active, Some(server)) if server.work.get().is_running() => {
-                self.pass_on_cancel(&server, Some(done));
-            }
+            (ClientState::Active, Some(server)) => match server.work.get().kind() {
+                WorkKind::Clients => self.pass_on_cancel(&server, Some(done)),
+                WorkKind::Ours => server.held.borrow_mut().push(done),
+                WorkKind::Nobodys => {}
+            },
             _ => {}
+        }
+    }
+
+    /// A server connection is at this from now on. Requests that could not be passed on before are now, or never.
+    pub(crate) fn turn_to(self: &Rc<Self>, server: &Rc<ServerShared>, kind: WorkKind) {
+        let before = server.work.get();
+        if before.kind() == kind {
+            return;
+        }
+        server.work.set(before.turn_to(kind));
+        for done in server.held.take() {
+            if kind == WorkKind::Clients {
+                self.pass_on_cancel(server, Some(done));
+            }
         }
     }
 
@@ -136,7 +152,7 @@ mod tests {
 
     #[test]
     fn requests_that_come_while_one_is_under_way_share_the_next() {
-        let work = Work::default().begun();
+        let work = Work::default().turn_to(WorkKind::Clients);
         let mut cancels = Cancels::default();
         let (first, mut first_done) = sender();
         assert!(cancels.add(work, Some(first)));
@@ -153,8 +169,9 @@ mod tests {
 
     #[test]
     fn requests_for_a_query_that_has_ended_meanwhile_are_not_sent() {
-        let work = Work::default().begun();
-        let after = [work.ended(), work.ended().begun()];
+        let work = Work::default().turn_to(WorkKind::Clients);
+        let idle = work.turn_to(WorkKind::Nobodys);
+        let after = [idle, idle.turn_to(WorkKind::Clients), work.turn_to(WorkKind::Ours)];
         for now in after {
             let mut cancels = Cancels::default();
             assert!(cancels.add(work, None));
@@ -167,8 +184,8 @@ mod tests {
 
     #[test]
     fn a_request_for_the_next_query_takes_the_place_of_those_for_the_last() {
-        let work = Work::default().begun();
-        let next = work.ended().begun();
+        let work = Work::default().turn_to(WorkKind::Clients);
+        let next = work.turn_to(WorkKind::Nobodys).turn_to(WorkKind::Clients);
         let mut cancels = Cancels::default();
         assert!(cancels.add(work, None));
         let (old, mut old_done) = sender();

@@ -13,7 +13,7 @@ use tracing::warn;
 
 use crate::event_loop::buffers::poll_read;
 use crate::event_loop::client::ClientConn;
-use crate::event_loop::server::ServerConn;
+use crate::event_loop::server::{ServerConn, WorkKind};
 use crate::event_loop::worker::{Scratch, Worker};
 
 /// How a link ended.
@@ -102,12 +102,14 @@ impl Link {
             sent => sent,
         };
         self.note_start();
+        self.note_work(worker);
         let Some(server) = self.server.as_deref_mut() else { return Turn::Nothing };
         let moved = match (sent, from_server(server, client, scratch, cx)) {
             (_, Turn::End(end)) => return Turn::End(end),
             (Turn::Nothing, Turn::Nothing) => false,
             _ => true,
         };
+        self.note_work(worker);
         let end = self.ended(client);
         if end.is_some() {
             // the server connection goes first: a client that reads slowly must not keep it
@@ -134,11 +136,19 @@ impl Link {
         (parts && self.begun && client.session.naming() == Naming::Shared).then_some(End::Released)
     }
 
+    fn note_work(&self, worker: &Rc<Worker>) {
+        let Some(server) = self.server.as_deref() else { return };
+        let kind = match server.session.is_busy() {
+            false => WorkKind::Nobodys,
+            true if server.session.is_at_own_question() => WorkKind::Ours,
+            true => WorkKind::Clients,
+        };
+        worker.turn_to(&server.shared, kind);
+    }
+
     fn note_start(&mut self) {
-        let Some(server) = self.server.as_deref().filter(|server| server.session.is_busy()) else { return };
-        if self.busy.is_none() {
+        if self.busy.is_none() && self.server.as_ref().is_some_and(|server| server.session.is_busy()) {
             self.busy = Some(Instant::now());
-            server.shared.work.set(server.shared.work.get().begun());
         }
     }
 
@@ -148,7 +158,6 @@ impl Link {
             return;
         }
         let Some(began) = self.busy.take() else { return };
-        server.shared.work.set(server.shared.work.get().ended());
         let tally = server.session.take_tally();
         client.shared.pool.note_queries(tally, began.elapsed());
         let (held, holds) = (server.shared.holds.get(), server.session.holds());
@@ -168,7 +177,7 @@ impl Link {
         client.shared.pool.note_link(tally, self.given - self.asked, now - self.given);
         server.shared.statements.set(server.session.statement_count() as u32);
         server.shared.link.set(None);
-        server.shared.work.set(server.shared.work.get().ended());
+        worker.turn_to(&server.shared, WorkKind::Nobodys);
         worker.recycle(server, now);
     }
 }

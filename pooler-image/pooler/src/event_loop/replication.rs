@@ -20,7 +20,7 @@ use tracing::{debug, warn};
 use crate::connect::{self, ConnectError, ServerLogin};
 use crate::event_loop::checkout::{HeldSlot, Refusal};
 use crate::event_loop::client::{ClientShared, Kick};
-use crate::event_loop::server::ServerShared;
+use crate::event_loop::server::{ServerShared, WorkKind};
 use crate::event_loop::tidy::EOF_LIMIT;
 use crate::event_loop::worker::Worker;
 use crate::event_loop::{refuse, welcome};
@@ -115,7 +115,7 @@ async fn open(
     server.state.set(ServerState::Active);
     server.link.set(Some(place.client.id));
     // nobody reads what passes, so a request to cancel is always passed on
-    server.work.set(server.work.get().begun());
+    server.work.set(server.work.get().turn_to(WorkKind::Clients));
     place.client.server.replace(Some(Rc::clone(&server)));
     place.client.enter(ClientState::Active, Instant::now());
     place.server = Some(server);

@@ -11,7 +11,7 @@ use pgpooler_core::session::{self, Holds};
 use pgpooler_core::wire::CancelKey;
 
 use crate::event_loop::buffers::{Carry, Spill};
-use crate::event_loop::cancel::Cancels;
+use crate::event_loop::cancel::{Cancels, Done};
 use crate::report::ServerState;
 use crate::tls::TlsPeer;
 use crate::transport::{Parked, Transport};
@@ -46,6 +46,8 @@ pub(crate) struct ServerShared {
     pub(crate) work: Cell<Work>,
     /// Not reusable before PostgreSQL has dealt with them.
     pub(crate) cancels: RefCell<Cancels>,
+    /// Requests to cancel that wait until it is at the client's work.
+    pub(crate) held: RefCell<Vec<Done>>,
     /// To be closed whatever its state.
     pub(crate) doomed: Cell<bool>,
     pub(crate) link: Cell<Option<u64>>,
@@ -55,23 +57,33 @@ pub(crate) struct ServerShared {
     pub(crate) holds: Cell<Holds>,
 }
 
-/// Which of the requests of a server connection it is at: replies are owed while the number is odd.
+/// What a server connection is at.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Work(u32);
+pub(crate) struct Work {
+    /// How often it has begun to be at something.
+    turn: u32,
+    kind: WorkKind,
+}
+
+/// Whose replies it owes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum WorkKind {
+    #[default]
+    Nobodys,
+    /// Ours: settings on their way, questions about its state. Not to be cancelled.
+    Ours,
+    Clients,
+}
 
 impl Work {
-    pub(crate) fn is_running(self) -> bool {
-        !self.0.is_multiple_of(2)
+    pub(crate) fn kind(self) -> WorkKind {
+        self.kind
     }
 
-    /// Replies are owed from now on.
-    pub(crate) fn begun(self) -> Self {
-        if self.is_running() { self } else { Self(self.0.wrapping_add(1)) }
-    }
-
-    /// None are.
-    pub(crate) fn ended(self) -> Self {
-        if self.is_running() { Self(self.0.wrapping_add(1)) } else { self }
+    /// It is at this from now on.
+    pub(crate) fn turn_to(self, kind: WorkKind) -> Self {
+        let turn = self.turn.wrapping_add(u32::from(self.kind == WorkKind::Nobodys && kind != self.kind));
+        Self { turn, kind }
     }
 }
 
@@ -137,6 +149,7 @@ impl Lent {
             state: Cell::new(ServerState::Idle),
             work: Cell::default(),
             cancels: RefCell::default(),
+            held: RefCell::default(),
             doomed: Cell::new(false),
             link: Cell::new(None),
             requested: Cell::new(None),

@@ -118,6 +118,7 @@ impl Worker {
             state: Cell::new(ServerState::Idle),
             work: Cell::default(),
             cancels: RefCell::default(),
+            held: RefCell::default(),
             doomed: Cell::new(false),
             link: Cell::new(None),
             requested: Cell::new(None),

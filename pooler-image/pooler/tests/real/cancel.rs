@@ -63,6 +63,15 @@ fn long(pooler: &Pooler) -> RawClient {
     RawClient::login(&login).unwrap()
 }
 
+/// Ends threads that look at it, also when a test fails.
+struct Until<'a>(&'a AtomicBool);
+
+impl Drop for Until<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// A server whose log tells every connection, cancel requests included.
 fn talkative() -> Postgres {
     let server = Postgres::start(&PostgresOptions::default().setting("log_connections", "on")).unwrap();
@@ -279,6 +288,7 @@ fn requests_that_race_with_the_end_of_their_query_never_hit_another_client() {
         let key = key_of(&victim);
         let done = &AtomicBool::new(false);
         let canceled = thread::scope(|scope| {
+            let _ended = Until(done);
             for _ in 0..3 {
                 let mut bystander = app(&pooler);
                 scope.spawn(move || {
@@ -304,11 +314,45 @@ fn requests_that_race_with_the_end_of_their_query_never_hit_another_client() {
                     other => assert_eq!(other, None),
                 }
             }
-            done.store(true, Ordering::Relaxed);
             canceled
         });
         assert!(canceled > 0, "no request was in time: this showed nothing");
     }
+}
+
+#[test]
+fn requests_that_hit_settings_on_their_way_cost_the_client_its_query_at_most() {
+    let pooler = start(&options(1));
+    let mut victim = app(&pooler);
+    let mut other = app(&pooler);
+    victim.query("set work_mem = '5MB'").unwrap();
+    other.query("set work_mem = '6MB'").unwrap();
+    let key = key_of(&victim);
+    let done = &AtomicBool::new(false);
+    thread::scope(|scope| {
+        let _ended = Until(done);
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    cancel(&pooler, &key);
+                }
+            });
+        }
+        let end = Instant::now() + Duration::from_secs(3);
+        let mut canceled = 0;
+        while Instant::now() < end {
+            assert_eq!(value(&mut other, "show work_mem"), "6MB");
+            let answer = victim.query("show work_mem").unwrap();
+            match answer.iter().find(|message| message.tag == b'D') {
+                Some(row) => assert_eq!(row.columns(), ["5MB"]),
+                None => {
+                    assert_canceled(&answer);
+                    canceled += 1;
+                }
+            }
+        }
+        assert!(canceled > 0, "no request was in time: this showed nothing");
+    });
 }
 
 #[test]
