@@ -125,6 +125,16 @@ impl Ledger {
         Checkout::Wait
     }
 
+    /// Takes this one of the idle connections, if nobody waits who was there before.
+    pub fn take(&mut self, pool: PoolId, server: ServerId) -> bool {
+        let Some(pool) = self.pools.get_mut(&pool) else { return false };
+        let at = pool.idle.iter().position(|(idle, _)| *idle == server);
+        match at {
+            Some(at) if !pool.paused && pool.waiting.is_empty() => pool.idle.remove(at).is_some(),
+            _ => false,
+        }
+    }
+
     /// A client does not wait any more.
     pub fn leave(&mut self, pool: PoolId, client: ClientId) {
         if let Some(pool) = self.pools.get_mut(&pool)

@@ -171,6 +171,11 @@ impl Server {
         self.state.follow.holds()
     }
 
+    /// This client was the last to use a sequence here: `currval` and `lastval` would tell what it expects.
+    pub fn has_sequences_of(&self, client: &Client) -> bool {
+        self.state.sequences.is_some_and(|serial| serial == client.serial)
+    }
+
     /// What clients left behind that the next one must not see.
     pub fn dirt(&self) -> Dirt {
         self.state.dirt

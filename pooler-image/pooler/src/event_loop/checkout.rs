@@ -165,6 +165,9 @@ impl Worker {
 
     /// An idle connection that is still alive; else the client is in the queue.
     fn take_idle(self: &Rc<Self>, client: &Rc<ClientShared>) -> Option<Box<ServerConn>> {
+        if let Some(server) = client.sequences.get().and_then(|id| self.take_again(client, id)) {
+            return Some(server);
+        }
         loop {
             let checkout = self.ledger.borrow_mut().checkout(client.pool.id, client.slot);
             let Checkout::Take(id) = checkout else { return None };
@@ -174,6 +177,20 @@ impl Worker {
             }
             self.retire(server);
         }
+    }
+
+    /// The connection that a client had before, if it is idle: `currval` is known there only.
+    fn take_again(self: &Rc<Self>, client: &ClientShared, id: u64) -> Option<Box<ServerConn>> {
+        let place = self.idle_place(id)?;
+        if !self.ledger.borrow_mut().take(client.pool.id, place) {
+            return None;
+        }
+        let mut server = self.remove_idle(place)?;
+        if is_alive(&mut server) {
+            return Some(server);
+        }
+        self.retire(server);
+        None
     }
 
     async fn wait(

@@ -57,6 +57,8 @@ pub(crate) struct ClientShared {
     pub(crate) since: Cell<Instant>,
     pub(crate) statements: Cell<u32>,
     pub(crate) server: RefCell<Option<Rc<ServerShared>>>,
+    /// The server connection that has its sequences, by its id in the process.
+    pub(crate) sequences: Cell<Option<u64>>,
     pub(crate) grant: RefCell<Option<Grant>>,
     pub(crate) kick: Cell<Option<Kick>>,
     waker: RefCell<Option<Waker>>,
@@ -97,6 +99,7 @@ impl ClientShared {
             since: Cell::new(Instant::now()),
             statements: Cell::new(0),
             server: RefCell::new(None),
+            sequences: Cell::new(None),
             grant: RefCell::new(None),
             kick: Cell::new(None),
             waker: RefCell::new(None),

@@ -172,6 +172,8 @@ impl Link {
         let Some(mut server) = self.server.take() else { return };
         let now = Instant::now();
         server.session.part(&client.session);
+        let sequences = server.session.has_sequences_of(&client.session);
+        client.shared.sequences.set(sequences.then_some(server.shared.id));
         server.shared.holds.take();
         let tally: Tally = server.session.take_tally();
         client.shared.pool.note_link(tally, self.given - self.asked, now - self.given);

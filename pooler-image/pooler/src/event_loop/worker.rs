@@ -415,6 +415,12 @@ impl Worker {
         self.process.note_idle(self.me, idle.len());
     }
 
+    /// Where the connection with this id in the process is.
+    pub(crate) fn idle_place(&self, id: u64) -> Option<ServerId> {
+        let idle = self.idle.borrow();
+        idle.iter().find(|(_, server)| server.shared.id == id).map(|(place, _)| ServerId(place as u32))
+    }
+
     pub(crate) fn remove_idle(&self, id: ServerId) -> Option<Box<ServerConn>> {
         let mut idle = self.idle.borrow_mut();
         let server = idle.try_remove(id.0 as usize);

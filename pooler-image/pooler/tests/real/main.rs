@@ -14,6 +14,7 @@ mod peers;
 mod pools;
 mod replication;
 mod rust_driver;
+mod session_state;
 mod sql;
 mod state;
 mod tls;
