@@ -121,7 +121,9 @@ impl AuthState {
         user: Option<Arc<User>>,
     ) -> Result<Challenge, RandomError> {
         if self.auth_type == AuthType::Cert {
-            let common_name = applicant.common_name.map(str::to_owned);
+            // the certificate of somebody who does not exist is nobody's
+            let shown = |name: &str| if user.is_some() { name.to_owned() } else { String::new() };
+            let common_name = applicant.common_name.map(shown);
             return Ok(Challenge { method: Method::Certificate { common_name }, user, doubt: None });
         }
         // PostgreSQL lets nobody in with an empty password either

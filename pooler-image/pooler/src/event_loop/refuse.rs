@@ -5,11 +5,13 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
+use pgpooler_core::login::LoginError;
 use pgpooler_core::session::{Reject, Rejected};
 use pgpooler_core::wire::{ErrorResponse, SqlState};
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
+use crate::connect::ConnectErrorKind;
 use crate::event_loop::buffers::poll_read;
 use crate::event_loop::client::ClientConn;
 use crate::event_loop::worker::Worker;
@@ -95,12 +97,23 @@ pub(crate) async fn reject(
     Ok(outcome)
 }
 
-/// For clients whose pool's login failed on our side.
-pub(crate) fn no_login() -> Vec<u8> {
-    ErrorResponse::fatal(
+/// For clients whose pool's login failed: PostgreSQL's own words, or that it failed on our side.
+pub(crate) fn no_login(kind: &ConnectErrorKind) -> Vec<u8> {
+    if let Some(response) = kind.error_response() {
+        return response.to_vec();
+    }
+    let error = ErrorResponse::fatal(
         SqlState::SQLSERVER_REJECTED_ESTABLISHMENT_OF_SQLCONNECTION,
         "pgpooler could not log in to PostgreSQL",
-    )
-    .hint("The pooler's log says why.")
-    .to_bytes()
+    );
+    let told = match kind {
+        ConnectErrorKind::Login(LoginError::NoSecret(method)) => error
+            .detail(format!(
+                "PostgreSQL asks for {method}, and nothing is known of the user's password that fits it: the secret \
+                 that clients are checked with is another than PostgreSQL's."
+            ))
+            .hint("After a change of the password, log in with the new one; auth_file must have it too."),
+        _ => error.hint("The pooler's log says why."),
+    };
+    told.to_bytes()
 }

@@ -133,10 +133,11 @@ fn startup(parameters: &StartupParameters, document: &Document) -> Vec<(String, 
 fn failed(worker: &Rc<Worker>, database: &str, error: ConnectError, slot: HeldSlot) -> Vec<u8> {
     worker.logins.borrow_mut().server_failed += 1;
     warn!(database, error = %error.kind, "no replication connection");
-    let response = match error.kind.error_response() {
-        Some(response) => response.to_vec(),
-        None if error.kind.is_temporary() => lost(error.kind.to_string()),
-        None => refuse::no_login(),
+    let said = error.kind.error_response().is_some();
+    let response = if error.kind.is_temporary() && !said {
+        lost(error.kind.to_string())
+    } else {
+        refuse::no_login(&error.kind)
     };
     if let Some(stream) = error.stream {
         tokio::task::spawn_local(async move {

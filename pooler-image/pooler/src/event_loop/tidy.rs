@@ -138,7 +138,7 @@ impl Worker {
         let kind = &error.kind;
         warn!(database = pool.database, user = pool.user_name, error = %kind, "no server connection");
         if !kind.is_temporary() || self.is_hopeless(pool, kind) {
-            self.refuse_waiting(pool, kind.error_response());
+            self.refuse_waiting(pool, kind);
         }
         self.process.slots(Slots::closing);
         if let Some(stream) = error.stream {
@@ -159,9 +159,8 @@ impl Worker {
     }
 
     /// Waiting would not help: everybody in the queue hears why.
-    fn refuse_waiting(&self, pool: &Pool, response: Option<&[u8]>) {
-        let response: Arc<[u8]> =
-            response.map_or_else(|| crate::event_loop::refuse::no_login().into(), Into::into);
+    fn refuse_waiting(&self, pool: &Pool, kind: &ConnectErrorKind) {
+        let response: Arc<[u8]> = crate::event_loop::refuse::no_login(kind).into();
         let waiting = self.ledger.borrow_mut().drain_waiting(pool.id);
         for client in waiting {
             self.grant(client, Grant::Refused(Arc::clone(&response)));

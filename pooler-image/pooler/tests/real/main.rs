@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests, which clippy does not recognise as such
 
 mod auth_query;
+mod auth_types;
 mod cancel;
 mod direct;
 mod drain;

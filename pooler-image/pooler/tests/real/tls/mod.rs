@@ -1,6 +1,7 @@
 //! TLS on both sides of the pooler, with libpq and PostgreSQL at its ends.
 
 mod binding;
+mod cert;
 mod clients;
 mod refused;
 mod reload;
