@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use pgpooler_config::{Document, Secret, Target, UserSecret};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::{RandomError, User};
 
@@ -52,13 +52,23 @@ struct State {
     known: HashMap<Key, Known>,
     under_way: HashMap<Key, watch::Receiver<Option<Answer>>>,
     usual_iterations: Option<u32>,
-    /// Databases that were asked, and whether one has ever answered.
-    databases: HashMap<String, bool>,
+    /// Databases that were asked.
+    databases: HashMap<String, Database>,
 }
 
 /// Databases without an answer that are asked: clients name them before they have proven anything, and each costs a
 /// pool.
 const STRANGERS: usize = 64;
+
+/// Look-ups that run at once in a database: those who have proven nothing yet must not take the server connections of
+/// those who have.
+const AT_ONCE: usize = 4;
+
+#[derive(Debug)]
+struct Database {
+    has_answered: bool,
+    turns: Arc<Semaphore>,
+}
 
 #[derive(Debug)]
 struct Known {
@@ -179,9 +189,10 @@ impl State {
         if self.databases.contains_key(database) {
             return true;
         }
-        let room = self.databases.values().filter(|answered| !**answered).count() < STRANGERS;
+        let room = self.databases.values().filter(|known| !known.has_answered).count() < STRANGERS;
         if room {
-            self.databases.insert(database.to_owned(), false);
+            let known = Database { has_answered: false, turns: Arc::new(Semaphore::new(AT_ONCE)) };
+            self.databases.insert(database.to_owned(), known);
         }
         room
     }
@@ -197,11 +208,20 @@ impl Inquiry {
         &self.lookups.rule
     }
 
+    /// Waits until few enough others are asking.
+    pub(crate) async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        let turns =
+            self.lookups.state().databases.get(&self.key.0).map(|database| Arc::clone(&database.turns));
+        turns?.acquire_owned().await.ok()
+    }
+
     /// PostgreSQL has answered. A user whose secret is the same as before keeps the keys learnt so far; those of an
     /// old secret go with it.
     pub(crate) fn answered(self, secret: Option<&UserSecret>, now: Instant) -> Result<(), RandomError> {
         let mut state = self.lookups.state();
-        state.databases.insert(self.key.0.clone(), true);
+        if let Some(database) = state.databases.get_mut(&self.key.0) {
+            database.has_answered = true;
+        }
         let answer = if let Some(secret) = secret {
             let same = state.known.get(&self.key).filter(|known| known.user.has_secret(secret));
             let user = match same {

@@ -130,6 +130,7 @@ impl Worker {
 }
 
 async fn look_up(worker: Rc<Worker>, inquiry: Inquiry) {
+    let _turn = inquiry.turn().await;
     let secret = match ask(&worker, &inquiry).await {
         // the connection may have died of old age in the pool
         Err(Fault::Io(_)) => ask(&worker, &inquiry).await,

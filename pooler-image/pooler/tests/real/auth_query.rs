@@ -95,7 +95,9 @@ fn a_changed_password_counts_at_once_and_the_old_one_no_more() {
     let mut late = RawClient::login(&pooler.login("ann", "other", "postgres")).unwrap();
     assert_eq!(value(&mut late, "select 1"), "1");
     // the pool opens new connections with what the new login revealed
-    server.sql("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'ann'").unwrap();
+    server
+        .sql("select pg_terminate_backend(pid, 10000) from pg_stat_activity where usename = 'ann'")
+        .unwrap();
     assert_eq!(
         value(&mut RawClient::login(&pooler.login("ann", "other", "postgres")).unwrap(), "select 1"),
         "1"
@@ -254,4 +256,26 @@ fn a_server_that_is_down_makes_known_users_wait_not_fail() {
         server.resume().unwrap();
         assert_eq!(client.join().unwrap(), "1");
     });
+}
+
+#[test]
+fn a_storm_of_names_that_nobody_has_leaves_server_connections_to_others() {
+    let server = server();
+    let pooler = start(&options(&server, 20).setting("workers", "1"));
+    let mut inside = RawClient::login(&ann(&pooler)).unwrap();
+    thread::scope(|scope| {
+        let storm: Vec<_> = (0..100)
+            .map(|n| {
+                let login = pooler.login(&format!("nobody{n}"), "guess", "postgres");
+                scope.spawn(move || refusal(&login).1[2].clone())
+            })
+            .collect();
+        for client in storm {
+            assert_eq!(client.join().unwrap().as_deref(), Some("28P01"));
+        }
+    });
+    let askers = "select count(*) from pg_stat_activity where usename = 'asker'";
+    let askers: u32 = server.sql(askers).unwrap().concat().concat().parse().unwrap();
+    assert!(askers <= 4, "{askers} connections ask");
+    assert_eq!(value(&mut inside, "select 1"), "1");
 }
