@@ -10,12 +10,15 @@ use pgpooler_test_support::{
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::TcpStream,
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 const PROTOCOL_3_0: u32 = 196_608;
 const READ_BUFFER: usize = 512;
 const LONGEST_MESSAGE: usize = 1 << 20;
+
+/// How long a statement runs before its end is asked for: it must have reached PostgreSQL.
+const HEAD_START: Duration = Duration::from_millis(500);
 
 /// Who logs in where.
 #[derive(Debug, Clone)]
@@ -37,6 +40,7 @@ pub(crate) struct Target {
 pub(crate) struct Connection {
     stream: BufReader<TcpStream>,
     patience: Duration,
+    key: Option<(u32, Vec<u8>)>,
 }
 
 /// Why a client failed, in words that are counted.
@@ -77,6 +81,25 @@ impl Connection {
         timeout(self.patience, self.run(sql)).await.unwrap_or(Err(Failure::TimedOut))
     }
 
+    /// Runs one statement and, while it runs, asks once for its end at this address, over a connection of its own.
+    pub(crate) async fn query_and_cancel(
+        &mut self,
+        sql: &str,
+        address: SocketAddr,
+    ) -> Result<Vec<Vec<String>>, Failure> {
+        let (id, secret) = self.key.clone().ok_or_else(|| protocol("no cancel key"))?;
+        let request = async {
+            sleep(HEAD_START).await;
+            let mut stream =
+                TcpStream::connect(address).await.map_err(|error| Failure::Connect(error.to_string()))?;
+            stream.write_all(&wire::cancel_request(id, &secret)).await.map_err(broken)?;
+            stream.read_to_end(&mut Vec::new()).await.map_err(broken)
+        };
+        let (answer, requested) = tokio::join!(self.query(sql), request);
+        requested?;
+        answer
+    }
+
     /// Leaves as a driver does.
     pub(crate) async fn close(mut self) {
         // the server may be gone, and then there is nobody to take leave of
@@ -88,8 +111,11 @@ impl Connection {
         let stream =
             TcpStream::connect(target.address).await.map_err(|error| Failure::Connect(error.to_string()))?;
         stream.set_nodelay(true).map_err(broken)?;
-        let mut connection =
-            Self { stream: BufReader::with_capacity(READ_BUFFER, stream), patience: target.patience };
+        let mut connection = Self {
+            stream: BufReader::with_capacity(READ_BUFFER, stream),
+            patience: target.patience,
+            key: None,
+        };
         let parameters =
             [("user", target.user.as_str()), ("database", &target.database), ("application_name", "fleet")];
         connection.send(&wire::startup(PROTOCOL_3_0, &parameters)).await?;
@@ -99,6 +125,10 @@ impl Connection {
             match message.tag {
                 b'R' => exchange = connection.authenticate(&target.password, exchange, &message.body).await?,
                 b'E' => return Err(refused(&message)),
+                b'K' => {
+                    let key = message.body.split_first_chunk();
+                    connection.key = key.map(|(id, secret)| (u32::from_be_bytes(*id), secret.to_vec()));
+                }
                 b'Z' => return Ok(connection),
                 _ => {}
             }

@@ -1,4 +1,4 @@
-//! The three kinds of load.
+//! The kinds of load.
 
 use std::{
     sync::Arc,
@@ -18,6 +18,8 @@ use super::{
 
 /// A transaction as applications write it: three round trips.
 const TRANSACTION: [&str; 3] = ["BEGIN", "SELECT 1", "COMMIT"];
+
+const QUERY_CANCELED: &str = "57014";
 
 /// How a fleet grows.
 #[derive(Debug, Clone, Copy)]
@@ -107,6 +109,23 @@ pub(crate) async fn ramp(target: &Target, growth: Growth, pause: Duration) -> Re
         }
     })
     .await
+}
+
+/// Each client is a transaction if its query was cancelled, and a failure if it was not.
+pub(crate) async fn cancel(target: &Target, clients: u64) -> Report {
+    let began = Instant::now();
+    let mut tally = Tally::default();
+    for _ in 0..clients {
+        let start = Instant::now();
+        let Some(mut connection) = log_in(target, &mut tally).await else { continue };
+        match connection.query_and_cancel("SELECT pg_sleep(10)", target.address).await {
+            Err(Failure::Refused { code, .. }) if code == QUERY_CANCELED => tally.transaction(start),
+            Err(failure) => tally.failure(failure),
+            Ok(_) => tally.failure(Failure::Protocol("the query was not cancelled".to_owned())),
+        }
+        connection.close().await;
+    }
+    tally.report(clients, began)
 }
 
 async fn fleet<F: Future<Output = Tally> + 'static + Send>(

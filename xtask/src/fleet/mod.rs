@@ -82,6 +82,12 @@ pub(crate) enum Load {
         #[arg(long, default_value_t = 100)]
         pause: u64,
     },
+    /// One client after the other has its query cancelled, by a request that is another connection to the same address.
+    Cancel {
+        /// Clients.
+        #[arg(long)]
+        clients: u64,
+    },
     /// Counts sessions in `pg_stat_activity` until standard input ends.
     Sample {
         /// Which sessions count, as an SQL condition.
@@ -125,6 +131,7 @@ impl Load {
             Self::Ramp { from, to, seconds, pause } => {
                 words("ramp", &[("from", *from), ("to", *to), ("seconds", *seconds), ("pause", *pause)])
             }
+            Self::Cancel { clients } => words("cancel", &[("clients", *clients)]),
             Self::Sample { condition, interval } => {
                 let mut words = words("sample", &[("interval", *interval)]);
                 words.push(format!("--condition={condition}"));
@@ -142,6 +149,7 @@ impl Load {
                 let growth = load::Growth { from, to, over: Duration::from_secs(seconds) };
                 load::ramp(target, growth, Duration::from_millis(pause)).await
             }
+            Self::Cancel { clients } => load::cancel(target, clients).await,
             Self::Sample { condition, interval } => {
                 let interval = Duration::from_millis(interval);
                 let samples = sample::until_input_ends(target, &condition, interval).await?;
@@ -155,7 +163,7 @@ impl Load {
         match self {
             Self::Storm { clients, .. } | Self::Churn { clients, .. } => *clients,
             Self::Ramp { from, to, .. } => *from.max(to),
-            Self::Sample { .. } => 1,
+            Self::Cancel { .. } | Self::Sample { .. } => 2,
         }
     }
 }

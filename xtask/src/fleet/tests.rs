@@ -47,3 +47,10 @@ async fn a_ramp_ends_with_every_client_served() {
     assert_eq!((report.failures(), report.logins.count), (0, 8), "{report:?}");
     assert!(report.transactions.count >= 8);
 }
+
+#[tokio::test]
+async fn every_query_of_a_cancelling_fleet_is_cancelled() {
+    let server = Postgres::start(&PostgresOptions::default()).unwrap();
+    let report = load::cancel(&target(&server), 2).await;
+    assert_eq!((report.failures(), report.transactions.count), (0, 2), "{report:?}");
+}

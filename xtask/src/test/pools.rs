@@ -28,6 +28,7 @@ type Test = fn(&Site) -> Result<()>;
 const TESTS: &[(&str, Test)] = &[
     ("a PgPooler becomes Ready and shows its sum", becomes_ready),
     ("300 clients at once are all served within the budget", serves_a_storm),
+    ("a cancel request finds its query through the Service", cancels_through_any_pod),
     ("scaling changes the pods and keeps the budget", scales_within_the_budget),
     ("replicas above maxReplicas are refused with what to do", refuses_too_many_replicas),
     ("a rollout under load replaces the pods within the budget", rolls_within_the_budget),
@@ -78,6 +79,15 @@ fn serves_a_storm(site: &Site) -> Result<()> {
     ensure!(report.failures() == 0, "{:?}", report.errors);
     ensure!(report.transactions.count == 1500, "{} transactions", report.transactions.count);
     ensure!((1..=77).contains(&peak), "{peak} server connections");
+    Ok(())
+}
+
+/// The Service sends each connection to either pod, so with 20 clients half of the requests reach the other one.
+fn cancels_through_any_pod(site: &Site) -> Result<()> {
+    ensure!(pods(site)?.len() == 2, "there is one pod only: this would show nothing");
+    let report = site.fleet(site.address("orders")?, &Load::Cancel { clients: 20 })?;
+    ensure!(report.failures() == 0, "{:?}", report.errors);
+    ensure!(report.transactions.count == 20, "{} queries were cancelled", report.transactions.count);
     Ok(())
 }
 

@@ -25,7 +25,7 @@ impl Halves {
     }
 }
 
-/// A Feistel network over SipHash. Halves whose image has no left half are sealed again, until it has one.
+/// A Feistel network over `SipHash`. Halves whose image has no left half are sealed again, until it has one.
 #[derive(Clone)]
 pub(super) struct Permutation {
     key: [u8; 16],
@@ -68,9 +68,9 @@ impl Permutation {
     }
 
     fn mix(&self, n: u8, half: u32) -> u32 {
-        let [a, b, c, d] = half.to_be_bytes();
         let mut hasher = SipHasher24::new_with_key(&self.key);
-        hasher.write(&[n, a, b, c, d]);
+        hasher.write(&[n]);
+        hasher.write(&half.to_be_bytes());
         hasher.finish() as u32
     }
 }

@@ -14,7 +14,7 @@ use super::cancel::{assert_canceled, cancel, key_of, sleep, until, until_somebod
 use super::{app, app_login, options, start, tags, value};
 
 /// A secret for all peers of a test.
-struct Shared(TempDir);
+pub(super) struct Shared(TempDir);
 
 impl Shared {
     fn new(secret: &str) -> Self {
@@ -28,11 +28,11 @@ impl Shared {
         options(connections).setting("peer_secret_file", &format!("{:?}", path.display().to_string()))
     }
 
-    fn peer(&self, id: u16) -> PoolerOptions {
+    pub(super) fn peer(&self, id: u16) -> PoolerOptions {
         self.options(1).setting("peer_id", &id.to_string())
     }
 
-    fn peer_with(&self, id: u16, others: &[(u16, u16)]) -> PoolerOptions {
+    pub(super) fn peer_with(&self, id: u16, others: &[(u16, u16)]) -> PoolerOptions {
         others.iter().fold(self.peer(id), |options, (id, port)| {
             options.tables(&format!("[[peers]]\npeer_id = {id}\nhost = \"localhost\"\nport = {port}\n"))
         })
@@ -46,7 +46,7 @@ impl Shared {
     }
 }
 
-fn shared() -> Shared {
+pub(super) fn shared() -> Shared {
     Shared::new("a secret that the peers share\n")
 }
 
