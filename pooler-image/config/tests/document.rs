@@ -1,7 +1,9 @@
 //! Reading, checking and writing the document.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use pgpooler_config::{ANY, Document, LogFormat, PoolMode, PoolRule, Seconds, Target, UserSecret, Userlist};
+use pgpooler_config::{
+    ANY, Document, LogFormat, PoolMode, PoolRule, SYSTEM, Seconds, Target, TlsMode, UserSecret, Userlist,
+};
 use proptest::prelude::*;
 
 fn refusal(text: &str) -> String {
@@ -15,6 +17,8 @@ fn an_empty_document_has_the_defaults() {
     assert_eq!((document.listen_port, document.http_port, document.workers), (6432, 9127, 0));
     assert_eq!((document.max_client_conn, document.max_server_connections), (10_000, 20));
     assert_eq!(document.pool_mode, PoolMode::Transaction);
+    assert_eq!(document.client_tls_sslmode, TlsMode::Disable);
+    assert_eq!(document.server_tls_sslmode, TlsMode::Prefer);
     assert_eq!(document.target, Target { host: "127.0.0.1".into(), port: 5432 });
 }
 
@@ -59,6 +63,26 @@ fn a_value_that_cannot_work_is_refused_by_its_key() {
         ("listen_port = 0", "listen_port: must be 1 to 65535"),
         ("http_port = 6432", "http_port: must differ from listen_port"),
         ("client_login_timeout = 0", "client_login_timeout: must be more than zero"),
+        (
+            "client_tls_sslmode = \"allow\"",
+            "client_tls_cert_file: must be set unless client_tls_sslmode is \"disable\"",
+        ),
+        (
+            "client_tls_sslmode = \"require\"\nclient_tls_cert_file = \"a\"",
+            "client_tls_key_file: must be set unless client_tls_sslmode is \"disable\"",
+        ),
+        (
+            "client_tls_sslmode = \"verify-ca\"\nclient_tls_cert_file = \"a\"\nclient_tls_key_file = \"b\"",
+            "client_tls_ca_file: must be set where client_tls_sslmode asks for client certificates",
+        ),
+        (
+            "server_tls_sslmode = \"verify-full\"",
+            "server_tls_ca_file: must be a file or \"system\" where server_tls_sslmode verifies certificates",
+        ),
+        (
+            "server_tls_cert_file = \"a\"",
+            "server_tls_key_file: must be set together with server_tls_cert_file",
+        ),
         ("[target]\nport = 0", "target.port: must be 1 to 65535"),
         ("[target]\nhost = \"\"", "target.host: must not be empty"),
         ("[[pools]]\nname = \"\"", "pools.name: must not be empty"),
@@ -169,6 +193,12 @@ prop_compose! {
             drain_timeout,
             admin_users,
             log_format: LogFormat::Json,
+            client_tls_sslmode: TlsMode::VerifyFull,
+            client_tls_cert_file: Some("tls.crt".into()),
+            client_tls_key_file: Some("/etc/tls.key".into()),
+            client_tls_ca_file: Some("ca.crt".into()),
+            server_tls_sslmode: TlsMode::VerifyCa,
+            server_tls_ca_file: Some(SYSTEM.into()),
             target: Target { host, port: ports.1 },
             pools,
             ..Document::default()
