@@ -169,6 +169,7 @@ fn rule(index: usize) -> impl Strategy<Value = PoolRule> {
             users,
             pool_mode,
             pool_size,
+            session_state: None,
             query_wait_timeout,
         },
     )

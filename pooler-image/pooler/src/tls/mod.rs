@@ -2,13 +2,14 @@
 //!
 //! ```text
 //! files: what the document names is read -> clients, servers: checked and made ready, one generation
-//! session: one connection, from the handshake on
+//! records: one connection in memory; session: the same over its socket
 //! ```
 //!
 //! A generation is never changed: a reload makes another, and handshakes under way keep theirs.
 
 mod clients;
 mod files;
+mod records;
 mod servers;
 mod session;
 mod verify;

@@ -16,10 +16,11 @@ use pgpooler_core::scram::EndPoint;
 use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::UnbufferedServerConnection;
-use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
 use rustls::{ClientConfig, CommonState, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+
+use super::records::{Ending, Records, Side, Wants};
 
 /// Sealed bytes read at once when somebody waits for them.
 const READ_SIZE: usize = 64 * 1024;
@@ -44,48 +45,14 @@ struct Scratch {
 
 /// The TLS of one connection.
 pub struct Session {
-    side: Side,
-    /// Read, and not a whole record yet.
-    sealed: Vec<u8>,
-    /// Opened, and not asked for yet.
-    opened: Vec<u8>,
-    /// Sealed, and not taken by the socket yet.
-    unsent: Vec<u8>,
-    /// How many of the writer's bytes are in `unsent`; it is told so when they are gone.
+    pub(super) records: Records,
+    /// How many of the writer's bytes are sealed and unsent; it is told so when they are gone.
     owed: usize,
-    ending: Ending,
-}
-
-/// Which side of the handshake we are on.
-enum Side {
-    Client(UnbufferedClientConnection),
-    Server(UnbufferedServerConnection),
-}
-
-/// How far the connection has come to its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ending {
-    Open,
-    /// The peer will send nothing more.
-    PeerClosed,
-}
-
-/// What rustls is waiting for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wants {
-    /// To be asked again.
-    Turn,
-    /// Bytes from the peer; the handshake is not over.
-    Handshake,
-    /// Nothing: the handshake is over.
-    Traffic,
-    /// Nothing any more.
-    End,
 }
 
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Session").field("ending", &self.ending).finish_non_exhaustive()
+        f.debug_struct("Session").field("ending", &self.records.ending).finish_non_exhaustive()
     }
 }
 
@@ -103,7 +70,7 @@ impl Session {
     }
 
     fn new(side: Side, sealed: Vec<u8>) -> Self {
-        Self { side, sealed, opened: Vec::new(), unsent: Vec::new(), owed: 0, ending: Ending::Open }
+        Self { records: Records::new(side, sealed), owed: 0 }
     }
 
     /// The certificate that the peer has shown, its chain not with it.
@@ -123,10 +90,7 @@ impl Session {
     }
 
     fn state(&self) -> &CommonState {
-        match &self.side {
-            Side::Client(connection) => connection,
-            Side::Server(connection) => connection,
-        }
+        self.records.state()
     }
 
     pub(crate) fn poll_handshake(
@@ -135,7 +99,7 @@ impl Session {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
         loop {
-            let opened = self.open_begun();
+            let opened = self.records.open_kept();
             // an alert goes out even if the handshake has failed
             let flushed = self.poll_flush(tcp, cx);
             let wants = opened?;
@@ -155,7 +119,7 @@ impl Session {
         tcp: &mut TcpStream,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        if !self.opened.is_empty() || self.ending == Ending::PeerClosed {
+        if !self.records.opened.is_empty() || self.records.ending == Ending::PeerClosed {
             return Poll::Ready(Ok(()));
         }
         self.poll_open(tcp, cx, LOOK_SIZE, &mut ReadBuf::new(&mut []))
@@ -167,16 +131,17 @@ impl Session {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if !self.opened.is_empty() {
-            let length = self.opened.len().min(buffer.remaining());
-            buffer.put_slice(self.opened.get(..length).unwrap_or_default());
-            self.opened.drain(..length);
-            if self.opened.is_empty() {
-                self.opened = Vec::new();
+        let Records { opened, ending, .. } = &mut self.records;
+        if !opened.is_empty() {
+            let length = opened.len().min(buffer.remaining());
+            buffer.put_slice(opened.get(..length).unwrap_or_default());
+            opened.drain(..length);
+            if opened.is_empty() {
+                *opened = Vec::new();
             }
             return Poll::Ready(Ok(()));
         }
-        if self.ending == Ending::PeerClosed {
+        if *ending == Ending::PeerClosed {
             return Poll::Ready(Ok(()));
         }
         let size = buffer.remaining().clamp(LOOK_SIZE, READ_SIZE);
@@ -203,15 +168,16 @@ impl Session {
 
     /// Until the socket has taken all that is sealed.
     pub(crate) fn poll_flush(&mut self, tcp: &mut TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.unsent.is_empty() {
+        let unsent = &mut self.records.unsent;
+        if unsent.is_empty() {
             return Poll::Ready(Ok(()));
         }
-        let sent = write_some(tcp, cx, &self.unsent)?;
-        if sent < self.unsent.len() {
-            self.unsent.drain(..sent);
+        let sent = write_some(tcp, cx, unsent)?;
+        if sent < unsent.len() {
+            unsent.drain(..sent);
             return Poll::Pending;
         }
-        self.unsent = Vec::new();
+        *unsent = Vec::new();
         Poll::Ready(Ok(()))
     }
 
@@ -221,7 +187,7 @@ impl Session {
         tcp: &mut TcpStream,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        self.say_goodbye();
+        self.records.say_goodbye();
         ready!(self.poll_flush(tcp, cx))?;
         Pin::new(tcp).poll_shutdown(cx)
     }
@@ -235,99 +201,49 @@ impl Session {
         size: usize,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        self.records.check()?;
+        let before = buffer.filled().len();
         SCRATCH.with_borrow_mut(|Scratch { sealed, .. }| {
             loop {
-                let begun = self.sealed.len();
-                sealed.resize(sealed.len().max(begun + READ_SIZE), 0);
-                let (front, back) = sealed.split_at_mut(begun);
+                let kept = &self.records.sealed;
+                sealed.resize(sealed.len().max(kept.len() + READ_SIZE), 0);
+                let (front, back) = sealed.split_at_mut(kept.len());
                 let mut fresh = ReadBuf::new(back.get_mut(..size).unwrap_or_default());
                 ready!(Pin::new(&mut *tcp).poll_read(cx, &mut fresh))?;
                 let length = fresh.filled().len();
                 if length == 0 {
                     // without a goodbye: messages have lengths, so a cut cannot be taken for an end
-                    self.ending = Ending::PeerClosed;
+                    self.records.ending = Ending::PeerClosed;
                     return Poll::Ready(Ok(()));
                 }
-                front.copy_from_slice(&self.sealed);
-                self.sealed.clear();
-                let before = buffer.filled().len();
-                self.open(sealed.get_mut(..begun + length).unwrap_or_default(), buffer)?;
+                front.copy_from_slice(kept);
+                let whole = kept.len() + length;
+                let opened = self.records.open(sealed.get_mut(..whole).unwrap_or_default(), buffer);
                 // an answer of TLS itself; it goes with the next write if the socket does not take it now
-                if let Poll::Ready(Err(error)) = self.poll_flush(tcp, cx) {
+                let flushed = self.poll_flush(tcp, cx);
+                opened?;
+                if let Poll::Ready(Err(error)) = flushed {
                     return Poll::Ready(Err(error));
                 }
-                let came = buffer.filled().len() > before || !self.opened.is_empty();
-                if came || self.ending == Ending::PeerClosed {
+                let came = buffer.filled().len() > before || !self.records.opened.is_empty();
+                if came || self.records.ending == Ending::PeerClosed {
                     return Poll::Ready(Ok(()));
                 }
             }
         })
     }
 
-    /// Reads once into what has begun; 0: the end.
+    /// Reads once into what is kept; 0: the end.
     fn poll_fetch(&mut self, tcp: &mut TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let begun = self.sealed.len();
-        self.sealed.resize(begun + LOOK_SIZE, 0);
-        let mut fresh = ReadBuf::new(self.sealed.get_mut(begun..).unwrap_or_default());
+        let sealed = &mut self.records.sealed;
+        let kept = sealed.len();
+        sealed.resize(kept + LOOK_SIZE, 0);
+        let mut fresh = ReadBuf::new(sealed.get_mut(kept..).unwrap_or_default());
         let outcome = Pin::new(tcp).poll_read(cx, &mut fresh);
         let length = fresh.filled().len();
-        self.sealed.truncate(begun + length);
+        sealed.truncate(kept + length);
         ready!(outcome)?;
         Poll::Ready(Ok(length))
-    }
-
-    /// Opens what was read in the handshake.
-    fn open_begun(&mut self) -> io::Result<Wants> {
-        let mut sealed = std::mem::take(&mut self.sealed);
-        self.open(&mut sealed, &mut ReadBuf::new(&mut []))
-    }
-
-    /// Opens all whole records, and keeps what is left over.
-    fn open(&mut self, mut sealed: &mut [u8], buffer: &mut ReadBuf<'_>) -> io::Result<Wants> {
-        loop {
-            let (discard, wants) = self.step(sealed, buffer);
-            sealed = sealed.get_mut(discard..).unwrap_or_default();
-            match wants {
-                Ok(Wants::Turn) => {}
-                Ok(wants) => {
-                    self.sealed.extend_from_slice(sealed);
-                    self.sealed.shrink_to_fit();
-                    return Ok(wants);
-                }
-                Err(error) => {
-                    self.queue_alert();
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, error));
-                }
-            }
-        }
-    }
-
-    /// One step of rustls. How many bytes it has done with, and what it waits for.
-    fn step(&mut self, sealed: &mut [u8], buffer: &mut ReadBuf<'_>) -> (usize, Result<Wants, rustls::Error>) {
-        let Self { side, opened, unsent, ending, .. } = self;
-        let mut sink = |bytes: &[u8]| {
-            let (now, later) = bytes.split_at(bytes.len().min(buffer.remaining()));
-            // what is kept comes before what comes now
-            if opened.is_empty() {
-                buffer.put_slice(now);
-                opened.extend_from_slice(later);
-            } else {
-                opened.extend_from_slice(bytes);
-            }
-        };
-        let (discard, wants) = match side {
-            Side::Client(connection) => settle(connection.process_tls_records(sealed), unsent, &mut sink),
-            Side::Server(connection) => settle(connection.process_tls_records(sealed), unsent, &mut sink),
-        };
-        if let Ok(None) = wants {
-            *ending = Ending::PeerClosed;
-        }
-        (discard, wants.map(|wants| wants.unwrap_or(Wants::Turn)))
-    }
-
-    /// After a fault: what rustls has to say to it.
-    fn queue_alert(&mut self) {
-        while let (_, Ok(Wants::Turn)) = self.step(&mut [], &mut ReadBuf::new(&mut [])) {}
     }
 
     /// Seals bytes of the slices, as many as go into one write, and sends what the socket takes; how many were sealed.
@@ -339,100 +255,14 @@ impl Session {
     ) -> io::Result<usize> {
         SCRATCH.with_borrow_mut(|Scratch { plain, out, .. }| {
             let plain = gather(slices, plain);
-            let Self { side, unsent, .. } = self;
-            let length = loop {
-                let sealed = match side {
-                    Side::Client(connection) => {
-                        seal(connection.process_tls_records(&mut []), plain, out, unsent)
-                    }
-                    Side::Server(connection) => {
-                        seal(connection.process_tls_records(&mut []), plain, out, unsent)
-                    }
-                };
-                if let Some(length) = sealed? {
-                    break length;
-                }
-            };
+            let length = self.records.seal(plain, out)?;
             let sealed = out.get(..length).unwrap_or_default();
             // what TLS itself has to say comes first
+            let unsent = &mut self.records.unsent;
             let sent = if unsent.is_empty() { write_some(tcp, cx, sealed)? } else { 0 };
             unsent.extend_from_slice(sealed.get(sent..).unwrap_or_default());
             Ok(plain.len())
         })
-    }
-
-    fn say_goodbye(&mut self) {
-        let Self { side, unsent, .. } = self;
-        match side {
-            Side::Client(connection) => while say_goodbye(connection.process_tls_records(&mut []), unsent) {},
-            Side::Server(connection) => while say_goodbye(connection.process_tls_records(&mut []), unsent) {},
-        }
-    }
-}
-
-/// Does what rustls asks for. None: the peer has said goodbye.
-fn settle<Data>(
-    status: UnbufferedStatus<'_, '_, Data>,
-    out: &mut Vec<u8>,
-    sink: &mut impl FnMut(&[u8]),
-) -> (usize, Result<Option<Wants>, rustls::Error>) {
-    let mut discard = status.discard;
-    let wants = match status.state {
-        Err(error) => return (discard, Err(error)),
-        Ok(ConnectionState::ReadTraffic(mut records)) => {
-            while let Some(record) = records.next_record() {
-                match record {
-                    Ok(record) => {
-                        discard += record.discard;
-                        sink(record.payload);
-                    }
-                    Err(error) => return (discard, Err(error)),
-                }
-            }
-            Wants::Turn
-        }
-        Ok(ConnectionState::EncodeTlsData(mut data)) => {
-            let filled = out.len();
-            if let Err(EncodeError::InsufficientSize(size)) = data.encode(&mut []) {
-                out.resize(filled + size.required_size, 0);
-                // the size is what it asked for
-                let _ = data.encode(out.get_mut(filled..).unwrap_or_default());
-            }
-            Wants::Turn
-        }
-        Ok(ConnectionState::TransmitTlsData(data)) => {
-            data.done();
-            Wants::Turn
-        }
-        Ok(ConnectionState::BlockedHandshake) => Wants::Handshake,
-        Ok(ConnectionState::WriteTraffic(_)) => Wants::Traffic,
-        Ok(ConnectionState::PeerClosed) => return (discard, Ok(None)),
-        // early data is never accepted, and there are no other states today
-        Ok(_) => Wants::End,
-    };
-    (discard, Ok(Some(wants)))
-}
-
-/// Seals bytes into `out`; how many there are then. None: rustls had something else to do first, and is to be asked again.
-fn seal<Data>(
-    status: UnbufferedStatus<'_, '_, Data>,
-    plain: &[u8],
-    out: &mut Vec<u8>,
-    unsent: &mut Vec<u8>,
-) -> io::Result<Option<usize>> {
-    let UnbufferedStatus { state: Ok(ConnectionState::WriteTraffic(mut traffic)), .. } = status else {
-        return match settle(status, unsent, &mut |_| {}) {
-            (_, Ok(Some(Wants::Turn) | None)) => Ok(None),
-            (_, Ok(Some(_))) => Err(io::ErrorKind::BrokenPipe.into()),
-            (_, Err(error)) => Err(io::Error::new(io::ErrorKind::InvalidData, error)),
-        };
-    };
-    loop {
-        match traffic.encrypt(plain, out) {
-            Ok(length) => return Ok(Some(length)),
-            Err(EncryptError::InsufficientSize(size)) => out.resize(size.required_size, 0),
-            Err(error) => return Err(io::Error::other(error)),
-        }
     }
 }
 
@@ -447,21 +277,6 @@ fn write_some(tcp: &mut TcpStream, cx: &mut Context<'_>, bytes: &[u8]) -> io::Re
         }
     }
     Ok(sent)
-}
-
-/// Queues `close_notify`; true: to be asked again.
-fn say_goodbye<Data>(status: UnbufferedStatus<'_, '_, Data>, unsent: &mut Vec<u8>) -> bool {
-    let UnbufferedStatus { state: Ok(ConnectionState::WriteTraffic(mut traffic)), .. } = status else {
-        let (_, wants) = settle(status, unsent, &mut |_| {});
-        return matches!(wants, Ok(Some(Wants::Turn) | None));
-    };
-    let filled = unsent.len();
-    if let Err(EncryptError::InsufficientSize(size)) = traffic.queue_close_notify(&mut []) {
-        unsent.resize(filled + size.required_size, 0);
-        let written = traffic.queue_close_notify(unsent.get_mut(filled..).unwrap_or_default());
-        unsent.truncate(filled + written.unwrap_or(0));
-    }
-    false
 }
 
 /// The slices as one, at most [`WRITE_SIZE`] of them: small messages share a record.
