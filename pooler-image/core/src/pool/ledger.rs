@@ -42,6 +42,15 @@ pub enum Release {
     Lend(LoopId),
 }
 
+/// When an idle connection is taken again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Before the others: it has the warmest caches.
+    First,
+    /// After the others: its last client may come back for it.
+    Last,
+}
+
 /// What to do for the clients that wait for a pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
@@ -69,9 +78,17 @@ pub struct PoolCounts {
 }
 
 #[derive(Debug)]
+struct Idle {
+    server: ServerId,
+    since: Instant,
+    place: Place,
+}
+
+#[derive(Debug)]
 struct Pool {
     limits: PoolLimits,
-    idle: VecDeque<(ServerId, Instant)>,
+    /// The next one to be taken is the last.
+    idle: VecDeque<Idle>,
     waiting: VecDeque<ClientId>,
     connecting: u32,
     open: u32,
@@ -117,9 +134,9 @@ impl Ledger {
         if !pool.paused
             && pool.waiting.is_empty()
             // the one used last has the warmest caches
-            && let Some((server, _)) = pool.idle.pop_back()
+            && let Some(idle) = pool.idle.pop_back()
         {
-            return Checkout::Take(server);
+            return Checkout::Take(idle.server);
         }
         pool.waiting.push_back(client);
         Checkout::Wait
@@ -128,7 +145,7 @@ impl Ledger {
     /// Takes this one of the idle connections, if nobody waits who was there before.
     pub fn take(&mut self, pool: PoolId, server: ServerId) -> bool {
         let Some(pool) = self.pools.get_mut(&pool) else { return false };
-        let at = pool.idle.iter().position(|(idle, _)| *idle == server);
+        let at = pool.idle.iter().position(|idle| idle.server == server);
         match at {
             Some(at) if !pool.paused && pool.waiting.is_empty() => pool.idle.remove(at).is_some(),
             _ => false,
@@ -163,7 +180,14 @@ impl Ledger {
 
     /// A clean connection comes back, or a new or lent one is ready. `id`: what it is called if it is kept.
     /// `verdict`: what the process's account says ([`Slots::verdict`]).
-    pub fn release(&mut self, pool: PoolId, id: ServerId, now: Instant, verdict: Verdict) -> Release {
+    pub fn release(
+        &mut self,
+        pool: PoolId,
+        id: ServerId,
+        now: Instant,
+        verdict: Verdict,
+        place: Place,
+    ) -> Release {
         let Some(pool) = self.pools.get_mut(&pool) else { return Release::Close };
         match verdict {
             Verdict::Close => return Release::Close,
@@ -175,7 +199,11 @@ impl Ledger {
         {
             return Release::Hand(client);
         }
-        pool.idle.push_back((id, now));
+        let idle = Idle { server: id, since: now, place };
+        match place {
+            Place::First => pool.idle.push_back(idle),
+            Place::Last => pool.idle.push_front(idle),
+        }
         Release::Keep
     }
 
@@ -240,15 +268,17 @@ impl Ledger {
         let (id, _) = self
             .pools
             .iter()
-            .filter_map(|(id, pool)| Some((*id, pool.idle.front()?.1)))
+            .filter_map(|(id, pool)| Some((*id, pool.idle.front()?.since)))
             .min_by_key(|(_, since)| *since)?;
-        let (server, _) = self.pools.get_mut(&id)?.idle.pop_front()?;
-        Some((id, server))
+        let idle = self.pools.get_mut(&id)?.idle.pop_front()?;
+        Some((id, idle.server))
     }
 
     /// Takes out an idle connection for another loop that lacks one of this pool.
     pub fn take_idle(&mut self, pool: PoolId) -> Option<ServerId> {
-        self.pools.get_mut(&pool)?.idle.pop_front().map(|(server, _)| server)
+        let idle = &mut self.pools.get_mut(&pool)?.idle;
+        let free = idle.iter().position(|idle| idle.place == Place::First).unwrap_or(0);
+        idle.remove(free).map(|idle| idle.server)
     }
 
     /// A connection that was being opened is there; release it next.
@@ -284,7 +314,7 @@ impl Ledger {
     /// An idle connection is gone from under us.
     pub fn forget_idle(&mut self, pool: PoolId, server: ServerId) {
         if let Some(pool) = self.pools.get_mut(&pool) {
-            pool.idle.retain(|(idle, _)| *idle != server);
+            pool.idle.retain(|idle| idle.server != server);
         }
     }
 
@@ -293,13 +323,16 @@ impl Ledger {
         let mut expired = Vec::new();
         for (id, pool) in &mut self.pools {
             let timeout = pool.limits.idle_timeout;
-            while !timeout.is_zero()
-                && let Some((server, since)) = pool.idle.front().copied()
-                && now.saturating_duration_since(since) >= timeout
-            {
-                pool.idle.pop_front();
-                expired.push((*id, server));
+            if timeout.is_zero() {
+                continue;
             }
+            pool.idle.retain(|idle| {
+                let keeps = now.saturating_duration_since(idle.since) < timeout;
+                if !keeps {
+                    expired.push((*id, idle.server));
+                }
+                keeps
+            });
         }
         expired
     }
@@ -307,7 +340,7 @@ impl Ledger {
     /// Takes out all idle connections of a pool.
     pub fn drain_idle(&mut self, pool: PoolId) -> Vec<ServerId> {
         let Some(pool) = self.pools.get_mut(&pool) else { return Vec::new() };
-        pool.idle.drain(..).map(|(server, _)| server).collect()
+        pool.idle.drain(..).map(|idle| idle.server).collect()
     }
 
     /// Stops or resumes handing out a pool's connections; clients queue meanwhile.
@@ -324,7 +357,7 @@ impl Ledger {
             return None;
         }
         let client = pool.waiting.pop_front()?;
-        pool.idle.pop_back().map(|(server, _)| (client, server))
+        pool.idle.pop_back().map(|idle| (client, idle.server))
     }
 
     /// Pools that [`Self::next`] has something to say about: clients wait, or a want is registered.

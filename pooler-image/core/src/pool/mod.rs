@@ -7,5 +7,5 @@
 mod ledger;
 mod slots;
 
-pub use ledger::{Checkout, ClientId, Ledger, Next, PoolCounts, PoolLimits, Release, ServerId};
+pub use ledger::{Checkout, ClientId, Ledger, Next, Place, PoolCounts, PoolLimits, Release, ServerId};
 pub use slots::{Cell, LoopId, PoolId, Pressure, Slots, Taken, Verdict};

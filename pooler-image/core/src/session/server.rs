@@ -39,10 +39,30 @@ pub(super) struct State {
     user: String,
     pub(super) follow: Follow,
     pub(super) dirt: Dirt,
-    /// The client that last used a sequence, by its serial.
-    pub(super) sequences: Option<u64>,
+    pub(super) sequences: Sequences,
     pub(super) pace: Pace,
     pub(super) triggers: Triggers,
+}
+
+/// The client that last used a sequence, by its serial.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Sequences {
+    /// None since they were forgotten.
+    #[default]
+    Unused,
+    /// By a default or a function, perhaps.
+    Used(u64),
+    /// By `nextval`.
+    Asked(u64),
+}
+
+impl Sequences {
+    pub(super) fn client(self) -> Option<u64> {
+        match self {
+            Self::Unused => None,
+            Self::Used(serial) | Self::Asked(serial) => Some(serial),
+        }
+    }
 }
 
 /// What triggers, rules and defaults may do to a session, at so many definitions by anybody.
@@ -173,7 +193,12 @@ impl Server {
 
     /// This client was the last to use a sequence here: `currval` and `lastval` would tell what it expects.
     pub fn has_sequences_of(&self, client: &Client) -> bool {
-        self.state.sequences.is_some_and(|serial| serial == client.serial)
+        self.state.sequences.client() == Some(client.serial)
+    }
+
+    /// Some client asked for a sequence's value here, and may ask for it again.
+    pub fn has_sequences(&self) -> bool {
+        matches!(self.state.sequences, Sequences::Asked(_))
     }
 
     /// What clients left behind that the next one must not see.
@@ -229,7 +254,7 @@ impl Server {
             self.statements.clear();
         }
         self.state.settings = Settings::default();
-        self.state.sequences = None;
+        self.state.sequences = Sequences::Unused;
         self.replay(dirt.reset_sql(), out);
     }
 

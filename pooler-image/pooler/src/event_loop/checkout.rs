@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use pgpooler_core::pool::{Checkout, ClientId, Next, PoolId, Pressure, Release, ServerId, Verdict};
+use pgpooler_core::pool::{Checkout, ClientId, Next, Place, PoolId, Pressure, Release, ServerId, Verdict};
 use pgpooler_core::session::Dirt;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
@@ -156,7 +156,9 @@ impl Worker {
             ledger.connected(pool);
             // whoever asked for it may have left
             let anybody = ledger.counts(pool).waiting > 0;
-            anybody.then(|| ledger.release(pool, ServerId(u32::MAX), Instant::now(), Verdict::Keep))
+            anybody.then(|| {
+                ledger.release(pool, ServerId(u32::MAX), Instant::now(), Verdict::Keep, Place::First)
+            })
         };
         if let Some(Release::Hand(client)) = waiting {
             self.grant(client, Grant::Slot(slot));
@@ -240,8 +242,9 @@ impl Worker {
         }
         let pool = server.shared.pool;
         let verdict = self.verdict(pool);
+        let place = if session.has_sequences() { Place::Last } else { Place::First };
         let id = self.vacant_idle();
-        let release = self.ledger.borrow_mut().release(pool, id, now, verdict);
+        let release = self.ledger.borrow_mut().release(pool, id, now, verdict, place);
         match release {
             Release::Hand(client) => self.grant(client, Grant::Server(server)),
             Release::Keep => {

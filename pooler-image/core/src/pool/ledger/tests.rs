@@ -26,9 +26,9 @@ fn the_first_who_waits_is_the_first_who_gets_one() {
     assert_eq!(ledger.next(P, now, &mut slots), Next::Connect);
     assert_eq!(ledger.next(P, now, &mut slots), Next::Lack);
     ledger.connected(P);
-    assert_eq!(ledger.release(P, ServerId(0), now, KEEP), Release::Hand(ClientId(1)));
-    assert_eq!(ledger.release(P, ServerId(0), now, KEEP), Release::Hand(ClientId(2)));
-    assert_eq!(ledger.release(P, ServerId(0), now, KEEP), Release::Keep);
+    assert_eq!(ledger.release(P, ServerId(0), now, KEEP, Place::First), Release::Hand(ClientId(1)));
+    assert_eq!(ledger.release(P, ServerId(0), now, KEEP, Place::First), Release::Hand(ClientId(2)));
+    assert_eq!(ledger.release(P, ServerId(0), now, KEEP, Place::First), Release::Keep);
     assert_eq!(ledger.checkout(P, ClientId(3)), Checkout::Take(ServerId(0)));
 }
 
@@ -39,7 +39,7 @@ fn an_idle_connection_of_another_pool_gives_its_slot() {
     assert_eq!(ledger.next(P, now, &mut slots), Next::Connect);
     ledger.connected(P);
     ledger.leave(P, ClientId(1));
-    assert_eq!(ledger.release(P, ServerId(5), now, KEEP), Release::Keep);
+    assert_eq!(ledger.release(P, ServerId(5), now, KEEP, Place::First), Release::Keep);
     ledger.checkout(Q, ClientId(2));
     assert_eq!(ledger.next(Q, now, &mut slots), Next::Close(P, ServerId(5)));
     slots.closing();
@@ -171,7 +171,7 @@ impl World {
 
     fn release(&mut self, pool: PoolId, server: ServerId) {
         let verdict = self.slots.verdict((ME, pool), self.ledger.is_spare(pool));
-        match self.ledger.release(pool, server, self.now, verdict) {
+        match self.ledger.release(pool, server, self.now, verdict, Place::First) {
             Release::Hand(client) => {
                 self.waiting.retain(|waiting| *waiting != client);
                 self.used.push((pool, server));
@@ -222,4 +222,16 @@ proptest! {
         }
         prop_assert!(world.waiting.is_empty(), "{:?} still wait", world.waiting);
     }
+}
+
+#[test]
+fn a_connection_that_its_last_client_may_come_back_for_is_taken_and_lent_last() {
+    let (mut ledger, now) = (ledger(), Instant::now());
+    for (id, place) in [(0, Place::First), (1, Place::Last), (2, Place::First)] {
+        ledger.release(P, ServerId(id), now, KEEP, place);
+    }
+    assert_eq!(ledger.take_idle(P), Some(ServerId(0)), "for another loop");
+    assert_eq!(ledger.checkout(P, ClientId(1)), Checkout::Take(ServerId(2)));
+    assert!(ledger.take(P, ServerId(1)), "by its last client");
+    assert!(!ledger.take(P, ServerId(1)), "only once");
 }

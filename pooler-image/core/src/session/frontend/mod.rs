@@ -6,7 +6,7 @@ mod statements;
 
 use super::Rest;
 use super::exchange::{ClientFault, Exchange};
-use super::pipeline::Owed;
+use super::pipeline::{Owed, Undo};
 use super::server::{Batch, Pace};
 use crate::wire::Header;
 use crate::wire::frontend as tag;
@@ -104,7 +104,7 @@ impl Exchange<'_> {
         if self.server.batch == Batch::Skipping {
             return Ok(self.drop_message(message));
         }
-        match message_tag {
+        let step = match message_tag {
             tag::COPY_DONE | tag::COPY_FAIL => Ok(self.client_copy_end(message)),
             // the server reads it as part of the copy, and fails the copy for it
             _ if self.server.copy_in => Ok(self.forward(message)),
@@ -114,7 +114,24 @@ impl Exchange<'_> {
             tag::BIND => self.client_bind(message),
             tag::EXECUTE => self.client_execute(message),
             _ => self.client_describe_or_close(message_tag, message),
+        };
+        match step {
+            Err(ClientFault::Malformed) => Ok(self.forward_malformed(message_tag, message)),
+            step => step,
         }
+    }
+
+    /// A whole message with a name that does not end: the server says in its own words what it lacks.
+    fn forward_malformed(&mut self, message_tag: u8, message: Message<'_>) -> Step {
+        self.server.open_batch();
+        let owed = match message_tag {
+            tag::PARSE => Owed::Parse(Undo::Nothing),
+            tag::BIND => Owed::Bind(None),
+            tag::DESCRIBE => Owed::Describe(None),
+            tag::EXECUTE => Owed::Execute(None),
+            _ => Owed::Close(Undo::Nothing),
+        };
+        self.owe(message, owed)
     }
 
     /// Passes the message on as it is.

@@ -9,7 +9,7 @@ use crate::session::follow::Doubt;
 use crate::session::holds::Holds;
 use crate::session::pipeline::{Forgotten, Owed, Undo};
 use crate::session::script::{Act, Edits, Part, Script};
-use crate::session::server::{Batch, Triggers};
+use crate::session::server::{Batch, Sequences, Triggers};
 use crate::session::settings::ROLE;
 use crate::session::{Naming, SessionState};
 use crate::sql::{self, Effect, Marks, Name};
@@ -70,7 +70,10 @@ impl Exchange<'_> {
             self.guard_sequences();
         }
         if marks.contains(Marks::SEQUENCE_SET) {
-            self.server.state.sequences = Some(self.client.serial);
+            let asked = !marks.intersects(Marks::WRITES | Marks::PROBE);
+            let serial = self.client.serial;
+            self.server.state.sequences =
+                if asked { Sequences::Asked(serial) } else { Sequences::Used(serial) };
         }
         if marks.contains(Marks::DEFINES) {
             self.interner.clock().doubt_definitions();
@@ -82,11 +85,11 @@ impl Exchange<'_> {
 
     /// What `lastval()` tells must not be another client's.
     fn guard_sequences(&mut self) {
-        let last = self.server.state.sequences;
+        let last = self.server.state.sequences.client();
         if last.is_none() || last == Some(self.client.serial) {
             return;
         }
-        self.server.state.sequences = None;
+        self.server.state.sequences = Sequences::Unused;
         match self.server.batch {
             Batch::Closed => self.slip_query("DISCARD SEQUENCES"),
             _ => self.slip_statement("DISCARD SEQUENCES"),
