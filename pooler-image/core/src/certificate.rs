@@ -12,7 +12,7 @@ use der::{Der, Element, tag};
 pub struct Certificate<'a> {
     whole: &'a [u8],
     signed_with: Option<Hash>,
-    /// Its key, as SubjectPublicKeyInfo in DER.
+    /// Its key, as `SubjectPublicKeyInfo` in DER.
     pub key: &'a [u8],
     /// The first common name of its subject.
     pub common_name: Option<String>,
@@ -191,7 +191,7 @@ fn names(mut rest: Der<'_>) -> Result<Names, MalformedCertificate> {
     Ok(Names::CommonNameOnly)
 }
 
-/// UTCTime (`YYMMDDHHMMSSZ`, 1950 to 2049) or GeneralizedTime (`YYYYMMDDHHMMSSZ`), in seconds since 1970.
+/// `UTCTime` (`YYMMDDHHMMSSZ`, 1950 to 2049) or `GeneralizedTime` (`YYYYMMDDHHMMSSZ`), in seconds since 1970.
 fn time(element: &Element<'_>) -> Result<i64, MalformedCertificate> {
     let digits = element.value.strip_suffix(b"Z").ok_or(MalformedCertificate)?;
     let year_digits = match (element.tag, digits.len()) {

@@ -255,7 +255,7 @@ impl Shell {
             Answer::Secured => self.tls = Some(peer),
             Answer::Declined if begin == Attempt::Tls => return Err(ConnectErrorKind::NoTls),
             Answer::Declined => {}
-            Answer::Error(begun) => self.input = begun,
+            Answer::Error(response) => self.input = response,
         }
         Ok(())
     }

@@ -43,7 +43,7 @@ pub struct PostgresOptions {
     pub tls: Option<Certified>,
     /// Authorities of client certificates, PEM.
     pub client_authorities: Option<String>,
-    /// The lines of pg_hba.conf; none: everybody from everywhere as [`Auth`] says. The superuser must get in without TLS.
+    /// The lines of `pg_hba.conf`; none: everybody from everywhere as [`Auth`] says. The superuser must get in without TLS.
     pub hba: Vec<String>,
 }
 

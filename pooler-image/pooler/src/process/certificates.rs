@@ -61,12 +61,12 @@ impl Process {
     fn follow_certificates(&self, current: &Current, tls: Tls) {
         let loaded = Loaded { tls: Arc::new(tls), ..current.loaded.clone() };
         let renewed = Current { loaded, auth: Arc::clone(&current.auth), epoch: current.epoch };
-        self.put_in_force(Arc::new(renewed));
+        self.put_in_force(&Arc::new(renewed));
     }
 
-    pub(super) fn put_in_force(&self, current: Arc<Current>) {
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&current);
-        self.tell_all(|| Mail::Settings(Arc::clone(&current)));
+    pub(super) fn put_in_force(&self, current: &Arc<Current>) {
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(current);
+        self.tell_all(|| Mail::Settings(Arc::clone(current)));
     }
 }
 

@@ -181,7 +181,7 @@ impl Process {
         let limit = loaded.document.max_server_connections.min(self.most_server_connections);
         self.slots(|slots| slots.set_limit(limit));
         let current = Arc::new(Current { loaded, auth: Arc::new(auth), epoch });
-        self.put_in_force(current);
+        self.put_in_force(&current);
     }
 
     /// Reads or changes the account of slots.

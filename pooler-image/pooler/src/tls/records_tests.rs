@@ -92,9 +92,9 @@ fn a_handshake_and_data_may_come_in_pieces_of_any_size() {
             let (mut client, mut server) = (client(versions), server(&tls));
             handshake((&mut client, &mut server), at_once, |_, _| {}).unwrap();
             assert!(server.sealed.is_empty() && client.sealed.is_empty());
-            let record = sealed(&mut client, &[7; 20_000]);
+            let record = sealed(&mut client, &vec![7; 20_000]);
             receive(&mut server, &record, at_once).unwrap();
-            assert_eq!(server.opened, [7; 20_000]);
+            assert_eq!(server.opened, vec![7; 20_000]);
         }
     }
 }

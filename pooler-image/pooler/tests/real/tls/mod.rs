@@ -63,7 +63,7 @@ fn certified(name: &str, hosts: &[&str]) -> Certified {
     AUTHORITY.certify(name, hosts).unwrap()
 }
 
-/// PostgreSQL with TLS, and how its user `app` may come: a word of pg_hba.conf.
+/// PostgreSQL with TLS, and how its user `app` may come: a word of `pg_hba.conf`.
 fn postgres(certified: &Certified, app: &str) -> Postgres {
     let line = |kind: &str, user: &str| format!("{kind} all {user} 127.0.0.1/32 scram-sha-256");
     let options = PostgresOptions {

@@ -1,6 +1,6 @@
 //! PostgreSQL behind TLS.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pgpooler_test_support::{
     Authority, Certified, Pooler, PoolerOptions, Postgres, PostgresOptions, RawClient, wire,
@@ -29,7 +29,11 @@ fn assert_modes(server: &Postgres, expected: [Option<bool>; 6]) {
     let files = Files::new();
     for (mode, expected) in MODES.into_iter().zip(expected) {
         let pooler = start(&before(server, mode, &files));
+        let begun = Instant::now();
         assert_eq!(secured(&pooler), expected, "{mode}\n{}", pooler.log());
+        // who is not let in is told so, and does not wait for a login that cannot succeed
+        assert!(begun.elapsed() < Duration::from_secs(5), "{mode}\n{}", pooler.log());
+        assert!(!pooler.log().contains("panicked"), "{mode}\n{}", pooler.log());
     }
 }
 
