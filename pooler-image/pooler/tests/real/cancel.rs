@@ -342,6 +342,13 @@ fn requests_that_hit_settings_on_their_way_cost_the_client_its_query_at_most() {
         let mut canceled = 0;
         while Instant::now() < end {
             assert_eq!(value(&mut other, "show work_mem"), "6MB");
+            // what it does to the session is asked for behind it
+            let answer = victim.query("select set_config('work_mem', '5MB', false)").unwrap();
+            assert!(matches!(sqlstate(&answer).as_deref(), None | Some("57014")), "{answer:?}");
+            let mut ended = victim.query("begin; set work_mem = '7MB'; rollback").unwrap();
+            while ended.last().unwrap().body != b"I" {
+                ended = victim.query("rollback").unwrap();
+            }
             let answer = victim.query("show work_mem").unwrap();
             match answer.iter().find(|message| message.tag == b'D') {
                 Some(row) => assert_eq!(row.columns(), ["5MB"]),
