@@ -14,7 +14,7 @@ pub(super) fn table(report: &Report, settings: &Loaded) -> Table {
     let rows = [
         ("databases", show_databases::names(report, &settings.document).len()),
         ("users", show_users::names(report, settings).len()),
-        ("peers", 0),
+        ("peers", settings.document.peers.len()),
         ("pools", work.pools.len()),
         ("peer_pools", 0),
         ("free_clients", 0),
