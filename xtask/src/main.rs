@@ -1,9 +1,10 @@
-//! Development tasks of pgpooler: `cargo xtask cluster`, `image`, `demo`, `test`, `generate`.
+//! Development tasks of pgpooler: `cargo xtask cluster`, `image`, `demo`, `test`, `fuzz`, `generate`.
 
 mod cluster;
 mod command;
 mod demo;
 mod fleet;
+mod fuzz;
 mod generate;
 mod image;
 mod postgres;
@@ -36,6 +37,8 @@ enum Task {
     Generate(generate::GenerateArgs),
     /// Every check of the repository, as CI runs them.
     Test(test::TestArgs),
+    /// Every fuzz target for some minutes.
+    Fuzz(fuzz::FuzzArgs),
     /// Many PostgreSQL clients at once, bounded in count and time.
     Fleet(fleet::FleetArgs),
 }
@@ -58,6 +61,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Image(arguments) => image::run(&arguments),
         Task::Generate(arguments) => generate::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),
+        Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Fleet(arguments) => fleet::run(arguments),
     }
 }
