@@ -45,8 +45,7 @@ pub(crate) fn run(arguments: &FuzzArgs) -> Result<()> {
         ensure!(known.contains(name), "there is no target {name:?}: {}", known.join(", "));
     }
     let programs = build()?;
-    let chosen =
-        known.iter().filter(|name| arguments.target.is_empty() || arguments.target.contains(*name));
+    let chosen = known.iter().filter(|name| arguments.target.is_empty() || arguments.target.contains(*name));
     let mut outcomes = Vec::new();
     for name in chosen {
         ui::heading(&format!("{name}: {} minutes", arguments.minutes));

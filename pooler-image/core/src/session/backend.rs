@@ -83,6 +83,10 @@ impl Exchange<'_> {
             tag::NOTIFICATION_RESPONSE => Ok(true),
             tag::COPY_IN_RESPONSE => {
                 self.server.copy_in = self.server.pipeline.begin_copy_in();
+                if self.server.pipeline.ready() == 0 {
+                    // the Sync of its batch was read as part of the copy
+                    self.server.open_batch();
+                }
                 self.reply(message)
             }
             _ => self.reply(message),
@@ -271,40 +275,42 @@ impl Exchange<'_> {
     }
 
     fn batch_failed(&mut self, fields: &ErrorFields<'_>) -> bool {
-        let mut passes = true;
-        match self.server.pipeline.pop() {
-            Some(Owed::Bind(Some(name)) | Owed::Describe(Some(name))) => {
-                passes = false;
-                self.to_client.own(|out| put_name_back(fields, &name, out));
+        let Some(failed) = self.server.pipeline.pop() else { return true };
+        let passes = match &failed {
+            Owed::Duplicate(name) | Owed::Bind(Some(name)) | Owed::Describe(Some(name)) => {
+                self.to_client.own(|out| put_name_back(fields, name, out));
+                false
             }
-            Some(Owed::Duplicate(name)) => {
-                passes = false;
-                self.to_client.own(|out| put_name_back(fields, &name, out));
-            }
-            Some(Owed::Refused(error)) => {
-                passes = false;
+            Owed::Refused(error) => {
                 self.to_client.own(|out| error.encode(out));
+                false
             }
-            Some(Owed::Execute(Some(act))) => {
-                if let Effect::Execute { name } | Effect::Deallocate { name } | Effect::Prepare { name } =
-                    &act.effect
-                {
-                    passes = false;
+            Owed::Execute(Some(act)) => match &act.effect {
+                Effect::Execute { name } | Effect::Deallocate { name } | Effect::Prepare { name } => {
                     self.to_client.own(|out| put_name_back(fields, &name.text, out));
+                    false
                 }
-                self.undo_all(vec![act.undo]);
-            }
-            Some(Owed::Parse(Undo::Unnamed { .. })) => {
-                // a failed Parse leaves no unnamed statement
-                self.client.unnamed = None;
-                self.server.unnamed = None;
-            }
-            Some(Owed::Prepare(Undo::Unnamed { .. })) => self.server.unnamed = None,
-            Some(owed) => self.undo_all(owed.into_undo()),
-            None => {}
-        }
+                _ => true,
+            },
+            _ => true,
+        };
+        // what was sent last is undone first
         self.skip();
+        self.undo_failed(failed);
         passes
+    }
+
+    fn undo_failed(&mut self, failed: Owed) {
+        match failed {
+            // a failed Parse leaves no unnamed statement
+            Owed::Parse(Undo::Unnamed { .. }) => {
+                self.unnamed_are(Undo::Unnamed { client: None, server: None });
+            }
+            Owed::Prepare(Undo::Unnamed { client, .. }) => {
+                self.unnamed_are(Undo::Unnamed { client, server: None });
+            }
+            failed => self.undo_all(failed.into_undo()),
+        }
     }
 }
 

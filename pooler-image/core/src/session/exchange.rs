@@ -72,11 +72,21 @@ impl Exchange<'_> {
         if self.client.naming == Naming::Own {
             // no tag tells all that a client can leave on a connection that it has to itself
             self.server.state.dirt = Dirt::Statements;
+            self.take_statements_away();
         }
         if self.client.serial == 0 {
             self.client.serial = self.interner.clock().now();
         }
         self.bring_settings();
+    }
+
+    /// A pool that was in transaction mode before: names of ours are the client's to use now.
+    fn take_statements_away(&mut self) {
+        if self.server.statements.len() > 0 || self.server.unnamed.is_some() {
+            self.server.statements.clear();
+            self.server.unnamed = None;
+            self.slip_query("DEALLOCATE ALL");
+        }
     }
 
     pub(super) fn bring_settings(&mut self) {
@@ -165,14 +175,22 @@ impl Exchange<'_> {
         }
     }
 
+    /// The unnamed statements as the server's replies tell them; what was sent since comes on top.
+    pub(super) fn unnamed_are(&mut self, undo: Undo) {
+        if self.server.pipeline.unnamed_were(&undo) {
+            return;
+        }
+        if let Undo::Unnamed { client, server } = undo {
+            self.client.unnamed = client;
+            self.server.unnamed = server;
+        }
+    }
+
     fn undo(&mut self, undo: Undo) {
         let (client, statements) = (&mut *self.client, &mut self.server.statements);
         match undo {
             Undo::Nothing => {}
-            Undo::Unnamed { client: unnamed, server } => {
-                client.unnamed = unnamed;
-                self.server.unnamed = server;
-            }
+            Undo::Unnamed { .. } => self.unnamed_are(undo),
             Undo::Define { name, key, number } => {
                 client.statements.remove(&name);
                 statements.remove(key, number);

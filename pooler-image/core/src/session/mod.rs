@@ -13,6 +13,7 @@
 //! A server connection may be given to another client only while [`Server::is_clean`] says so.
 
 mod backend;
+mod changes;
 mod client;
 mod clock;
 mod exchange;

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::changes::{Changed, Changes};
 use super::probe::Findings;
 use super::script::{Act, Script};
 use super::statements::{Known, Number, Prepared, ServerStatements, Statement, StatementKey};
@@ -91,6 +92,12 @@ pub(super) struct Forgotten {
     pub(super) server: ServerStatements,
 }
 
+impl Undo {
+    pub(super) fn is_something(&self) -> bool {
+        !matches!(self, Self::Nothing)
+    }
+}
+
 impl Owed {
     /// ReadyForQuery is (part of) its reply.
     pub(super) fn ends_with_ready(&self) -> bool {
@@ -103,6 +110,42 @@ impl Owed {
     /// The server skips it after an error.
     fn is_skippable(&self) -> bool {
         !matches!(self, Self::Sync | Self::Seal)
+    }
+
+    /// What it has changed in the books.
+    fn changed(&self) -> Changed {
+        let acts = match self {
+            Self::Query(_, Some(script)) => script.changes_statements(),
+            Self::Execute(Some(act)) => act.undo.is_something(),
+            _ => false,
+        };
+        let undo = match self {
+            Self::Query(undo, _)
+            | Self::Parse(undo)
+            | Self::Close(undo)
+            | Self::Prepare(undo)
+            | Self::Try(undo)
+            | Self::Evict(undo)
+            | Self::CloseComplete(undo) => undo,
+            _ => &Undo::Nothing,
+        };
+        match (undo, acts) {
+            (Undo::Unnamed { .. }, true) => Changed::Both,
+            (Undo::Unnamed { .. }, false) => Changed::Unnamed,
+            (Undo::Nothing, false) => Changed::Nothing,
+            _ => Changed::Named,
+        }
+    }
+
+    fn undo_mut(&mut self) -> Option<&mut Undo> {
+        match self {
+            Self::Query(undo, _)
+            | Self::Parse(undo)
+            | Self::Close(undo)
+            | Self::Prepare(undo)
+            | Self::Evict(undo) => Some(undo),
+            _ => None,
+        }
     }
 
     /// In the order in which they are to be undone.
@@ -138,6 +181,9 @@ impl Owed {
 #[derive(Debug, Default)]
 pub(super) struct Pipeline {
     owed: VecDeque<Owed>,
+    /// How many entries were before the first.
+    popped: u64,
+    changes: Changes,
     /// How many of them end with ReadyForQuery.
     ready: usize,
 }
@@ -145,6 +191,8 @@ pub(super) struct Pipeline {
 impl Pipeline {
     pub(super) fn push(&mut self, owed: Owed) {
         self.ready += usize::from(owed.ends_with_ready());
+        let number = self.popped + self.owed.len() as u64;
+        self.changes.pushed(number, owed.changed(), owed.ends_with_ready());
         self.owed.push_back(owed);
     }
 
@@ -159,6 +207,8 @@ impl Pipeline {
     pub(super) fn pop(&mut self) -> Option<Owed> {
         let owed = self.owed.pop_front()?;
         self.ready -= usize::from(owed.ends_with_ready());
+        self.changes.popped(self.popped);
+        self.popped += 1;
         Some(owed)
     }
 
@@ -174,6 +224,30 @@ impl Pipeline {
     /// Replies with ReadyForQuery that are still to come.
     pub(super) fn ready(&self) -> usize {
         self.ready
+    }
+
+    /// Books that an earlier batch may yet put right.
+    pub(super) fn changes(&self) -> &Changes {
+        &self.changes
+    }
+
+    /// The unnamed statements are these in truth, as far as replies have come. False: nothing that was sent since has
+    /// changed them.
+    pub(super) fn unnamed_were(&mut self, before: &Undo) -> bool {
+        let first =
+            self.changes.first_unnamed().and_then(|number| usize::try_from(number - self.popped).ok());
+        let Some(owed) = first.and_then(|at| self.owed.get_mut(at)) else { return false };
+        if let (Some(undo @ Undo::Unnamed { .. }), Undo::Unnamed { client, server }) =
+            (owed.undo_mut(), before)
+        {
+            *undo = Undo::Unnamed { client: client.clone(), server: *server };
+        }
+        true
+    }
+
+    fn remove(&mut self, at: usize) {
+        self.owed.remove(at);
+        self.changes.removed(self.popped + at as u64);
     }
 
     /// Takes out all that the server skips after an error, up to the next Sync, which stays.
@@ -195,11 +269,11 @@ impl Pipeline {
         while let Some(owed) = self.owed.get(at) {
             match owed {
                 Owed::CopyEnd => {
-                    self.owed.remove(at);
+                    self.remove(at);
                     return false;
                 }
                 Owed::Sync => {
-                    self.owed.remove(at);
+                    self.remove(at);
                     self.ready -= 1;
                 }
                 _ => at += 1,

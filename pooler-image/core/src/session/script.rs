@@ -52,6 +52,11 @@ impl Script {
         self.parts.pop_front()
     }
 
+    /// A statement has changed the books of statements.
+    pub(super) fn changes_statements(&self) -> bool {
+        self.parts.iter().any(|part| matches!(part, Part::Shown(act) if act.undo.is_something()))
+    }
+
     /// What the client hears instead of the server's complaint.
     pub(super) fn refusal(&self) -> Option<&ErrorResponse> {
         self.refusal.as_ref()

@@ -22,6 +22,8 @@ pub struct Server {
     pub(super) portals: Vec<(Box<[u8]>, Arc<Statement>)>,
     pub(super) batch: Batch,
     pub(super) copy_in: bool,
+    /// A message of the client's waits until the books are certain.
+    pub(super) waits: bool,
     pub(super) state: State,
     /// What the client still has to send of a message whose beginning was passed on.
     pub(super) unsent: Rest,
@@ -150,7 +152,7 @@ impl Server {
 
     /// Its client may go on with another connection: nothing is held or in doubt.
     pub fn may_part(&self) -> bool {
-        self.is_clean() && self.state.follow.is_settled()
+        self.is_clean() && self.state.follow.is_settled() && !self.waits
     }
 
     /// The client left; what it left open can be ended, and what it left behind wiped off.
@@ -179,6 +181,19 @@ impl Server {
     /// What it is at is ours: settings on their way, or the question what the session holds.
     pub fn is_at_own_question(&self) -> bool {
         matches!(self.pipeline.front(), Some(Owed::Replay | Owed::Probe(_)))
+    }
+
+    /// The client's next message cannot be read before the server has answered earlier ones.
+    pub fn is_waiting(&self) -> bool {
+        self.waits && !self.may_resume()
+    }
+
+    /// What waited can be read now.
+    pub fn may_resume(&self) -> bool {
+        let changes = self.pipeline.changes();
+        // what is not read by the books need not wait for them
+        let unread = self.copy_in || self.batch == Batch::Skipping;
+        self.waits && (unread || !changes.named_is_open() && !changes.unnamed_is_open())
     }
 
     /// Where it stands in transactions.

@@ -206,11 +206,12 @@ fn from_client(
     begun: &mut bool,
     cx: &mut Context<'_>,
 ) -> Turn {
-    if client.session.is_leaving() || server.session.is_asking() || server.spill.is_full() {
+    let waits = server.session.is_asking() || server.session.is_waiting();
+    if client.session.is_leaving() || waits || server.spill.is_full() {
         return Turn::Nothing;
     }
     let Scratch { read, desk } = scratch;
-    let fresh = if !*begun && client.carry.is_unseen() {
+    let fresh = if !*begun && client.carry.is_unseen() || server.session.may_resume() {
         0
     } else {
         match poll_read(&mut client.stream, cx, read) {

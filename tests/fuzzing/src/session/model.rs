@@ -31,14 +31,31 @@ pub(crate) struct Model {
 enum Mode {
     Commands,
     SkipToSync,
-    CopyIn { lines: usize, rest: Vec<Statement>, extended: bool },
+    CopyIn {
+        lines: usize,
+        rest: Vec<Statement>,
+        extended: bool,
+    },
     Closed,
+    /// Closed because of what it was sent.
+    Broken,
 }
 
 #[derive(Debug, Clone)]
 struct Portal {
     statement: Option<Statement>,
     sent: u32,
+}
+
+/// How a statement came.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// By Execute: who wants a RowDescription has asked for it.
+    Extended,
+    /// Alone in a Query.
+    Alone,
+    /// With others in a Query.
+    Many,
 }
 
 /// How far a statement has come.
@@ -74,7 +91,7 @@ impl Model {
     /// Reads what it is sent, and does it.
     pub(crate) fn receive(&mut self, bytes: &[u8]) {
         self.input.extend_from_slice(bytes);
-        while self.mode != Mode::Closed {
+        while !self.is_closed() {
             let Ok(header) = Header::parse(&self.input) else { return self.die("invalid message length") };
             let Some(header) = header else { return };
             let Some(body) = self.input.get(5..header.total()) else { return };
@@ -86,7 +103,7 @@ impl Model {
 
     /// What `pg_terminate_backend` does.
     pub(crate) fn terminate(&mut self) {
-        if self.mode != Mode::Closed {
+        if !self.is_closed() {
             let text = "terminating connection due to administrator command";
             ErrorResponse::fatal(SqlState::ADMIN_SHUTDOWN, text).encode(&mut self.output);
             self.mode = Mode::Closed;
@@ -95,18 +112,26 @@ impl Model {
 
     /// It has ended.
     pub(crate) fn is_closed(&self) -> bool {
-        self.mode == Mode::Closed
+        matches!(self.mode, Mode::Closed | Mode::Broken)
+    }
+
+    /// It has ended because of what it was sent.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.mode == Mode::Broken
     }
 
     /// Nothing of a client is left in the protocol's state.
     pub(crate) fn is_at_rest(&self) -> bool {
         let quiet = self.input.is_empty() && self.output.is_empty() && !self.batch;
-        quiet && self.mode == Mode::Commands && self.status == TransactionStatus::Idle && self.portals.is_empty()
+        quiet
+            && self.mode == Mode::Commands
+            && self.status == TransactionStatus::Idle
+            && self.portals.is_empty()
     }
 
     fn die(&mut self, text: &'static str) {
         ErrorResponse::fatal(SqlState::PROTOCOL_VIOLATION, text).encode(&mut self.output);
-        self.mode = Mode::Closed;
+        self.mode = Mode::Broken;
     }
 
     fn message(&mut self, tag: u8, body: &[u8]) {
@@ -233,7 +258,8 @@ impl Model {
             for n in 0..here {
                 message::data_row(&mut self.output, portal.sent + n);
             }
-            self.portals.insert(name.to_vec(), Portal { statement: Some(statement), sent: portal.sent + here });
+            self.portals
+                .insert(name.to_vec(), Portal { statement: Some(statement), sent: portal.sent + here });
             if here < left || (most > 0 && here == most) {
                 message::portal_suspended(&mut self.output);
             } else {
@@ -248,7 +274,7 @@ impl Model {
         if let Some(portal) = self.portals.get_mut(name) {
             portal.sent = 1;
         }
-        match self.run(&statement, false)? {
+        match self.run(&statement, Way::Extended)? {
             Progress::Done => {}
             Progress::Reading => self.mode = Mode::CopyIn { lines: 0, rest: Vec::new(), extended: true },
         }
@@ -274,10 +300,10 @@ impl Model {
 
     /// The statements of a simple query, or those behind a copy; then ReadyForQuery.
     fn run_all(&mut self, statements: Vec<Statement>) {
-        let block = statements.len() > 1;
+        let way = if statements.len() > 1 { Way::Many } else { Way::Alone };
         let mut statements = statements.into_iter();
         while let Some(statement) = statements.next() {
-            match self.check(Some(&statement)).and_then(|()| self.run(&statement, block)) {
+            match self.check(Some(&statement)).and_then(|()| self.run(&statement, way)) {
                 Ok(Progress::Done) => {}
                 Ok(Progress::Reading) => {
                     self.mode = Mode::CopyIn { lines: 0, rest: statements.collect(), extended: false };
@@ -292,8 +318,11 @@ impl Model {
         self.ready();
     }
 
-    fn run(&mut self, statement: &Statement, block: bool) -> Result<Progress, Fault> {
+    fn run(&mut self, statement: &Statement, way: Way) -> Result<Progress, Fault> {
         let out = &mut self.output;
+        if statement.has_rows() && way != Way::Extended {
+            message::row_description(out);
+        }
         match statement {
             Statement::Fail => return Err(Fault::new(b"22012", "division by zero")),
             Statement::Begin => self.status = TransactionStatus::InTransaction,
@@ -304,18 +333,16 @@ impl Model {
                 backend::command_complete(&mut self.output, tag);
                 return Ok(Progress::Done);
             }
-            Statement::Rows(rows) => {
-                message::row_description(out);
-                (0..*rows).for_each(|n| message::data_row(out, n));
-            }
-            Statement::Value(value) => {
-                message::row_description(out);
-                backend::data_row(out, &[Some(value)]);
-            }
+            Statement::Rows(rows) => (0..*rows).for_each(|n| message::data_row(out, n)),
+            Statement::Value(value) => backend::data_row(out, &[Some(value)]),
             Statement::Show(name) => {
                 let value = self.settings.value(name);
-                message::row_description(out);
                 backend::data_row(out, &[Some(value)]);
+            }
+            Statement::Probe { settings } => {
+                for (name, value) in self.settings.own().into_iter().filter(|_| *settings) {
+                    backend::data_row(out, &[Some("set"), Some(name), Some(value)]);
+                }
             }
             Statement::Notice => message::notice(out),
             Statement::CopyIn => {
@@ -324,7 +351,7 @@ impl Model {
             }
             Statement::CopyOut => message::copy_out(out),
             Statement::DropStatements => self.statements.clear(),
-            Statement::DiscardAll if block || self.status != TransactionStatus::Idle => {
+            Statement::DiscardAll if way == Way::Many || self.status != TransactionStatus::Idle => {
                 return Err(Fault::new(b"25001", "DISCARD ALL cannot run inside a transaction block"));
             }
             Statement::DiscardAll => {

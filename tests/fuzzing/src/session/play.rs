@@ -79,7 +79,7 @@ fn send(world: &mut World, n: usize, write: impl FnOnce(&mut Vec<u8>)) {
     }
 }
 
-const STATEMENTS: [&str; 3] = ["", "a", "b"];
+const STATEMENTS: [&str; 5] = ["", "a", "b", "_p0", "_p1"];
 const PORTALS: [&str; 3] = ["", "p", "q"];
 const TEXTS: [&str; 14] = [
     "select one",
@@ -119,7 +119,7 @@ const QUERIES: [&str; 18] = [
 ];
 
 fn compose(world: &mut World, n: usize, dice: &mut Dice<'_>) {
-    let kind = dice.of(20);
+    let kind = dice.of(24);
     let (statement, portal) = (dice.pick(&STATEMENTS), dice.pick(&PORTALS));
     let extra = dice.next();
     send(world, n, |out| match kind {
@@ -139,8 +139,27 @@ fn compose(world: &mut World, n: usize, dice: &mut Dice<'_>) {
         },
         18 if extra > 200 => frontend::terminate(out),
         18 if extra > 100 => message::put(out, frontend::FUNCTION_CALL, &[0; 12]),
-        _ => frontend::flush(out),
+        19 => frontend::flush(out),
+        // what drivers send
+        20..=21 => {
+            frontend::parse(out, statement, of(&TEXTS, extra), &[]);
+            message::named(out, frontend::DESCRIBE, frontend::STATEMENT, statement);
+            run(out, statement, portal);
+        }
+        22 => run(out, statement, portal),
+        _ => {
+            frontend::query(out, "copy t from stdin");
+            message::put(out, frontend::COPY_DATA, b"line\n");
+            message::put(out, frontend::COPY_DONE, b"");
+        }
     });
+}
+
+fn run(out: &mut Vec<u8>, statement: &str, portal: &str) {
+    message::bind(out, portal, statement);
+    message::named(out, frontend::DESCRIBE, frontend::PORTAL, portal);
+    message::execute(out, portal, 0);
+    frontend::sync(out);
 }
 
 fn of<'t>(choices: &[&'t str], byte: u8) -> &'t str {

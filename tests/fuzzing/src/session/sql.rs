@@ -59,6 +59,10 @@ pub(crate) enum Statement {
     DropStatements,
     DiscardAll,
     Set(Vec<Change>),
+    /// The pooler's own.
+    Probe {
+        settings: bool,
+    },
     /// Done, without anything to see; its tag.
     Nothing(&'static str),
 }
@@ -68,14 +72,14 @@ pub(crate) type Change = (String, Option<String>);
 
 impl Statement {
     pub(crate) fn has_rows(&self) -> bool {
-        matches!(self, Self::Rows(_) | Self::Value(_) | Self::Show(_))
+        matches!(self, Self::Probe { .. } | Self::Rows(_) | Self::Value(_) | Self::Show(_))
     }
 
     pub(crate) fn tag(&self) -> String {
         match self {
             Self::Begin => "BEGIN",
             Self::Rows(rows) => return format!("SELECT {rows}"),
-            Self::Value(_) => "SELECT 1",
+            Self::Value(_) | Self::Probe { .. } => "SELECT 1",
             Self::Show(_) => "SHOW",
             Self::Notice => "DO",
             Self::CopyOut => "COPY 2",
@@ -93,7 +97,20 @@ impl Statement {
 /// The statements of a text.
 pub(crate) fn parse(text: &[u8]) -> Result<Vec<Statement>, Fault> {
     let text = std::str::from_utf8(text).map_err(|_| Fault::new(b"22021", "invalid byte sequence"))?;
+    if text.starts_with("SELECT 'hold'") {
+        return Ok(probe(text));
+    }
     text.split(';').map(str::trim).filter(|part| !part.is_empty()).map(statement).collect()
+}
+
+/// The pooler's question what a session holds, and which settings it has; it goes back to the defaults then.
+fn probe(text: &str) -> Vec<Statement> {
+    let settings = text.contains("pg_catalog.pg_settings");
+    let mut statements = vec![Statement::Probe { settings }];
+    if settings {
+        statements.extend(["RESET ALL", "RESET ROLE"].iter().filter_map(|text| statement(text).ok()));
+    }
+    statements
 }
 
 fn statement(text: &str) -> Result<Statement, Fault> {
@@ -172,6 +189,12 @@ impl Settings {
         let name = name.to_ascii_lowercase();
         let default = self.defaults.get(&name).cloned().unwrap_or_default();
         self.now.insert(name, value.clone().unwrap_or(default));
+    }
+
+    /// Those that are not the defaults.
+    pub(crate) fn own(&self) -> Vec<(&str, &str)> {
+        let differs = |(name, value): &(&String, &String)| self.defaults.get(*name) != Some(*value);
+        self.now.iter().filter(differs).map(|(name, value)| (name.as_str(), value.as_str())).collect()
     }
 
     pub(crate) fn reset_all(&mut self) {

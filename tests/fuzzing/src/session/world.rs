@@ -1,8 +1,12 @@
 //! Clients, server connections and what a pooler's event loop does with them, without sockets and without time.
 
+use std::sync::Arc;
+
 use pgpooler_core::session::{
-    Client, Dirt, Exchange, Interner, Naming, Outbox, Server, ServerFault, Settings,
+    Client, Dirt, Exchange, Interner, Naming, Outbox, Server, ServerFault, SessionState, Settings,
 };
+
+use pgpooler_core::wire::TransactionStatus;
 
 use super::model::Model;
 
@@ -97,11 +101,13 @@ impl Backend {
 
     /// What the pooler does with a connection whose client is done with it; false: it is closed.
     fn recycle(&mut self) -> bool {
-        let usable = self.is_quiet() && (self.session.is_clean() || self.session.needs_only_rollback());
-        if !usable {
+        if !self.session.can_be_tidied() || !self.is_quiet() || self.session.dirt() == Dirt::Connection {
             return false;
         }
-        if self.session.needs_only_rollback() {
+        if self.session.is_busy() && !self.settle() {
+            return false;
+        }
+        if self.session.status() != TransactionStatus::Idle {
             self.session.rollback(&mut self.to);
             if !self.settle() {
                 return false;
@@ -125,7 +131,7 @@ impl World {
             let naming = if n == 2 { Naming::Own } else { Naming::Shared };
             let settings = vec![("application_name".to_owned(), format!("client{n}"))];
             Party {
-                session: Client::new(naming, Settings::new(settings.clone())),
+                session: Client::new(naming, Settings::new(settings.clone()), SessionState::Pin),
                 alone: Model::new(settings.clone()),
                 settings,
                 carry: Vec::new(),
@@ -138,7 +144,7 @@ impl World {
         Self {
             clients: (0..clients).map(client).collect(),
             servers: (0..servers).map(|_| Backend::open()).collect(),
-            interner: Interner::new([7; 16]),
+            interner: Interner::new([7; 16], Arc::default()),
         }
     }
 
@@ -153,10 +159,16 @@ impl World {
     /// The pooler reads `most` bytes of a client. False: there was nothing to do.
     pub(crate) fn read_client(&mut self, n: usize, most: usize) -> bool {
         let Some(client) = self.clients.get(n) else { return false };
-        if client.over || client.session.is_leaving() || client.outgoing.is_empty() {
+        let server = client.link.and_then(|link| self.servers.get(link.server));
+        let resumes = server.is_some_and(|server| server.session.may_resume());
+        if client.over || client.session.is_leaving() || client.outgoing.is_empty() && !resumes {
             return false;
         }
         let Some(link) = client.link.or_else(|| self.check_out(n)) else { return false };
+        let waits = |server: &Backend| server.session.is_asking() || server.session.is_waiting();
+        if self.servers.get(link.server).is_some_and(waits) {
+            return false;
+        }
         self.relay_client(n, link, most);
         self.look(n);
         true
@@ -176,7 +188,8 @@ impl World {
     }
 
     fn relay_client(&mut self, n: usize, link: Link, most: usize) {
-        let (Some(client), Some(server)) = (self.clients.get_mut(n), self.servers.get_mut(link.server)) else {
+        let (Some(client), Some(server)) = (self.clients.get_mut(n), self.servers.get_mut(link.server))
+        else {
             return;
         };
         let fresh: Vec<u8> = client.outgoing.drain(..most.min(client.outgoing.len())).collect();
@@ -266,7 +279,7 @@ impl World {
             return;
         };
         let leaves = client.session.is_leaving() && !server.session.is_busy() && server.is_quiet();
-        let clean = server.session.is_clean() && server.is_quiet();
+        let clean = server.session.may_part() && server.is_quiet();
         if leaves {
             self.end(n);
         } else if clean && link.begun && client.session.naming() == Naming::Shared {
@@ -288,12 +301,14 @@ impl World {
     fn let_go(&mut self, n: usize) {
         let Some(link) = self.clients.get_mut(n).and_then(|client| client.link.take()) else { return };
         let Some(server) = self.servers.get_mut(link.server) else { return };
+        let Some(client) = self.clients.get(n) else { return };
+        server.session.part(&client.session);
         if server.session.is_clean() && server.is_quiet() {
             // the session's word against the server's own
             let rest = format!("{:?}", server.model);
             assert!(server.model.is_at_rest() || server.model.is_closed(), "called clean: {rest}");
         }
-        if server.recycle() {
+        if !server.model.is_closed() && server.recycle() {
             assert!(server.model.is_at_rest(), "recycled: {:?}", server.model);
             server.is_idle = true;
         } else {
@@ -309,7 +324,8 @@ impl World {
     }
 
     fn compare(&self, n: usize) {
-        let Some(client) = self.clients.get(n) else { return };
+        // who breaks the protocol is answered as far as possible, and must harm nobody else
+        let Some(client) = self.clients.get(n).filter(|client| !client.alone.is_broken()) else { return };
         let expected = client.alone.output.get(..client.received.len());
         assert!(
             expected == Some(&client.received),
@@ -342,6 +358,7 @@ impl World {
             if let Some(client) = self.clients.get(n)
                 && !client.over
                 && client.outgoing.is_empty()
+                && !client.alone.is_broken()
             {
                 let owed = client.alone.output.get(client.received.len()..).unwrap_or_default();
                 assert!(owed.is_empty(), "client {n} never got {}", owed.escape_ascii());

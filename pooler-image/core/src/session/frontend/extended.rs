@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use super::query::REFUSED_TEXT;
 use super::{HEADER, Message, Step, write_message};
-use crate::session::Naming;
 use crate::session::exchange::{ClientFault, Exchange};
 use crate::session::pipeline::{Owed, Undo};
 use crate::session::script::{Act, Edits};
 use crate::session::statements::{Known, Statement};
+use crate::session::Naming;
 use crate::sql::Effect;
 use crate::wire::frontend;
 use crate::wire::frontend as tag;
@@ -18,6 +18,9 @@ impl Exchange<'_> {
         let Some(name) = message.string(HEADER)? else { return Ok(Step::More) };
         if !message.is_whole() {
             return Ok(Step::More);
+        }
+        if !name.is_empty() && self.must_wait(name) {
+            return Ok(Step::Wait);
         }
         self.server.tally.client_parses += 1;
         self.server.open_batch();
@@ -100,6 +103,9 @@ impl Exchange<'_> {
         let Some(portal) = message.string(HEADER)? else { return Ok(Step::More) };
         let name_at = HEADER + portal.len() + 1;
         let Some(name) = message.string(name_at)? else { return Ok(Step::More) };
+        if self.must_wait(name) {
+            return Ok(Step::Wait);
+        }
         self.server.tally.binds += 1;
         self.server.open_batch();
         self.note_portal(portal, name);
@@ -179,11 +185,14 @@ impl Exchange<'_> {
         if !message.is_whole() {
             return Ok(Step::More);
         }
-        self.server.open_batch();
         let closes = message_tag == tag::CLOSE;
         let owed = if closes { Owed::Close(Undo::Nothing) } else { Owed::Describe(None) };
         let is_statement = message.bytes.get(HEADER) == Some(&tag::STATEMENT);
         let Some(name) = message.string(HEADER + 1)? else { return Ok(Step::More) };
+        if is_statement && self.must_wait(name) {
+            return Ok(Step::Wait);
+        }
+        self.server.open_batch();
         if self.client.naming == Naming::Own && is_statement && closes {
             self.client.statements.remove(name);
         }

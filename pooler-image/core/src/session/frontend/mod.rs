@@ -4,10 +4,10 @@ mod extended;
 mod query;
 mod statements;
 
-use super::Rest;
 use super::exchange::{ClientFault, Exchange};
 use super::pipeline::{Owed, Undo};
 use super::server::{Batch, Pace};
+use super::{Naming, Rest};
 use crate::wire::Header;
 use crate::wire::frontend as tag;
 
@@ -19,6 +19,8 @@ enum Step {
     To(usize),
     /// More of it must be there first.
     More,
+    /// Earlier messages must be answered first.
+    Wait,
 }
 
 /// One message, as far as it has arrived.
@@ -55,11 +57,12 @@ impl<'i> Message<'i> {
 impl Exchange<'_> {
     /// Reads what the client sent. Returns how much was dealt with: the rest must be given again with what
     /// follows it. After Terminate nothing more is read ([`super::Client::is_leaving`]); not to be called while
-    /// [`super::Server::is_asking`].
+    /// [`super::Server::is_asking`] or [`super::Server::is_waiting`].
     pub fn client_bytes(&mut self, input: &[u8]) -> Result<usize, ClientFault> {
         if self.server.state.pace == Pace::Behind && self.server.is_clean() && !input.is_empty() {
             self.bring_settings();
         }
+        self.server.waits = false;
         let mut at = 0;
         while !self.client.leaving {
             at = self.server.unsent.pass(at, input.len(), self.to_server);
@@ -70,6 +73,10 @@ impl Exchange<'_> {
             match self.client_message(header.tag, Message { at, total, bytes })? {
                 Step::To(next) => at = next,
                 Step::More => break,
+                Step::Wait => {
+                    self.server.waits = true;
+                    break;
+                }
             }
         }
         self.answer();
@@ -155,6 +162,13 @@ impl Exchange<'_> {
     fn owe(&mut self, message: Message<'_>, owed: Owed) -> Step {
         self.server.pipeline.push(owed);
         self.forward(message)
+    }
+
+    /// A message about the statement of this name cannot be read yet.
+    fn must_wait(&self, name: &[u8]) -> bool {
+        let changes = self.server.pipeline.changes();
+        let open = if name.is_empty() { changes.unnamed_is_open() } else { changes.named_is_open() };
+        open && self.client.naming == Naming::Shared
     }
 
     fn client_sync(&mut self, message: Message<'_>) -> Step {

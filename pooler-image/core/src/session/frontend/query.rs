@@ -41,6 +41,9 @@ impl Exchange<'_> {
             self.owe_query(Some(Script::refused(error)));
             return Ok(Step::To(message.end()));
         }
+        if !script.statements.is_empty() && self.must_wait(text) {
+            return Ok(Step::Wait);
+        }
         self.note_sent(script.marks, text);
         Ok(match &*script.statements {
             [] => self.send_query(message, None),

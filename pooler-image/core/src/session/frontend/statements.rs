@@ -171,10 +171,14 @@ impl Exchange<'_> {
         name: &[u8],
         owed: Owed,
     ) -> Step {
-        self.server.pipeline.push(owed);
         if !looks_like_ours(name) {
-            return self.forward(message);
+            return self.owe(message, owed);
         }
+        self.server.pipeline.push(match owed {
+            Owed::Bind(_) => Owed::Bind(Some(name.into())),
+            Owed::Describe(_) => Owed::Describe(Some(name.into())),
+            owed => owed,
+        });
         let behind = name_at + name.len();
         let prefix = message.bytes.get(HEADER..behind).unwrap_or_default();
         self.to_server.own(|out| {
