@@ -87,7 +87,12 @@ impl Client {
         self.statements.len()
     }
 
-    /// It has sent Terminate: what is owed to it is delivered, nothing more is read from it.
+    /// It has closed its side of the connection: no more is to be read from it.
+    pub fn leave(&mut self) {
+        self.leaving = true;
+    }
+
+    /// It has sent Terminate, or closed its side: what is owed to it is delivered, nothing more is read from it.
     pub fn is_leaving(&self) -> bool {
         self.leaving
     }

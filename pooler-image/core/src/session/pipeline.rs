@@ -216,7 +216,6 @@ impl Pipeline {
         self.owed.is_empty()
     }
 
-    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.owed.len()
     }

@@ -136,6 +136,9 @@ pub struct Tally {
     pub probes: u64,
 }
 
+/// More than PostgreSQL answers without sending anything: it sends 8 KB at the latest, and a reply has 5 bytes.
+const MUCH_OWED: usize = 10_000;
+
 impl Server {
     /// A connection whose login reported these parameters.
     pub fn new(reported: impl IntoIterator<Item = (String, String)>) -> Self {
@@ -194,6 +197,21 @@ impl Server {
         // what is not read by the books need not wait for them
         let unread = self.copy_in || self.batch == Batch::Skipping;
         self.waits && (unread || !changes.named_is_open() && !changes.unnamed_is_open())
+    }
+
+    /// All that is owed will come without another byte of the client's.
+    pub fn needs_no_more(&self) -> bool {
+        self.batch == Batch::Closed && !self.copy_in && self.unsent == Rest::None && !self.waits
+    }
+
+    /// The client has got a part of a message: nothing can be told to it before the rest.
+    pub fn is_mid_reply(&self) -> bool {
+        matches!(self.unread, Rest::Forward(_))
+    }
+
+    /// The client has sent much that has not been answered; it may as well wait, as it would for PostgreSQL.
+    pub fn owes_much(&self) -> bool {
+        self.pipeline.len() > MUCH_OWED
     }
 
     /// Where it stands in transactions.

@@ -11,7 +11,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use pgpooler_core::pool::ClientId;
 use pgpooler_core::session;
@@ -61,8 +61,14 @@ pub(crate) struct ClientShared {
     pub(crate) sequences: Cell<Option<u64>>,
     pub(crate) grant: RefCell<Option<Grant>>,
     pub(crate) kick: Cell<Option<Kick>>,
+    /// Since when its side of the connection is closed while it is owed replies.
+    pub(crate) left: Cell<Option<Instant>>,
     waker: RefCell<Option<Waker>>,
 }
+
+/// What replies may take to a client that has closed its side. Few close only their own; what the others asked for
+/// would go on for nobody.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Why a client is disturbed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,8 +108,14 @@ impl ClientShared {
             sequences: Cell::new(None),
             grant: RefCell::new(None),
             kick: Cell::new(None),
+            left: Cell::new(None),
             waker: RefCell::new(None),
         }
+    }
+
+    /// It has closed its side, and its replies take so long that it has more likely gone for good.
+    pub(crate) fn is_overdue(&self) -> bool {
+        self.left.get().is_some_and(|left| left.elapsed() >= PATIENCE)
     }
 
     pub(crate) fn enter(&self, state: ClientState, now: Instant) {

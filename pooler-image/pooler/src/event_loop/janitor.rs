@@ -48,7 +48,7 @@ impl Worker {
         for client in self.clients() {
             if let Some(kick) = due(&client, &document, now) {
                 client.kick(kick);
-            } else if look && client.state.get() == ClientState::Waiting {
+            } else if look && client.state.get() == ClientState::Waiting || client.is_overdue() {
                 client.wake();
             }
         }

@@ -130,7 +130,8 @@ impl Link {
         self.note_end(client);
         let server = self.server.as_deref()?;
         if client.session.is_leaving() && !server.session.is_busy() && server.is_quiet() {
-            return Some(End::ClientGone);
+            // it goes when it has taken what is left
+            return Some(End::Released);
         }
         let parts = server.session.may_part() && server.is_quiet();
         (parts && self.begun && client.session.naming() == Naming::Shared).then_some(End::Released)
@@ -206,8 +207,12 @@ fn from_client(
     begun: &mut bool,
     cx: &mut Context<'_>,
 ) -> Turn {
-    let waits = server.session.is_asking() || server.session.is_waiting();
-    if client.session.is_leaving() || waits || server.spill.is_full() {
+    if client.session.is_leaving() {
+        let waits = server.session.needs_no_more() && !client.shared.is_overdue();
+        return if waits { Turn::Nothing } else { Turn::End(End::ClientGone) };
+    }
+    let waits = server.session.is_asking() || server.session.is_waiting() || server.session.owes_much();
+    if waits || server.spill.is_full() {
         return Turn::Nothing;
     }
     let Scratch { read, desk } = scratch;
@@ -216,6 +221,12 @@ fn from_client(
     } else {
         match poll_read(&mut client.stream, cx, read) {
             Poll::Pending => return Turn::Nothing,
+            Poll::Ready(Ok(0)) if server.session.is_busy() => {
+                // it may only have closed its own side
+                client.session.leave();
+                client.shared.left.set(Some(Instant::now()));
+                return Turn::Progress;
+            }
             Poll::Ready(Ok(0) | Err(_)) => return Turn::End(End::ClientGone),
             Poll::Ready(Ok(fresh)) => fresh,
         }
@@ -235,7 +246,7 @@ fn from_client(
         Ok(dealt_with) => client.carry.keep(fresh, dealt_with),
         Err(fault) => {
             let error = ErrorResponse::fatal(SqlState::PROTOCOL_VIOLATION, fault.to_string());
-            return Turn::End(End::Told(error.to_bytes()));
+            return Turn::End(told(server, error.to_bytes()));
         }
     }
     if sent.is_err() { Turn::End(server_lost(server)) } else { Turn::Progress }
@@ -298,7 +309,12 @@ fn server_lost(server: &mut ServerConn) -> End {
     let error =
         ErrorResponse::fatal(SqlState::CONNECTION_FAILURE, "the server closed the connection unexpectedly")
             .detail("The connection between pgpooler and PostgreSQL ended; the transaction was rolled back.");
-    End::Told(error.to_bytes())
+    told(server, error.to_bytes())
+}
+
+/// Inside a message nothing can be said.
+fn told(server: &ServerConn, error: Vec<u8>) -> End {
+    if server.session.is_mid_reply() { End::ClientGone } else { End::Told(error) }
 }
 
 fn faulty(server: &mut ServerConn, fault: ServerFault) -> End {

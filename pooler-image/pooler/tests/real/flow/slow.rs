@@ -38,7 +38,7 @@ fn a_client_that_does_not_read_pauses_its_own_server_and_nobody_else() {
 
 /// As PostgreSQL does: it waits, and nothing is lost.
 fn pipeline_without_reading(login: &Login) {
-    const QUERIES: usize = 4000;
+    const QUERIES: usize = 10_000;
     let client = RawClient::login(login).unwrap();
     let query = wire::query(&format!("select repeat('x', 5000) -- {}", "y".repeat(5000)));
     let mut writer = client.stream().try_clone().unwrap();
