@@ -277,7 +277,11 @@ impl Exchange<'_> {
     fn batch_failed(&mut self, fields: &ErrorFields<'_>) -> bool {
         let Some(failed) = self.server.pipeline.pop() else { return true };
         let passes = match &failed {
-            Owed::Duplicate(name) | Owed::Bind(Some(name)) | Owed::Describe(Some(name)) => {
+            Owed::Bind(Some(name)) | Owed::Describe(Some(name)) => {
+                self.to_client.own(|out| put_name_back(fields, name, out));
+                false
+            }
+            Owed::Duplicate(name) => {
                 self.to_client.own(|out| put_name_back(fields, name, out));
                 false
             }
@@ -356,7 +360,9 @@ fn fate(front: &Owed, message: u8) -> Option<Fate> {
 /// The server names a statement as we called it; the client knows it by its own name.
 fn put_name_back(fields: &ErrorFields<'_>, name: &[u8], out: &mut Vec<u8>) {
     let message = fields.field(field::MESSAGE).unwrap_or_default();
-    match quoted(message).filter(|(_, ours, _)| looks_like_ours(ours)) {
+    // with a space behind it, it is a name that the client took for one of ours
+    let is_ours = |ours: &[u8]| looks_like_ours(ours.strip_suffix(b" ").unwrap_or(ours));
+    match quoted(message).filter(|(_, ours, _)| is_ours(ours)) {
         Some((before, _, behind)) => fields.rewrite(field::MESSAGE, &[before, name, behind].concat(), out),
         None => fields.rewrite(field::MESSAGE, message, out),
     }

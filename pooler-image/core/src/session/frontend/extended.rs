@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use super::query::REFUSED_TEXT;
 use super::{HEADER, Message, Step, write_message};
+use crate::session::Naming;
 use crate::session::exchange::{ClientFault, Exchange};
 use crate::session::pipeline::{Owed, Undo};
 use crate::session::script::{Act, Edits};
 use crate::session::statements::{Known, Statement};
-use crate::session::Naming;
 use crate::sql::Effect;
 use crate::wire::frontend;
 use crate::wire::frontend as tag;
