@@ -18,6 +18,6 @@ pub use pooler::{Pooler, PoolerOptions};
 pub use ports::free_port;
 pub use postgres::{Auth, Postgres, PostgresOptions};
 pub use programs::{Account, Programs};
-pub use raw_client::{Login, RawClient};
+pub use raw_client::{Arrival, Login, RawClient};
 pub use tls::{Authority, Certified, TlsOptions};
 pub use wire::Message;

@@ -106,7 +106,7 @@ impl Pooler {
             .process_group(0)
             .spawn()
             .with_context(|| format!("cannot start {}", program.as_ref().display()))?;
-        let leash = Leash::new(child.id(), "KILL", None)?;
+        let leash = Leash::new(child.id(), "KILL", Some(pooler.folder.path()))?;
         pooler.running = Some((child, leash));
         pooler.wait_until_ready()?;
         Ok(pooler)

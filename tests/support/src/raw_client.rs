@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     io::{self, Read as _, Write as _},
-    net::{Ipv4Addr, TcpStream},
+    net::{Ipv4Addr, Shutdown, TcpStream},
     time::Duration,
 };
 
@@ -78,6 +78,17 @@ pub struct RawClient {
     scram: Scram,
 }
 
+/// What came next from the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Arrival {
+    /// A whole message.
+    Message(Message),
+    /// The end of the connection.
+    Closed,
+    /// Nothing within the time given.
+    Nothing,
+}
+
 #[derive(Debug)]
 enum Scram {
     Idle,
@@ -146,7 +157,7 @@ impl RawClient {
         loop {
             let message = client.read()?;
             let last = matches!(message.tag, b'Z' | b'E');
-            client.follow_login(login, &message)?;
+            client.follow_login(&login.password, &message)?;
             messages.push(message);
             if last {
                 return Ok((client, messages));
@@ -185,6 +196,28 @@ impl RawClient {
             }
             Err(error) => Err(error).context("wait for a message"),
         }
+    }
+
+    /// The next message, the end of the connection, or neither within `limit`.
+    pub fn arrival(&mut self, limit: Duration) -> Result<Arrival> {
+        // a time limit of zero would be none at all
+        self.stream.tcp().set_read_timeout(Some(limit.max(Duration::from_millis(1))))?;
+        let peeked = self.stream.wait();
+        self.stream.tcp().set_read_timeout(Some(PATIENCE))?;
+        match peeked {
+            Ok(false) => Ok(Arrival::Closed),
+            Ok(true) => self.read().map(Arrival::Message),
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Ok(Arrival::Nothing),
+                io::ErrorKind::ConnectionReset => Ok(Arrival::Closed),
+                _ => Err(error).context("wait for a message"),
+            },
+        }
+    }
+
+    /// Sends nothing any more, and goes on reading.
+    pub fn half_close(&self) -> Result<()> {
+        self.stream.tcp().shutdown(Shutdown::Write).context("half-close")
     }
 
     /// Every message up to and including the first with this tag.
@@ -255,16 +288,17 @@ impl RawClient {
         }
     }
 
-    fn follow_login(&mut self, login: &Login, message: &Message) -> Result<()> {
+    /// Answers a request for authentication; other messages need none.
+    pub fn follow_login(&mut self, password: &str, message: &Message) -> Result<()> {
         let (b'R', Some((kind, data))) = (message.tag, message.body.split_first_chunk::<4>()) else {
             return Ok(());
         };
         let text = String::from_utf8_lossy(data);
         match u32::from_be_bytes(*kind) {
             0 => Ok(()),
-            3 => self.send(&wire::message(b'p', &wire::cstr(&login.password))),
+            3 => self.send(&wire::message(b'p', &wire::cstr(password))),
             10 => self.begin_scram(),
-            11 => self.answer_scram(&login.password, &text),
+            11 => self.answer_scram(password, &text),
             12 => match std::mem::replace(&mut self.scram, Scram::Idle) {
                 Scram::Final(exchange) => exchange.finish(&text),
                 _ => bail!("SASLFinal out of turn"),

@@ -132,11 +132,11 @@ impl Stream {
         }
     }
 
-    /// Waits for something to read.
-    pub(crate) fn wait(&mut self) -> io::Result<()> {
+    /// Waits for something to read; whether there is something, and not the end.
+    pub(crate) fn wait(&mut self) -> io::Result<bool> {
         match self {
-            Self::Plain(tcp) => tcp.peek(&mut [0]).map(drop),
-            Self::Tls(stream) => stream.fill_buf().map(drop),
+            Self::Plain(tcp) => tcp.peek(&mut [0]).map(|length| length > 0),
+            Self::Tls(stream) => stream.fill_buf().map(|bytes| !bytes.is_empty()),
         }
     }
 }

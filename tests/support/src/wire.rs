@@ -81,6 +81,68 @@ pub fn parse(statement: &str, sql: &str) -> Vec<u8> {
     message(b'P', &[cstr(statement), cstr(sql), vec![0, 0]].concat())
 }
 
+/// `Parse` with parameter types.
+pub fn parse_typed(statement: &str, sql: &str, types: &[u32]) -> Vec<u8> {
+    let mut body = [cstr(statement), cstr(sql)].concat();
+    body.extend((types.len() as u16).to_be_bytes());
+    body.extend(types.iter().flat_map(|oid| oid.to_be_bytes()));
+    message(b'P', &body)
+}
+
+/// `Bind` with everything that it can say: formats of parameters, parameters, formats of results.
+pub fn bind_formats(
+    portal: &str,
+    statement: &str,
+    formats: &[u16],
+    parameters: &[Option<&[u8]>],
+    results: &[u16],
+) -> Vec<u8> {
+    let codes = |codes: &[u16]| {
+        let count = (codes.len() as u16).to_be_bytes().to_vec();
+        [count, codes.iter().flat_map(|code| code.to_be_bytes()).collect()].concat()
+    };
+    let parts = [cstr(portal), cstr(statement), codes(formats), values(parameters), codes(results)];
+    message(b'B', &parts.concat())
+}
+
+/// `FunctionCall` with arguments and a result in text or binary (0 or 1).
+pub fn function_call(function: u32, format: u16, arguments: &[Option<&[u8]>]) -> Vec<u8> {
+    let mut body = function.to_be_bytes().to_vec();
+    body.extend([1, format].into_iter().flat_map(u16::to_be_bytes));
+    body.extend(values(arguments));
+    body.extend(format.to_be_bytes());
+    message(b'F', &body)
+}
+
+/// `CopyData`.
+pub fn copy_data(data: &str) -> Vec<u8> {
+    message(b'd', data.as_bytes())
+}
+
+/// `CopyDone`.
+pub fn copy_done() -> Vec<u8> {
+    message(b'c', &[])
+}
+
+/// `CopyFail`.
+pub fn copy_fail(reason: &str) -> Vec<u8> {
+    message(b'f', &cstr(reason))
+}
+
+fn values(values: &[Option<&[u8]>]) -> Vec<u8> {
+    let mut bytes = (values.len() as u16).to_be_bytes().to_vec();
+    for value in values {
+        match value {
+            Some(value) => {
+                bytes.extend((value.len() as u32).to_be_bytes());
+                bytes.extend(*value);
+            }
+            None => bytes.extend((-1_i32).to_be_bytes()),
+        }
+    }
+    bytes
+}
+
 /// `Bind` with text parameters and text results.
 pub fn bind(portal: &str, statement: &str, parameters: &[Option<&str>]) -> Vec<u8> {
     let mut body = [cstr(portal), cstr(statement), vec![0, 0]].concat();
