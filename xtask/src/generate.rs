@@ -32,10 +32,15 @@ pub(crate) struct GenerateArgs {
     cluster: String,
 }
 
+/// The table of conformance tests, as the tests themselves read it.
+#[path = "../../pooler-image/pooler/tests/conformance/traps/mod.rs"]
+mod traps;
+
 /// Writes the generated files, or compares them.
 pub(crate) fn run(arguments: &GenerateArgs) -> Result<()> {
     let crd = crd()?;
     let mut files: Vec<(&str, String)> = CRD.into_iter().map(|path| (path, crd.clone())).collect();
+    files.push((traps::PAGE, traps::page()));
     settle(&files, arguments.check)?;
     let cluster = Cluster::open(&arguments.cluster)?;
     if cluster.is_up() {
@@ -49,10 +54,11 @@ pub(crate) fn run(arguments: &GenerateArgs) -> Result<()> {
     Ok(())
 }
 
-/// An error if the CRD is out of date.
-pub(crate) fn check_crd() -> Result<()> {
+/// An error if the CRD or the page of conformance is out of date.
+pub(crate) fn check() -> Result<()> {
     let crd = crd()?;
-    settle(&CRD.map(|path| (path, crd.clone())), true)
+    settle(&CRD.map(|path| (path, crd.clone())), true)?;
+    settle(&[(traps::PAGE, traps::page())], true)
 }
 
 /// An error if the plain manifests are out of date.

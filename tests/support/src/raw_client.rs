@@ -190,7 +190,7 @@ impl RawClient {
         let peeked = self.stream.wait();
         self.stream.tcp().set_read_timeout(Some(PATIENCE))?;
         match peeked {
-            Ok(()) => self.read().map(Some),
+            Ok(_) => self.read().map(Some),
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
                 Ok(None)
             }

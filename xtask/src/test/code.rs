@@ -50,7 +50,7 @@ pub(crate) fn tests() -> Result<Count> {
 
 /// `cargo xtask generate --check`.
 pub(crate) fn generated() -> Result<Count> {
-    generate::check_crd().map(|()| Count::ONE)
+    generate::check().map(|()| Count::ONE)
 }
 
 /// `cargo doc`.
