@@ -140,6 +140,10 @@ impl Worker {
         if !kind.is_temporary() || self.is_hopeless(pool, kind) {
             self.refuse_waiting(pool, kind);
         }
+        if is_limit_of_pool(kind) {
+            // a connection of the pool may lie idle on another loop
+            self.pump(pool.id, Instant::now());
+        }
         self.process.slots(Slots::closing);
         if let Some(stream) = error.stream {
             connect::close_and_wait_eof(stream, EOF_LIMIT).await;
