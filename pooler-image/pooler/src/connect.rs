@@ -252,7 +252,9 @@ impl Shell {
         let peer = request.tls.peer(&request.target.host, address.ip()).map_err(ConnectErrorKind::Tls)?;
         let Some(peer) = peer else { return Ok(()) };
         match secure::ask(&mut self.stream, &peer).await? {
-            Answer::Secured => self.tls = Some(peer),
+            Answer::Secured => {
+                self.tls = Some(peer.agreed(self.stream.tls()));
+            }
             Answer::Declined if begin == Attempt::Tls => return Err(ConnectErrorKind::NoTls),
             Answer::Declined => {}
             Answer::Error(response) => self.input = response,

@@ -28,6 +28,7 @@ use crate::event_loop::server::ServerShared;
 use crate::event_loop::welcome::{self, Admitted};
 use crate::event_loop::worker::Worker;
 use crate::report::ClientState;
+use crate::tls::Protocol;
 use crate::transport::Transport;
 
 /// A logged-in client, as its task holds it.
@@ -50,6 +51,7 @@ pub(crate) struct ClientShared {
     pub(crate) pool: Rc<Pool>,
     pub(crate) peer: SocketAddr,
     pub(crate) local: SocketAddr,
+    pub(crate) tls: Option<Protocol>,
     pub(crate) connected: SystemTime,
     pub(crate) application_name: RefCell<String>,
     pub(crate) state: Cell<ClientState>,
@@ -99,6 +101,7 @@ impl ClientShared {
             pool,
             peer,
             local,
+            tls: None,
             connected: SystemTime::now(),
             application_name: RefCell::new(application_name),
             state: Cell::new(ClientState::Idle),
@@ -116,6 +119,11 @@ impl ClientShared {
     /// It has closed its side, and its replies take so long that it has more likely gone for good.
     pub(crate) fn is_overdue(&self) -> bool {
         self.left.get().is_some_and(|left| left.elapsed() >= PATIENCE)
+    }
+
+    /// On a connection with TLS.
+    pub(crate) fn over(self, tls: Option<Protocol>) -> Self {
+        Self { tls, ..self }
     }
 
     pub(crate) fn enter(&self, state: ClientState, now: Instant) {

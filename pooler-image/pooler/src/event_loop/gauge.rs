@@ -14,6 +14,7 @@ use crate::event_loop::worker::Worker;
 use crate::report::{
     ClientReport, ClientState, Detail, LoopReport, PoolReport, ServerReport, ServerState, SocketReport,
 };
+use crate::tls::Protocol;
 
 impl Worker {
     /// This loop's part of a report.
@@ -76,7 +77,7 @@ impl Worker {
                 peer: client.peer,
                 local: client.local,
                 connected: client.connected,
-                tls: String::new(),
+                tls: told(client.tls),
             },
             requested: wall.checked_sub(now.saturating_duration_since(client.since.get())),
             wait: match client.state.get() {
@@ -116,7 +117,7 @@ impl Worker {
                 peer: server.peer,
                 local: server.local,
                 connected: server.connected,
-                tls: String::new(),
+                tls: told(server.tls.as_ref().and_then(|peer| peer.protocol)),
             },
             requested: server.requested.get(),
             close_needed: server.doomed.get() || pool.is_some_and(|pool| server.epoch < pool.epoch.get()),
@@ -159,4 +160,9 @@ fn count_server(report: &mut PoolReport, state: ServerState) {
         ServerState::Closing => &mut servers.closing,
     };
     *count += 1;
+}
+
+/// What `SHOW` tells of TLS.
+fn told(protocol: Option<Protocol>) -> String {
+    protocol.map(|protocol| protocol.to_string()).unwrap_or_default()
 }

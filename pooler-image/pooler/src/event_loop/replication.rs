@@ -26,6 +26,7 @@ use crate::event_loop::worker::Worker;
 use crate::event_loop::{refuse, welcome};
 use crate::handshake;
 use crate::report::{ClientState, ServerState};
+use crate::tls;
 use crate::transport::Transport;
 
 /// A client and its walsender.
@@ -70,7 +71,8 @@ pub(crate) async fn begin(
     let local = stream.local_addr().ok()?;
     let (slot, id) = (worker.reserve_seat(), worker.process.next_id());
     let name = parameters.application_name.clone();
-    let shared = Rc::new(ClientShared::new(id, slot, pool, (peer, local), name));
+    let tls = stream.tls().and_then(tls::Session::protocol);
+    let shared = Rc::new(ClientShared::new(id, slot, pool, (peer, local), name).over(tls));
     worker.seat(&shared);
     let mut place = Place { worker: Rc::clone(worker), client: shared, server: None, slot: None };
     match open(&mut place, &stream, &parameters, document).await {

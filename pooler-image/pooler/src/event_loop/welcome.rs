@@ -28,6 +28,7 @@ use crate::event_loop::worker::{Scratch, Worker};
 use crate::event_loop::{refuse, replication};
 use crate::handshake::{self, Accepted, HandshakeError};
 use crate::process::Welcome;
+use crate::tls::Session;
 
 /// Counts a connection as logging in, however that ends.
 struct LoggingIn<'a>(&'a Worker);
@@ -134,7 +135,8 @@ async fn seat(
     let slot = worker.reserve_seat();
     let name = parameters.application_name.clone();
     let id = worker.process.next_id();
-    let shared = Rc::new(ClientShared::new(id, slot, Rc::clone(&pool), (peer, local), name));
+    let tls = stream.tls().and_then(Session::protocol);
+    let shared = Rc::new(ClientShared::new(id, slot, Rc::clone(&pool), (peer, local), name).over(tls));
     worker.seat(&shared);
     let naming = if pool.mode() == PoolMode::Session { Naming::Own } else { Naming::Shared };
     let policy = policy(pool.rule().session_state);

@@ -9,6 +9,7 @@
 
 mod clients;
 mod files;
+mod protocol;
 mod records;
 mod servers;
 mod session;
@@ -27,6 +28,7 @@ pub use clients::ClientTls;
 pub(crate) use clients::Demand;
 use files::Files;
 pub use files::TlsError;
+pub use protocol::Protocol;
 pub use servers::{ServerTls, TlsPeer};
 pub use session::Session;
 

@@ -13,7 +13,7 @@ use rustls::sign::SingleCertAndKey;
 use super::clients::certified;
 use super::files::{Authorities, ServerFiles, TlsError};
 use super::verify::{Trust, Verifier};
-use super::{Session, VERSIONS, provider};
+use super::{Protocol, Session, VERSIONS, provider};
 
 /// How PostgreSQL is spoken to.
 #[derive(Debug, Clone, Default)]
@@ -67,7 +67,7 @@ impl ServerTls {
             Err(error) if self.mode == TlsMode::VerifyFull => return Err(io::Error::other(error)),
             Err(_) => ServerName::from(address),
         };
-        Ok(Some(TlsPeer { config: Arc::clone(config), name }))
+        Ok(Some(TlsPeer { config: Arc::clone(config), name, protocol: None }))
     }
 }
 
@@ -76,9 +76,16 @@ impl ServerTls {
 pub struct TlsPeer {
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
+    /// What the connection has agreed on.
+    pub(crate) protocol: Option<Protocol>,
 }
 
 impl TlsPeer {
+    /// After the handshake of the first connection.
+    pub(crate) fn agreed(self, session: Option<&Session>) -> Self {
+        Self { protocol: session.and_then(Session::protocol), ..self }
+    }
+
     /// A fresh one.
     pub fn session(&self) -> io::Result<Session> {
         Session::connect(Arc::clone(&self.config), self.name.clone())

@@ -20,6 +20,7 @@ use rustls::{ClientConfig, CommonState, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::Protocol;
 use super::records::{Ending, Records, Side, Wants};
 
 /// Sealed bytes read at once when somebody waits for them.
@@ -82,6 +83,13 @@ impl Session {
     pub fn end_point(&self) -> Option<EndPoint> {
         let certificate = Certificate::parse(self.peer_certificate()?).ok()?;
         certificate.end_point().map(Into::into)
+    }
+
+    /// What both sides have agreed on, once the handshake is over.
+    pub fn protocol(&self) -> Option<Protocol> {
+        let version = self.state().protocol_version()?;
+        let suite = self.state().negotiated_cipher_suite()?.suite();
+        Some(Protocol { version, suite })
     }
 
     /// The protocol that ALPN has settled on.

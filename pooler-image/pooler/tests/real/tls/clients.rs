@@ -172,6 +172,25 @@ fn the_console_is_reached_over_tls() {
 }
 
 #[test]
+fn the_console_tells_what_both_sides_speak() {
+    let files = Files::new();
+    let pooler = start(&files.clients(options(1), "prefer"));
+    let old = TlsOptions { old: true, ..over_tls() };
+    let _old = RawClient::login(&app_login(&pooler).secure(old)).unwrap();
+    let mut plain = RawClient::login(&app_login(&pooler)).unwrap();
+    plain.query("SELECT 1").unwrap();
+    let login = Login { database: "pgpooler".to_owned(), ..pooler.superuser() };
+    let mut console = RawClient::login(&login).unwrap();
+    let column = |console: &mut RawClient, command: &str| -> Vec<String> {
+        console.rows(command).unwrap().into_iter().map(|row| row[17].clone()).collect()
+    };
+    let mut clients = column(&mut console, "SHOW CLIENTS");
+    clients.sort();
+    assert_eq!(clients, ["", "TLSv1.2/TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"]);
+    assert_eq!(column(&mut console, "SHOW SERVERS"), [""]);
+}
+
+#[test]
 fn a_client_certificate_is_asked_for_and_checked() {
     let files = Files::new();
     let options = files.clients(options(1), "verify-ca").setting("client_tls_ca_file", &files.toml("ca.crt"));

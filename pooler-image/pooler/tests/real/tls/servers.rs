@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use pgpooler_test_support::{
-    Authority, Certified, Pooler, PoolerOptions, Postgres, PostgresOptions, RawClient, wire,
+    Authority, Certified, Login, Pooler, PoolerOptions, Postgres, PostgresOptions, RawClient, wire,
 };
 
 use super::{Files, certified, over_tls, postgres, record};
@@ -182,6 +182,16 @@ fn what_is_large_goes_through_tls_on_both_sides() {
     assert_eq!(rows.count(), 50);
     let long = "z".repeat(20_000_000);
     assert_eq!(value(&mut client, &format!("SELECT length('{long}')")), "20000000");
+}
+
+#[test]
+fn the_console_tells_what_a_server_speaks() {
+    let (server, files) = (postgres(&good(), "hostssl"), Files::new());
+    let pooler = start(&before(&server, "require", &files));
+    value(&mut app(&pooler), "SELECT 1");
+    let login = Login { database: "pgpooler".to_owned(), ..pooler.superuser() };
+    let servers = RawClient::login(&login).unwrap().rows("SHOW SERVERS").unwrap();
+    assert_eq!(servers[0][17], "TLSv1.3/TLS_AES_256_GCM_SHA384");
 }
 
 #[test]
