@@ -1,7 +1,8 @@
 //! What the programs of a language need: its toolchain, and the driver's packages in a cache of their own.
 
 use std::{
-    env, fs,
+    ffi::OsStr,
+    fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -17,6 +18,12 @@ pub(super) enum Language {
     Python,
     /// Packages by npm.
     Node,
+    /// Modules by the go command.
+    Go,
+    /// Packages by Maven, compiled by javac.
+    Java,
+    /// Crates by cargo, in a workspace of their own.
+    Rust,
 }
 
 /// A language whose packages are there.
@@ -27,18 +34,24 @@ pub(super) struct Ready {
     cache: PathBuf,
 }
 
+/// What people may have made in a source folder when they ran something by hand.
+const BY_HAND: &[&str] = &["node_modules", "venv", "target", "__pycache__"];
+
 /// A command that ends well if something is installed, and the Debian package that brings it.
 type Need = (&'static [&'static str], &'static str);
 
 impl Language {
     /// All of them.
-    pub(super) const ALL: &[Self] = &[Self::Python, Self::Node];
+    pub(super) const ALL: &[Self] = &[Self::Python, Self::Node, Self::Go, Self::Java, Self::Rust];
 
     /// As people call it; in lower case, its folder.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Python => "Python",
             Self::Node => "Node",
+            Self::Go => "Go",
+            Self::Java => "Java",
+            Self::Rust => "Rust",
         }
     }
 
@@ -47,6 +60,9 @@ impl Language {
         match self {
             Self::Python => "pip installs the drivers into a virtual environment",
             Self::Node => "npm installs the drivers",
+            Self::Go => "go fetches and compiles the drivers",
+            Self::Java => "Maven fetches the drivers, javac compiles the programs",
+            Self::Rust => "cargo fetches and compiles the drivers",
         }
     }
 
@@ -54,6 +70,11 @@ impl Language {
         match self {
             Self::Python => &[(&["python3", "-c", "import ensurepip, venv"], "python3-venv")],
             Self::Node => &[(&["node", "--version"], "nodejs"), (&["npm", "--version"], "npm")],
+            Self::Go => &[(&["go", "version"], "golang-go")],
+            Self::Java => {
+                &[(&["javac", "-version"], "default-jdk-headless"), (&["mvn", "--version"], "maven")]
+            }
+            Self::Rust => &[],
         }
     }
 
@@ -90,20 +111,23 @@ impl Language {
 
     fn steps(self, cache: &Path) -> Vec<Command> {
         match self {
-            Self::Python => {
-                let mut pip = Command::new(cache.join("venv/bin/python"));
-                pip.args([
-                    "-m",
-                    "pip",
-                    "install",
-                    "--quiet",
-                    "--disable-pip-version-check",
-                    "-r",
-                    "requirements.txt",
-                ]);
-                vec![program("python3", &["-m", "venv", "venv"]), pip]
-            }
-            Self::Node => vec![program("npm", &["ci", "--no-audit", "--no-fund", "--loglevel=error"])],
+            Self::Python => vec![
+                program("python3", "-m venv venv"),
+                program(
+                    cache.join("venv/bin/python"),
+                    "-m pip install --quiet --disable-pip-version-check -r requirements.txt",
+                ),
+            ],
+            Self::Node => vec![program("npm", "ci --no-audit --no-fund --loglevel=error")],
+            Self::Go => vec![program("go", "build -o programs/ ./...")],
+            Self::Java => vec![
+                program(
+                    "mvn",
+                    "--quiet --batch-mode dependency:copy-dependencies -DoutputDirectory=packages",
+                ),
+                program("javac", "-d classes -cp packages/* PgjdbcDriver.java Harness.java"),
+            ],
+            Self::Rust => vec![program("cargo", "build --quiet --locked --bins --target-dir target")],
         }
     }
 
@@ -120,17 +144,21 @@ impl Ready {
     /// How one of its programs is run.
     pub(super) fn command(&self, name: &str) -> Command {
         let mut command = match self.language {
-            Language::Python => program(self.cache.join("venv/bin/python"), &[&format!("{name}.py")]),
-            Language::Node => program("node", &[&format!("{name}.mjs")]),
+            Language::Python => program(self.cache.join("venv/bin/python"), &format!("{name}.py")),
+            Language::Node => program("node", &format!("{name}.mjs")),
+            Language::Go => program(self.cache.join("programs").join(name), ""),
+            Language::Java => program("java", &format!("-cp classes:packages/* {name}")),
+            Language::Rust => program(self.cache.join("target/debug").join(name), ""),
         };
         command.current_dir(&self.cache);
         command
     }
 }
 
-fn program(name: impl AsRef<std::ffi::OsStr>, arguments: &[&str]) -> Command {
+/// A program with its arguments, which spaces divide.
+fn program(name: impl AsRef<OsStr>, arguments: &str) -> Command {
     let mut command = Command::new(name);
-    command.args(arguments);
+    command.args(arguments.split_whitespace());
     command
 }
 
@@ -142,28 +170,38 @@ fn succeeds(check: &[&str]) -> bool {
     status.is_ok_and(|status| status.success())
 }
 
+/// All files below a folder, as paths relative to it.
 fn files(folder: &Path) -> Result<Vec<PathBuf>> {
-    let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
-    let mut files: Vec<_> = entries.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
-    files.retain(|path| path.is_file());
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
+        let entry = entry?;
+        let name = PathBuf::from(entry.file_name());
+        if !entry.file_type()?.is_dir() {
+            files.push(name);
+        } else if !BY_HAND.iter().any(|made| name == Path::new(made)) {
+            files.extend(self::files(&entry.path())?.into_iter().map(|below| name.join(below)));
+        }
+    }
     files.sort();
     Ok(files)
 }
 
-/// All files of a folder as one text, which changes when any of them does.
+/// All files below a folder as one text, which changes when any of them does.
 fn contents(folder: &Path) -> Result<String> {
-    let mut text = env::consts::ARCH.to_owned();
-    for path in files(folder)? {
-        text.push_str(&format!("\n{}\n", path.display()));
-        text.push_str(&fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?);
+    let mut text = String::new();
+    for file in files(folder)? {
+        let path = folder.join(&file);
+        let content = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        text.extend([&file.to_string_lossy(), "\n", &content, "\n"]);
     }
     Ok(text)
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
-    for path in files(from)? {
-        let name = path.file_name().context("a file has a name")?;
-        fs::copy(&path, to.join(name)).with_context(|| format!("cannot copy {}", path.display()))?;
+    for file in files(from)? {
+        let target = to.join(&file);
+        fs::create_dir_all(target.parent().unwrap_or(to))?;
+        fs::copy(from.join(&file), target).with_context(|| format!("cannot copy {}", file.display()))?;
     }
     Ok(())
 }

@@ -2,22 +2,19 @@
 //! which proves that they are right, and then through a pooler, which must make no difference.
 
 mod language;
+mod prepare;
 mod scenarios;
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-    thread,
-    time::Instant,
-};
+use std::{path::Path, process::Command, time::Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use pgpooler_test_support::{Pooler, PoolerOptions, Postgres, PostgresOptions};
 
-use crate::{command, postgres, ui, workspace};
+use crate::{postgres, ui, workspace};
 
 use super::Count;
 use language::{Language, Ready};
+use prepare::Prepared;
 use scenarios::Outcomes;
 
 /// A program that uses one driver.
@@ -35,6 +32,11 @@ const DRIVERS: &[Driver] = &[
     Driver { name: "SQLAlchemy", language: Language::Python, program: "sqlalchemy_driver" },
     Driver { name: "node-postgres", language: Language::Node, program: "pg_driver" },
     Driver { name: "postgres.js", language: Language::Node, program: "postgres_driver" },
+    Driver { name: "pgx", language: Language::Go, program: "pgx_driver" },
+    Driver { name: "lib/pq", language: Language::Go, program: "pq_driver" },
+    Driver { name: "pgjdbc", language: Language::Java, program: "PgjdbcDriver" },
+    Driver { name: "tokio-postgres", language: Language::Rust, program: "tokio_postgres_driver" },
+    Driver { name: "sqlx", language: Language::Rust, program: "sqlx_driver" },
 ];
 
 /// The user whose pool has [`FEW`] server connections, and the one who may have as many as it needs.
@@ -47,61 +49,16 @@ const FEW: u32 = 3;
 /// Runs all of them.
 pub(crate) fn run() -> Result<Count> {
     postgres::programs()?;
-    let cache = workspace::root().join("target/drivers");
-    let (pooler, ready) = prepare(&cache);
-    let (pooler, server) = (pooler?, server()?);
+    let prepared = Prepared::new(&workspace::root().join("target/drivers"))?;
+    let server = server()?;
     let mut count = Count::default();
     for driver in DRIVERS {
-        let ready = ready.iter().find(|(language, _)| *language == driver.language);
-        count += match ready {
-            Some((_, Ok(ready))) => compare(driver, ready, &server, &pooler)?,
-            Some((_, Err(error))) => failed(driver, &format!("{error:#}")),
-            None => failed(driver, "its language was not prepared"),
+        count += match prepared.language(driver.language) {
+            Ok(ready) => compare(driver, ready, &server, &prepared.pooler)?,
+            Err(error) => failed(driver, &format!("{error:#}")),
         };
     }
     Ok(count)
-}
-
-type Prepared = Vec<(Language, Result<Ready>)>;
-
-/// The pooler is compiled while packages are fetched: one needs the processor, the other the network.
-fn prepare(cache: &Path) -> (Result<PathBuf>, Prepared) {
-    // apt-get bears no company
-    let mut languages: Vec<_> =
-        Language::ALL.iter().map(|language| (*language, language.ensure_installed())).collect();
-    thread::scope(|scope| {
-        let workers: Vec<_> = languages
-            .drain(..)
-            .map(|(language, installed)| {
-                (language, scope.spawn(move || installed.and_then(|()| told(language, cache))))
-            })
-            .collect();
-        let pooler = build_pooler();
-        let prepared = workers.into_iter().map(|(language, worker)| {
-            let ready = worker.join().unwrap_or_else(|_| Err(anyhow::anyhow!("its preparation panicked")));
-            (language, ready)
-        });
-        (pooler, prepared.collect())
-    })
-}
-
-fn told(language: Language, cache: &Path) -> Result<Ready> {
-    let start = Instant::now();
-    ui::say(&format!("{}: {}", language.name(), language.what()));
-    let ready = language.prepare(cache).with_context(|| format!("cannot prepare {}", language.name()))?;
-    ui::say(&format!("{}: ready after {:.0} s", language.name(), start.elapsed().as_secs_f64()));
-    Ok(ready)
-}
-
-fn build_pooler() -> Result<PathBuf> {
-    let mut build = command::cargo(&[
-        "build",
-        "--locked",
-        "--package=pgpooler",
-        "--message-format=json-render-diagnostics",
-    ]);
-    let programs = command::executables(&mut build)?;
-    programs.get("pgpooler").cloned().context("cargo built no pgpooler")
 }
 
 fn server() -> Result<Postgres> {
