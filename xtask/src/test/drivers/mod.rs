@@ -67,6 +67,8 @@ fn server() -> Result<Postgres> {
         server.create_user(user, user)?;
     }
     server.sql(&format!("CREATE DATABASE {DATABASE} OWNER {APP}"))?;
+    // so that it may create tables, too
+    server.sql(&format!("GRANT {APP} TO {HOLDER}"))?;
     Ok(server)
 }
 
@@ -130,4 +132,62 @@ fn at(mut program: Command, port: u16) -> Command {
         ("PGDATABASE", DATABASE),
     ]);
     program
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// File of versions, and what stands before the version of a package that the page names.
+    const PINNED: &[(&str, &[&str])] = &[
+        ("python/requirements.txt", &["psycopg[binary]==", "psycopg-pool==", "asyncpg==", "SQLAlchemy=="]),
+        (
+            "node/package.json",
+            &[
+                "\"pg\": \"",
+                "\"pg-cursor\": \"",
+                "\"pg-query-stream\": \"",
+                "\"pg-copy-streams\": \"",
+                "\"postgres\": \"",
+            ],
+        ),
+        ("go/go.mod", &["github.com/jackc/pgx/v5 v", "github.com/lib/pq v"]),
+        (
+            "java/pom.xml",
+            &[
+                "<artifactId>postgresql</artifactId>\n      <version>",
+                "<artifactId>HikariCP</artifactId>\n      <version>",
+            ],
+        ),
+        ("rust/Cargo.toml", &["tokio-postgres = { version = \"=", "sqlx = { version = \"="]),
+    ];
+
+    #[test]
+    fn the_page_about_drivers_names_the_versions_that_are_tested() {
+        let read =
+            |path: &str| fs::read_to_string(workspace::root().join(path)).expect("a file of the repository");
+        let page = read("docs/drivers.md");
+        for (file, packages) in PINNED {
+            let text = read(&format!("tests/drivers/{file}"));
+            for package in *packages {
+                let (_, rest) = text.split_once(package).expect("a pinned package");
+                let end = rest.find(|letter: char| !letter.is_ascii_digit() && letter != '.');
+                let version = &rest[..end.unwrap_or(rest.len())];
+                assert!(page.contains(version), "docs/drivers.md lacks {package}{version}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_language_has_its_folder_and_its_driver() {
+        for language in Language::ALL {
+            assert!(
+                DRIVERS.iter().any(|driver| driver.language == *language),
+                "no driver of {}",
+                language.name()
+            );
+        }
+    }
 }
