@@ -202,7 +202,8 @@ func copyIn(ctx context.Context) {
 		}
 		Check(fill(0, 20_000))
 		stir()
-		Fails(fill(19_999, 50_000), "23505")
+		// few rows: an error while rows are being sent makes the driver hang now and then, directly as well
+		Fails(fill(19_999, 20_010), "23505")
 		Equal(value[int](ctx, client, "select count(*) from pq_copy where t like 'row %\t\\\\'"), 20_000)
 		exec(ctx, client, "drop table pq_copy")
 	})
