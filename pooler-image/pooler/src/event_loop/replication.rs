@@ -177,6 +177,7 @@ impl Session {
         let (mut from_server, mut to_server) = split(server);
         let down = async {
             to_client.write_all(&greeting).await?;
+            to_client.flush().await?;
             copy(&mut from_server, &mut to_client).await?;
             to_client.shutdown().await
         };

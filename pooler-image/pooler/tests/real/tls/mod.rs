@@ -6,6 +6,7 @@ mod clients;
 mod peers;
 mod refused;
 mod reload;
+mod replication;
 mod servers;
 
 use std::io::{Read as _, Write as _};
