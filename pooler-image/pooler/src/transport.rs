@@ -91,6 +91,14 @@ impl Transport {
         let _ = Pin::new(self).poll_write(&mut cx, bytes);
     }
 
+    /// Announces the end where TLS wants it announced; what the socket does not take at once is not sent.
+    pub(crate) fn say_goodbye(&mut self) {
+        if let Some(session) = &mut self.tls {
+            let mut cx = Context::from_waker(std::task::Waker::noop());
+            session.say_goodbye(&mut self.tcp, &mut cx);
+        }
+    }
+
     /// Takes it off this thread's poller.
     pub fn park(self) -> io::Result<Parked> {
         Ok(Parked { tcp: self.tcp.into_std()?, tls: self.tls })

@@ -193,6 +193,7 @@ async fn stay(worker: &Rc<Worker>, mut client: ClientConn) {
             break;
         }
     }
+    client.stream.say_goodbye();
     worker.forget_client(&client.shared);
 }
 

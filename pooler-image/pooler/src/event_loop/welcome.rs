@@ -70,9 +70,10 @@ pub(crate) async fn admit(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAd
         }
     };
     match accepted {
-        Accepted::Cancel(key, connection) => {
+        Accepted::Cancel(key, mut connection) => {
             worker.process.cancel(&key).await;
             // its end is the answer
+            connection.say_goodbye();
             drop(connection);
             None
         }

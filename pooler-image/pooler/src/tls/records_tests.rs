@@ -179,3 +179,21 @@ fn keys_can_be_changed_on_the_way() {
     receive(&mut client, &ours, 100_000).unwrap();
     assert_eq!(client.opened, b"answer");
 }
+
+#[test]
+fn goodbye_is_said_once() {
+    let tls = tls();
+    for versions in VERSIONS {
+        let (mut client, mut server) = (client(versions), server(&tls));
+        handshake((&mut client, &mut server), 100_000, |_, _| {}).unwrap();
+        server.say_goodbye();
+        let said = server.unsent.len();
+        server.say_goodbye();
+        assert!(said > 0 && server.unsent.len() == said);
+        let goodbye = std::mem::take(&mut server.unsent);
+        receive(&mut client, &goodbye, 100_000).unwrap();
+        assert_eq!(client.ending, Ending::PeerClosed);
+        client.say_goodbye();
+        client.say_goodbye();
+    }
+}

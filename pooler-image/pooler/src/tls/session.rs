@@ -189,6 +189,13 @@ impl Session {
         Poll::Ready(Ok(()))
     }
 
+    /// Says goodbye as far as the socket takes it now.
+    pub(crate) fn say_goodbye(&mut self, tcp: &mut TcpStream, cx: &mut Context<'_>) {
+        self.records.say_goodbye();
+        // best effort: the connection ends in any case
+        let _ = self.poll_flush(tcp, cx);
+    }
+
     /// Says goodbye, once, and closes our side.
     pub(crate) fn poll_shutdown(
         &mut self,

@@ -159,7 +159,10 @@ fn a_cancel_request_inside_tls_cancels() {
     let mut canceler = RawClient::connect_tls(pooler.port(), &over_tls()).unwrap();
     canceler.send(&wire::cancel_request(pid, &key)).unwrap();
     assert_eq!(sqlstate(&client.read_through(b'Z').unwrap()).unwrap(), "57014");
+    assert!(canceler.ends_properly());
     assert_eq!(value(&mut client, "SELECT 1"), "1");
+    client.send(&wire::terminate()).unwrap();
+    assert!(client.ends_properly());
 }
 
 #[test]
