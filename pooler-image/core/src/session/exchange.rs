@@ -82,7 +82,7 @@ impl Exchange<'_> {
 
     /// A pool that was in transaction mode before: names of ours are the client's to use now.
     fn take_statements_away(&mut self) {
-        if self.server.statements.len() > 0 || self.server.unnamed.is_some() {
+        if self.server.statements.were_used() || self.server.unnamed.is_some() {
             self.server.statements.clear();
             self.server.unnamed = None;
             self.slip_query("DEALLOCATE ALL");

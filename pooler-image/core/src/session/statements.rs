@@ -339,6 +339,11 @@ impl ServerStatements {
         }
     }
 
+    /// Statements of ours have been there, or may have been.
+    pub(super) fn were_used(&self) -> bool {
+        self.next > 0
+    }
+
     /// The present moment on the clock that `evict` compares with.
     pub(super) fn tick(&self) -> u64 {
         self.tick

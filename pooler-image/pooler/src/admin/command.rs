@@ -148,7 +148,7 @@ fn parse_set(arguments: &[Token], text: &str) -> Result<Command, AdminError> {
     if Parameter::drivers_set(&name.to_ascii_lowercase()) {
         Ok(Command::Set(name.clone()))
     } else {
-        Err(AdminError::Set(name.clone()))
+        Err(AdminError::Set(name.chars().take(QUOTED).collect()))
     }
 }
 

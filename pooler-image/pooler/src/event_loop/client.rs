@@ -38,6 +38,8 @@ pub(crate) struct ClientConn {
     pub(crate) session: session::Client,
     pub(crate) carry: Carry,
     pub(crate) spill: Spill,
+    /// What it is told when it has got what it is owed.
+    pub(crate) last_words: Option<Vec<u8>>,
     pub(crate) shared: Rc<ClientShared>,
 }
 

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use pgpooler_core::session::{Naming, ServerFault, Tally};
+use pgpooler_core::session::{ClientFault, Naming, ServerFault, Tally};
 use pgpooler_core::wire::{ErrorResponse, SqlState};
 use tracing::warn;
 
@@ -126,12 +126,12 @@ impl Link {
     }
 
     /// The link has come to its proper end.
-    fn ended(&mut self, client: &ClientConn) -> Option<End> {
+    fn ended(&mut self, client: &mut ClientConn) -> Option<End> {
         self.note_end(client);
         let server = self.server.as_deref()?;
         if client.session.is_leaving() && !server.session.is_busy() && server.is_quiet() {
             // it goes when it has taken what is left
-            return Some(End::Released);
+            return Some(client.last_words.take().map_or(End::Released, End::Told));
         }
         let parts = server.session.may_part() && server.is_quiet();
         (parts && self.begun && client.session.naming() == Naming::Shared).then_some(End::Released)
@@ -245,8 +245,14 @@ fn from_client(
     match outcome {
         Ok(dealt_with) => client.carry.keep(fresh, dealt_with),
         Err(fault) => {
-            let error = ErrorResponse::fatal(SqlState::PROTOCOL_VIOLATION, fault.to_string());
-            return Turn::End(told(server, error.to_bytes()));
+            client.last_words = faulted(fault);
+            client.session.leave();
+            // what is owed comes first
+            if !(server.session.is_busy() && server.session.needs_no_more()) {
+                return Turn::End(
+                    client.last_words.take().map_or(End::ClientGone, |words| told(server, words)),
+                );
+            }
         }
     }
     if sent.is_err() { Turn::End(server_lost(server)) } else { Turn::Progress }
@@ -310,6 +316,14 @@ fn server_lost(server: &mut ServerConn) -> End {
         ErrorResponse::fatal(SqlState::CONNECTION_FAILURE, "the server closed the connection unexpectedly")
             .detail("The connection between pgpooler and PostgreSQL ended; the transaction was rolled back.");
     told(server, error.to_bytes())
+}
+
+/// To a length that no message has, PostgreSQL says nothing.
+fn faulted(fault: ClientFault) -> Option<Vec<u8>> {
+    match fault {
+        ClientFault::Frame(_) => None,
+        fault => Some(ErrorResponse::fatal(SqlState::PROTOCOL_VIOLATION, fault.to_string()).to_bytes()),
+    }
 }
 
 /// Inside a message nothing can be said.

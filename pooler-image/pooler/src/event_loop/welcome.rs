@@ -144,7 +144,8 @@ async fn seat(
     let session = session::Client::new(naming, settings(&parameters, document), policy);
     let mut spill = Spill::default();
     *spill.bytes() = out;
-    let mut client = ClientConn { stream, session, carry: Carry::unseen(input), spill, shared };
+    let mut client =
+        ClientConn { stream, session, carry: Carry::unseen(input), spill, last_words: None, shared };
     match greet(worker, &mut client, &parameters).await {
         Ok(()) => {
             worker.logins.borrow_mut().client_succeeded += 1;

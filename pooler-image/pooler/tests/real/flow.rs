@@ -1,6 +1,7 @@
 //! Large messages, slow peers, and connections that break at every point.
 
 mod cut;
+mod faults;
 mod memory;
 mod slow;
 

@@ -10,17 +10,26 @@ use crate::session::pipeline::{Owed, Undo};
 use crate::session::script::{Act, Edits};
 use crate::session::statements::{Known, Statement};
 use crate::sql::Effect;
-use crate::wire::frontend;
 use crate::wire::frontend as tag;
+use crate::wire::{ErrorResponse, SqlState, frontend};
+
+/// Longer statements cannot be prepared in transaction mode: each is kept for as long as its client may need it.
+const LONGEST_STATEMENT: usize = 64 << 20;
+
+/// No statement has it.
+const REFUSED_NAME: &str = "_pgpooler";
 
 impl Exchange<'_> {
     pub(super) fn client_parse(&mut self, message: Message<'_>) -> Result<Step, ClientFault> {
         let Some(name) = message.string(HEADER)? else { return Ok(Step::More) };
-        if !message.is_whole() {
-            return Ok(Step::More);
-        }
         if !name.is_empty() && self.must_wait(name) {
             return Ok(Step::Wait);
+        }
+        if message.total > LONGEST_STATEMENT && self.client.naming == Naming::Shared {
+            return Ok(self.refuse_long(message));
+        }
+        if !message.is_whole() {
+            return Ok(Step::More);
         }
         self.server.tally.client_parses += 1;
         self.server.open_batch();
@@ -40,6 +49,19 @@ impl Exchange<'_> {
             (None, true) => self.parse_unnamed(message, statement),
             (None, false) => self.parse_named(message, name, statement),
         })
+    }
+
+    /// It would have to be kept for the client's other server connections. The server refuses something in its place,
+    /// under a name that no statement has.
+    fn refuse_long(&mut self, message: Message<'_>) -> Step {
+        self.server.tally.client_parses += 1;
+        self.server.open_batch();
+        let told = format!("a statement of {} bytes is too long to be prepared", message.total);
+        let error = ErrorResponse::error(SqlState::PROGRAM_LIMIT_EXCEEDED, told)
+            .hint("Send it as a simple query, or its values as parameters; session mode has no such limit.");
+        self.to_server.own(|out| frontend::parse(out, REFUSED_NAME, REFUSED_TEXT, &[]));
+        self.server.pipeline.push(Owed::Refused(Box::new(error)));
+        self.drop_message(message)
     }
 
     /// In session mode the server knows the client's names; ours are only kept to see RESET in time.

@@ -8,10 +8,27 @@ use super::exchange::{ClientFault, Exchange};
 use super::pipeline::{Owed, Undo};
 use super::server::{Batch, Pace};
 use super::{Naming, Rest};
-use crate::wire::Header;
 use crate::wire::frontend as tag;
+use crate::wire::{FrameError, Header};
 
 const HEADER: usize = 5;
+
+/// Longer names of statements and portals are taken for a fault; they would have to be kept until they end.
+const NAME_LIMIT: usize = 64 * 1024;
+
+/// The longest message of a kind that carries data, as in PostgreSQL (`PQ_LARGE_MESSAGE_LIMIT`).
+const LARGE_MESSAGE: u32 = 0x3fff_fffe;
+
+/// The longest of any other kind (`PQ_SMALL_MESSAGE_LIMIT`).
+const SMALL_MESSAGE: u32 = 10_000;
+
+/// The length that a message of this kind may have.
+fn longest(message_tag: u8) -> u32 {
+    match message_tag {
+        tag::QUERY | tag::FUNCTION_CALL | tag::BIND | tag::PARSE | tag::COPY_DATA => LARGE_MESSAGE,
+        _ => SMALL_MESSAGE,
+    }
+}
 
 /// What became of one message.
 enum Step {
@@ -48,7 +65,7 @@ impl<'i> Message<'i> {
         let rest = self.bytes.get(from..).unwrap_or_default();
         match rest.iter().position(|byte| *byte == 0) {
             Some(end) => Ok(rest.get(..end)),
-            None if self.is_whole() => Err(ClientFault::Malformed),
+            None if self.is_whole() || rest.len() > NAME_LIMIT => Err(ClientFault::Malformed),
             None => Ok(None),
         }
     }
@@ -68,6 +85,9 @@ impl Exchange<'_> {
             at = self.server.unsent.pass(at, input.len(), self.to_server);
             let rest = input.get(at..).unwrap_or_default();
             let Some(header) = Header::parse(rest)? else { break };
+            if header.len > longest(header.tag) && is_known(header.tag) {
+                return Err(FrameError { tag: header.tag, len: header.len }.into());
+            }
             let total = header.total();
             let bytes = rest.get(..total.min(rest.len())).unwrap_or_default();
             match self.client_message(header.tag, Message { at, total, bytes })? {
@@ -188,6 +208,11 @@ impl Exchange<'_> {
         }
         self.forward(message)
     }
+}
+
+/// Of an unknown kind, the kind is the fault.
+fn is_known(message_tag: u8) -> bool {
+    b"QFBPdDECSHXcf".contains(&message_tag)
 }
 
 fn write_message(out: &mut Vec<u8>, message_tag: u8, parts: &[&[u8]]) {
