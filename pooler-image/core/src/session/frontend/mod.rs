@@ -13,7 +13,7 @@ use crate::wire::{FrameError, Header};
 
 const HEADER: usize = 5;
 
-/// Longer names of statements and portals are taken for a fault; they would have to be kept until they end.
+/// Longer names of statements and portals are not looked at: they would have to be kept until they end.
 const NAME_LIMIT: usize = 64 * 1024;
 
 /// The longest message of a kind that carries data, as in PostgreSQL (`PQ_LARGE_MESSAGE_LIMIT`).
