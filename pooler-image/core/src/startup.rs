@@ -4,7 +4,7 @@
 
 mod options;
 
-use crate::wire::{ErrorResponse, ProtocolVersion, ReadError, SqlState, StartupMessage};
+use crate::wire::{ErrorResponse, ProtocolVersion, ReadError, Severity, SqlState, StartupMessage};
 
 /// The newest minor version of protocol 3 that we speak.
 pub const NEWEST_MINOR: u16 = 2;
@@ -20,6 +20,8 @@ pub struct StartupParameters {
     pub application_name: String,
     /// All other settings, those of `options` among them, as they were spelled; each name once, whatever its case.
     pub settings: Vec<(String, String)>,
+    /// What PostgreSQL has to say about a login that succeeds.
+    pub notice: Option<ErrorResponse>,
     /// What becomes of the connection behind its login.
     pub replication: Replication,
     /// What is wrong with `options`. PostgreSQL reads them when it knows user and database, and so says it then.
@@ -103,6 +105,12 @@ impl StartupParameters {
         }
         if self.database.is_empty() {
             self.database.clone_from(&self.user);
+        }
+        let given = self.application_name.clone();
+        truncate(&mut self.application_name);
+        if given != self.application_name {
+            let told = format!("identifier \"{given}\" will be truncated to \"{}\"", self.application_name);
+            self.notice = Some(ErrorResponse::new(Severity::Notice, SqlState::NAME_TOO_LONG, told));
         }
         truncate(&mut self.user);
         truncate(&mut self.database);

@@ -41,21 +41,42 @@ fn parse_switches(words: Vec<String>) -> Result<Vec<(String, String)>, ErrorResp
         let letter = letters.next().ok_or_else(|| switch_error(&word))?;
         let attached = letters.as_str();
         match Switch::of(letter) {
+            Some(Switch::Nothing) if attached.is_empty() => {}
             Some(Switch::Flag(name, value)) if attached.is_empty() => {
                 settings.push((name.to_owned(), value.to_owned()));
             }
-            Some(switch @ (Switch::Setting | Switch::Value(_))) => {
+            Some(switch @ (Switch::Setting | Switch::Value(_) | Switch::Plan | Switch::Ignored)) => {
                 let next = if attached.is_empty() { words.next() } else { Some(attached.to_owned()) };
                 let argument = next.ok_or_else(|| switch_error(&word))?;
-                settings.push(match switch {
-                    Switch::Value(name) => (name.to_owned(), argument),
-                    _ => parse_setting(&argument, "-c ")?,
-                });
+                match switch {
+                    Switch::Value(name) => settings.push((name.to_owned(), argument)),
+                    Switch::Plan => {
+                        let name = plan(&argument).ok_or_else(|| switch_error(&word))?;
+                        settings.push((name.to_owned(), "false".to_owned()));
+                    }
+                    Switch::Ignored => {}
+                    _ => settings.push(parse_setting(&argument, "-c ")?),
+                }
             }
             _ => return Err(switch_error(&word)),
         }
     }
     Ok(settings)
+}
+
+/// The setting of a kind of plan, by the letter that `-f` takes.
+fn plan(kind: &str) -> Option<&'static str> {
+    Some(match kind.chars().next()? {
+        's' => "enable_seqscan",
+        'i' => "enable_indexscan",
+        'o' => "enable_indexonlyscan",
+        'b' => "enable_bitmapscan",
+        't' => "enable_tidscan",
+        'n' => "enable_nestloop",
+        'm' => "enable_mergejoin",
+        'h' => "enable_hashjoin",
+        _ => return None,
+    })
 }
 
 /// What a letter behind a dash means.
@@ -65,6 +86,12 @@ enum Switch {
     Setting,
     /// The value of this setting follows.
     Value(&'static str),
+    /// A kind of plan to avoid follows.
+    Plan,
+    /// Something follows that means nothing to a session.
+    Ignored,
+    /// Means nothing to a session.
+    Nothing,
     /// This setting and value.
     Flag(&'static str, &'static str),
 }
@@ -76,6 +103,10 @@ impl Switch {
             'c' => Self::Setting,
             'B' => Self::Value("shared_buffers"),
             'e' => Self::Flag("datestyle", "euro"),
+            'b' | 'E' | 'j' | 'n' | 'T' => Self::Nothing,
+            'C' | 'D' | 'r' | 'v' => Self::Ignored,
+            'f' => Self::Plan,
+            'i' => Self::Flag("listen_addresses", "*"),
             'F' => Self::Flag("fsync", "false"),
             'h' => Self::Value("listen_addresses"),
             'k' => Self::Value("unix_socket_directories"),
@@ -130,6 +161,9 @@ mod tests {
         let expected = [("datestyle", "euro"), ("work_mem", "64"), ("log_statement_stats", "true")];
         assert_eq!(settings("-e -S 64 -s").unwrap(), pairs(&expected));
         assert_eq!(settings("-S64").unwrap(), pairs(&[("work_mem", "64")]));
+        let expected = [("enable_seqscan", "false"), ("enable_hashjoin", "false")];
+        assert_eq!(settings("-fs -n -D nowhere -f h").unwrap(), pairs(&expected));
+        assert!(settings("-fz").is_err());
     }
 
     #[test]

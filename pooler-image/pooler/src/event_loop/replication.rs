@@ -155,6 +155,9 @@ fn lost(why: String) -> Vec<u8> {
 }
 
 fn greet(place: &Place, parameters: &StartupParameters, login: &ServerLogin, mut out: Vec<u8>) -> Vec<u8> {
+    if let Some(notice) = &parameters.notice {
+        notice.encode(&mut out);
+    }
     for (name, value) in &login.parameters {
         backend::parameter_status(&mut out, name, value);
     }

@@ -217,6 +217,9 @@ async fn greet(
     }
     let plain = is_plain(&parameters.application_name);
     let out = client.spill.bytes();
+    if let Some(notice) = &parameters.notice {
+        notice.encode(out);
+    }
     for (name, value) in welcome.iter() {
         let own = plain && name.eq_ignore_ascii_case("application_name");
         backend::parameter_status(out, name, if own { &parameters.application_name } else { value });

@@ -86,13 +86,6 @@ pub(crate) const KNOWN_FAILING: &[Known] = &[
         "a violation is answered, and what is owed is not",
     ),
     ("flow::a_half_closed_client_gets_its_answers", "a batch without sync", "half-closed clients"),
-    ("startup::names_are_cut_where_postgresql_cuts_them", "", "long application_name: not cut, no notice"),
-    (
-        "state::startup_values::startup_parameters_are_the_clients_own_and_reported_as_the_server_spells_them",
-        "application_name, long",
-        "long application_name: not cut, no notice",
-    ),
-    ("state::startup_values::options_are_read_as_postgresql_reads_them", "a short switch", "-f is not read"),
     (
         "extended::portals::a_table_that_changes_changes_no_plan_of_a_fresh_client",
         "in a transaction",

@@ -53,7 +53,7 @@ fn login(port: u16, user: &str, database: &str) -> Login {
 /// Every message, without what differs from connection to connection and where in the source an error was raised.
 fn stable(messages: &[Message]) -> Vec<(char, Vec<String>)> {
     let fields = |message: &Message| match message.tag {
-        b'E' => message
+        b'E' | b'N' => message
             .body
             .split(|byte| *byte == 0)
             .filter(|field| !matches!(field.first(), Some(b'F' | b'L' | b'R')))
@@ -182,6 +182,8 @@ fn what_a_login_reports_is_the_clients_own_in_postgresqls_spelling() {
         ("app.tenant", "5"),
         ("options", "-c app.tenant=5 -c datestyle=german --work-mem=9MB -S 7000"),
         ("options", "-e"),
+        ("options", "-fs -n"),
+        ("application_name", "a name of more than sixty-three bytes is cut there, and PostgreSQL says so"),
         ("options", r"-c application_name=two\ words"),
         ("extra_float_digits", "3"),
         ("replication", "off"),
