@@ -35,6 +35,9 @@ pub enum ClientFault {
     /// A type byte that the protocol does not know.
     #[error("invalid frontend message type {0}")]
     UnknownMessage(u8),
+    /// A name of more than 64 KB.
+    #[error("name of a statement or portal too long")]
+    LongName,
     /// A message whose names do not end.
     #[error("invalid message format")]
     Malformed,

@@ -13,7 +13,8 @@ use crate::wire::{FrameError, Header};
 
 const HEADER: usize = 5;
 
-/// Longer names of statements and portals are not looked at: they would have to be kept until they end.
+/// Longer names of statements and portals are a fault: they would have to be kept until they end, and a message whose
+/// names nobody has read may name another client's statement.
 const NAME_LIMIT: usize = 64 * 1024;
 
 /// The longest message of a kind that carries data, as in PostgreSQL (`PQ_LARGE_MESSAGE_LIMIT`).
@@ -65,7 +66,8 @@ impl<'i> Message<'i> {
         let rest = self.bytes.get(from..).unwrap_or_default();
         match rest.iter().position(|byte| *byte == 0) {
             Some(end) => Ok(rest.get(..end)),
-            None if self.is_whole() || rest.len() > NAME_LIMIT => Err(ClientFault::Malformed),
+            None if self.is_whole() => Err(ClientFault::Malformed),
+            None if rest.len() > NAME_LIMIT => Err(ClientFault::LongName),
             None => Ok(None),
         }
     }

@@ -60,15 +60,12 @@ fn a_statement_too_long_to_be_kept_is_refused_in_band_and_costs_no_memory() {
 }
 
 #[test]
-fn a_name_without_an_end_is_the_servers_to_refuse_and_costs_no_memory() {
+fn a_name_without_an_end_is_a_fault() {
     let pooler = start(&options(1).setting("workers", "1"));
-    let client = app(&pooler);
-    let (grown, ()) = growth(&pooler, || {
-        client.stream().write_all(&[b'B', 0x10, 0, 0, 0]).unwrap();
-        let chunk = vec![b'x'; 1 << 20];
-        (0..50).for_each(|_| client.stream().write_all(&chunk).unwrap());
-    });
-    assert!(grown < 1 << 20, "{grown} bytes more");
-    drop(client);
+    let mut client = app(&pooler);
+    let mut bind = vec![b'B', 0x10, 0, 0, 0];
+    bind.resize(200_000, b'x');
+    client.send(&bind).unwrap();
+    assert!(client.read_to_end().unwrap().windows(5).any(|part| part == b"08P01"));
     assert_eq!(value(&mut app(&pooler), "select 1"), "1");
 }
