@@ -90,10 +90,10 @@ fn compare(driver: &Driver, ready: &Ready, server: &Postgres, program: &Path) ->
     let start = Instant::now();
     let direct = scenarios::run(&mut at(ready.command(driver.program), server.port()))?;
     let pooler = pooler(server, program)?;
-    let pooled = scenarios::run(&mut at(ready.command(driver.program), pooler.port()))?;
-    let count = report(driver, &direct, &pooled);
+    let through_it = scenarios::run(&mut at(ready.command(driver.program), pooler.port()))?;
+    let count = report(driver, &direct, &through_it);
     if count.failed > 0 {
-        eprintln!("{}the pooler's log:\n{}", pooled.complaints, pooler.log());
+        eprintln!("{}the pooler's log:\n{}", through_it.complaints, pooler.log());
     }
     ui::say(&format!(
         "{}: {} passed, {} failed, {:.0} s",
