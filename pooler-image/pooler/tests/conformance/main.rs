@@ -5,6 +5,7 @@
 //! steps. What comes back must be equal, message by message and byte by byte, process ids and the like aside
 //! (`transcript.rs`). `docs/reference/conformance.md` is made from the tables in `traps/`.
 
+#![allow(clippy::too_many_lines)] // tables of scripts
 #![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests, which clippy does not recognise as such
 
 mod compare;

@@ -60,8 +60,8 @@ fn every_test_of_this_suite_is_named_by_a_trap() {
     let mut unnamed = Vec::new();
     for file in files() {
         let path = format!("conformance/{file}.rs");
-        let text = std::fs::read_to_string(root().join(FOLDER).join(&path)).unwrap();
-        for part in text.split("#[test]\nfn ").skip(1) {
+        let source = std::fs::read_to_string(root().join(FOLDER).join(&path)).unwrap();
+        for part in source.split("#[test]\nfn ").skip(1) {
             let test = format!("{path}::{}", part.split('(').next().unwrap());
             if !named.contains(&test) {
                 unnamed.push(test);

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use pgpooler_test_support::{Login, RawClient, wire};
+use pgpooler_test_support::{Login, Message, RawClient, wire};
 
 /// How long the others may wait for a server connection while the script needs none.
 const PATIENCE: Duration = Duration::from_secs(6);
@@ -127,7 +127,7 @@ impl Crowd {
         let client = self.steady()?;
         let batch = [wire::bind("", "s", &[Some("steady")]), wire::execute("", 0), wire::sync()].concat();
         let found = client.exchange(&batch)?;
-        let row = found.iter().find(|message| message.tag == b'D').map(|message| message.columns());
+        let row = found.iter().find(|message| message.tag == b'D').map(Message::columns);
         ensure!(row.as_deref() == Some(&["not yours".to_owned(), "steady".to_owned()][..]), "{found:?}");
         let mut other = self.fresh()?;
         let batch = [wire::parse("s", "select 'a third'"), wire::parse("", "selec"), wire::sync()].concat();
@@ -154,7 +154,7 @@ impl Crowd {
             client.exchange(&[wire::parse("", "select 'not yours either'"), wire::sync()].concat())?;
         let second =
             client.exchange(&[wire::bind("", "", &[]), wire::execute("", 0), wire::sync()].concat())?;
-        let row = second.iter().find(|message| message.tag == b'D').map(|message| message.columns());
+        let row = second.iter().find(|message| message.tag == b'D').map(Message::columns);
         ensure!(row.as_deref() == Some(&["not yours either".to_owned()][..]), "{first:?} {second:?}");
         Ok(())
     }

@@ -18,6 +18,10 @@ fn looks(script: Script) -> Script {
     NAMES.iter().fold(script.query(custom), |script, name| script.query(&format!("show {name}")))
 }
 
+fn as_str(list: &[String]) -> Vec<&str> {
+    list.iter().map(String::as_str).collect()
+}
+
 #[test]
 fn reset_goes_back_to_what_the_client_asked_for() {
     let sets = "set work_mem = '8MB'; set timezone = 'Portugal'; set statement_timeout = '8s'; set search_path = public; \
@@ -29,9 +33,6 @@ fn reset_goes_back_to_what_the_client_asked_for() {
     let all = || NAMES.iter().chain(&["app.custom"]);
     let resets: Vec<_> = all().map(|name| format!("reset {name}")).collect();
     let to_default: Vec<_> = all().map(|name| format!("set {name} to default")).collect();
-    fn as_str(list: &[String]) -> Vec<&str> {
-        list.iter().map(String::as_str).collect()
-    }
     same_each([
         ("each", each(&as_str(&resets))),
         ("to default", each(&as_str(&to_default))),
