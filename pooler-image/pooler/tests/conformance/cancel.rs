@@ -80,7 +80,9 @@ fn copy_in_is_cancelled_when_it_has_read_on() {
             .before("drop table if exists cancelled_copy; create table cancelled_copy (i int)")
             .send(&[query("copy cancelled_copy from stdin")])
             .until(b'G')
-            .admin_until(&running("cancelled_copy"))
+            .admin_until(
+                "select count(*) > 0 from pg_stat_activity where query like 'copy cancelled_copy%' and wait_event = 'ClientRead'",
+            )
             .cancel(Key::Right)
             .silence(100)
             .send(&[copy_data("1\n")])

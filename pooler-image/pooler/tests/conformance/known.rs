@@ -55,36 +55,6 @@ pub(crate) const KNOWN_FAILING: &[Known] = &[
         "gone",
         "the plan of one client is made anew for all",
     ),
-    (
-        "flow::violations_of_the_protocol_end_as_postgresql_ends_them",
-        "length 0",
-        "a violation is answered, and what is owed is not",
-    ),
-    (
-        "flow::violations_of_the_protocol_end_as_postgresql_ends_them",
-        "length 3",
-        "a violation is answered, and what is owed is not",
-    ),
-    (
-        "flow::violations_of_the_protocol_end_as_postgresql_ends_them",
-        "negative length",
-        "a violation is answered, and what is owed is not",
-    ),
-    (
-        "flow::violations_of_the_protocol_end_as_postgresql_ends_them",
-        "above 1 GB",
-        "a violation is answered, and what is owed is not",
-    ),
-    (
-        "flow::violations_of_the_protocol_end_as_postgresql_ends_them",
-        "behind a query",
-        "a violation is answered, and what is owed is not",
-    ),
-    (
-        "flow::violations_of_the_protocol_end_as_postgresql_ends_them",
-        "a Describe of 100 kB",
-        "a violation is answered, and what is owed is not",
-    ),
     ("flow::a_half_closed_client_gets_its_answers", "a batch without sync", "half-closed clients"),
     (
         "extended::portals::a_table_that_changes_changes_no_plan_of_a_fresh_client",
