@@ -148,6 +148,21 @@ fn error(state: SqlState, text: &'static str) -> Vec<u8> {
     ErrorResponse::error(state, text).to_bytes()
 }
 
+/// Replies to the Parse of a name, and to our Describe behind it.
+fn parsed() -> Vec<u8> {
+    described(23)
+}
+
+/// The same, of a statement with a column of this type.
+fn described(column_type: u32) -> Vec<u8> {
+    [message(b'1', b""), description(column_type)].concat()
+}
+
+fn description(column_type: u32) -> Vec<u8> {
+    let column = [&[0, 1][..], b"a\0", &[0; 6], &column_type.to_be_bytes(), &[0; 8]].concat();
+    [message(b't', &[0, 0]), message(b'T', &column)].concat()
+}
+
 /// Replies to P B E S.
 fn executed() -> Vec<u8> {
     [message(b'1', b""), message(b'2', b""), complete("SELECT 1"), ready(TransactionStatus::Idle)].concat()
@@ -158,15 +173,15 @@ fn a_parse_is_the_servers_to_answer_and_clients_share_what_it_left() {
     let mut pair = Pair::new();
     let batch = [parse("a", "select 1"), bind("a"), execute(), sync()].concat();
     pair.client_sends(&batch).unwrap();
-    assert_eq!(pair.server_got(), "PBES");
-    pair.server_sends(&executed()).unwrap();
+    assert_eq!(pair.server_got(), "PDBES");
+    pair.server_sends(&[parsed(), executed()[5..].to_vec()].concat()).unwrap();
     assert_eq!(pair.client_got(), "12CZ");
 
     let first = pair.next_client();
     let batch = [parse("other name", "select 1"), bind("other name"), execute(), sync()].concat();
     pair.client_sends(&batch).unwrap();
-    assert_eq!(pair.server_got(), "CPBES", "parsed anew: its tables may have changed");
-    pair.server_sends(&[message(b'3', b""), executed()].concat()).unwrap();
+    assert_eq!(pair.server_got(), "CPDBES", "parsed anew: its tables may have changed");
+    pair.server_sends(&[message(b'3', b""), parsed(), executed()[5..].to_vec()].concat()).unwrap();
     assert_eq!(pair.client_got(), "12CZ");
     assert_eq!(pair.server.statement_count(), 1);
 
@@ -183,32 +198,69 @@ fn a_server_that_prepared_a_statement_before_a_client_did_prepares_it_anew() {
     let mut pair = Pair::new();
     let batch = [parse("a", "select 1"), sync()].concat();
     pair.client_sends(&batch).unwrap();
-    pair.server_sends(&[message(b'1', b""), ready(TransactionStatus::Idle)].concat()).unwrap();
+    pair.server_sends(&[parsed(), ready(TransactionStatus::Idle)].concat()).unwrap();
     pair.next_client();
     let old = std::mem::replace(&mut pair.server, Server::new([]));
     pair.client_sends(&batch).unwrap();
-    pair.server_sends(&[message(b'1', b""), ready(TransactionStatus::Idle)].concat()).unwrap();
+    pair.server_sends(&[parsed(), ready(TransactionStatus::Idle)].concat()).unwrap();
     pair.server = old;
     pair.server_got();
     pair.client_got();
-    pair.client_sends(&[bind("a"), execute(), sync()].concat()).unwrap();
-    assert_eq!(pair.server_got(), "CPBES");
-    pair.server_sends(&[message(b'3', b""), executed()].concat()).unwrap();
+    let batch = [bind("a"), execute(), sync()].concat();
+    assert_eq!(pair.client_sends(&batch), Ok(0), "its rows may look different by now");
+    assert_eq!(pair.server_got(), "CPDH");
+    pair.server_sends(&[message(b'3', b""), parsed()].concat()).unwrap();
+    assert!(pair.server.may_resume());
+    assert_eq!(pair.client_sends(&batch), Ok(batch.len()));
+    assert_eq!(pair.server_got(), "BES");
+    pair.server_sends(&executed()[5..]).unwrap();
     assert_eq!(pair.client_got(), "2CZ");
 }
 
 #[test]
-fn a_statement_that_a_server_lacks_is_prepared_in_the_same_write_and_nobody_sees_it() {
+fn a_client_never_reads_rows_by_a_description_that_no_longer_fits() {
+    let mut pair = Pair::new();
+    pair.client_sends(&[parse("a", "select * from t"), sync()].concat()).unwrap();
+    pair.server_sends(&[described(23), ready(TransactionStatus::Idle)].concat()).unwrap();
+    pair.server = Server::new([]);
+    pair.server_got();
+    pair.client_got();
+    for round in 0..2 {
+        let batch = [bind("a"), execute(), sync()].concat();
+        let mut read = pair.client_sends(&batch).unwrap();
+        if round == 0 {
+            assert_eq!((read, pair.server_got().as_str()), (0, "PDH"));
+            pair.server_sends(&described(25)).unwrap();
+            read = pair.client_sends(&batch).unwrap();
+        }
+        assert_eq!((read, pair.server_got().as_str()), (batch.len(), "BES"));
+        let unknown = error(SqlState::INVALID_SQL_STATEMENT_NAME, "no such statement");
+        pair.server_sends(&[unknown, ready(TransactionStatus::Idle)].concat()).unwrap();
+        let told = String::from_utf8_lossy(&pair.to_client).into_owned();
+        assert!(
+            told.contains("0A000") && told.contains("cached plan must not change result type"),
+            "{told:?}"
+        );
+        assert_eq!(pair.client_got(), "EZ");
+    }
+}
+
+#[test]
+fn a_statement_that_a_server_lacks_is_prepared_there_and_nobody_sees_it() {
     let mut pair = Pair::new();
     pair.client_sends(&[parse("a", "select 1"), sync()].concat()).unwrap();
-    pair.server_sends(&[message(b'1', b""), ready(TransactionStatus::Idle)].concat()).unwrap();
+    pair.server_sends(&[parsed(), ready(TransactionStatus::Idle)].concat()).unwrap();
     pair.server = Server::new([]);
     pair.server_got();
     pair.client_got();
 
-    pair.client_sends(&[bind("a"), execute(), sync()].concat()).unwrap();
-    assert_eq!(pair.server_got(), "PBES");
-    pair.server_sends(&executed()).unwrap();
+    let batch = [bind("a"), execute(), sync()].concat();
+    assert_eq!(pair.client_sends(&batch), Ok(0));
+    assert_eq!(pair.server_got(), "PDH");
+    pair.server_sends(&parsed()).unwrap();
+    pair.client_sends(&batch).unwrap();
+    assert_eq!(pair.server_got(), "BES");
+    pair.server_sends(&executed()[5..]).unwrap();
     assert_eq!(pair.client_got(), "2CZ");
 }
 
@@ -216,7 +268,7 @@ fn a_statement_that_a_server_lacks_is_prepared_in_the_same_write_and_nobody_sees
 fn one_client_cannot_reach_the_statement_of_another_by_the_name_that_we_gave_it() {
     let mut pair = Pair::new();
     pair.client_sends(&[parse("a", "select secret"), sync()].concat()).unwrap();
-    pair.server_sends(&[message(b'1', b""), ready(TransactionStatus::Idle)].concat()).unwrap();
+    pair.server_sends(&[parsed(), ready(TransactionStatus::Idle)].concat()).unwrap();
     pair.to_server.clear();
     pair.next_client();
     pair.client_sends(&[bind("_p0"), execute(), sync()].concat()).unwrap();
@@ -272,8 +324,8 @@ fn a_failed_parse_leaves_the_name_free() {
     assert_eq!(pair.client_got(), "EZ");
     pair.server_got();
     pair.client_sends(&[parse("a", "select 1"), sync()].concat()).unwrap();
-    assert_eq!(pair.server_got(), "PS");
-    pair.server_sends(&[message(b'1', b""), ready(TransactionStatus::Idle)].concat()).unwrap();
+    assert_eq!(pair.server_got(), "PDS");
+    pair.server_sends(&[parsed(), ready(TransactionStatus::Idle)].concat()).unwrap();
     assert_eq!(pair.client_got(), "1Z");
 }
 
@@ -293,7 +345,7 @@ fn a_parse_that_the_server_skipped_never_happened() {
 fn the_error_for_a_name_that_is_taken_names_it_as_the_client_does() {
     let mut pair = Pair::new();
     pair.client_sends(&[parse("mine", "select 1"), sync()].concat()).unwrap();
-    pair.server_sends(&[message(b'1', b""), ready(TransactionStatus::Idle)].concat()).unwrap();
+    pair.server_sends(&[parsed(), ready(TransactionStatus::Idle)].concat()).unwrap();
     pair.client_got();
     pair.client_sends(&[parse("mine", "select 2"), sync()].concat()).unwrap();
     let duplicate =
@@ -442,13 +494,13 @@ fn statements_beyond_the_limit_are_closed_the_least_recently_used_first() {
     pair.max_prepared_statements = 2;
     for name in ["a", "b"] {
         pair.client_sends(&[parse(name, &format!("select '{name}'")), sync()].concat()).unwrap();
-        pair.server_sends(&[message(b'1', b""), ready(TransactionStatus::Idle)].concat()).unwrap();
+        pair.server_sends(&[parsed(), ready(TransactionStatus::Idle)].concat()).unwrap();
     }
     pair.server_got();
     pair.client_sends(&[parse("c", "select 'c'"), sync()].concat()).unwrap();
-    assert_eq!(pair.server_got(), "CPS");
+    assert_eq!(pair.server_got(), "CPDS");
     pair.client_got();
-    let replies = [message(b'3', b""), message(b'1', b""), ready(TransactionStatus::Idle)].concat();
+    let replies = [message(b'3', b""), parsed(), ready(TransactionStatus::Idle)].concat();
     pair.server_sends(&replies).unwrap();
     assert_eq!(pair.client_got(), "1Z");
     assert_eq!(pair.server.statement_count(), 2);
@@ -471,7 +523,7 @@ fn conversation() -> Vec<(Vec<u8>, Vec<u8>)> {
         (query("begin"), [complete("BEGIN"), ready(TransactionStatus::InTransaction)].concat()),
         ([parse("s", "select 1"), bind("s"), execute(), sync()].concat(), {
             let rows = message(b'D', &vec![7; 3000]);
-            [message(b'1', b""), message(b'2', b""), rows, complete("SELECT 1")].concat()
+            [parsed(), message(b'2', b""), rows, complete("SELECT 1")].concat()
         }),
         (vec![], ready(TransactionStatus::InTransaction)),
         (query("commit"), [complete("COMMIT"), ready(TransactionStatus::Idle)].concat()),

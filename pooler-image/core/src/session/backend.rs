@@ -6,6 +6,7 @@ use super::pipeline::{Owed, Undo};
 use super::probe::{Findings, Outcome};
 use super::script::{Act, Part};
 use super::server::{Pace, parameter};
+use super::shape::Shape;
 use super::statements::looks_like_ours;
 use super::{Dirt, Naming, Rest, SessionState};
 use crate::sql::Effect;
@@ -62,6 +63,9 @@ impl Exchange<'_> {
                 true
             }
             tag::DATA_ROW => self.server.is_asking(),
+            tag::ROW_DESCRIPTION => {
+                matches!(self.server.pipeline.front(), Some(Owed::Describe(Some(_)) | Owed::Learn(..)))
+            }
             _ => false,
         }
     }
@@ -89,7 +93,31 @@ impl Exchange<'_> {
                 }
                 self.reply(message)
             }
+            tag::ROW_DESCRIPTION => {
+                self.note_shape(Shape::of(body));
+                self.reply(message)
+            }
+            tag::NO_DATA => {
+                self.note_shape(Some(Shape::NONE));
+                self.reply(message)
+            }
             _ => self.reply(message),
+        }
+    }
+
+    /// Of the statement whose description this is.
+    fn note_shape(&mut self, shape: Option<Shape>) {
+        let Some(shape) = shape else { return };
+        match self.server.pipeline.front() {
+            Some(Owed::Learn(name, key, number)) => {
+                if let Some(name) = name {
+                    self.client.statements.note_shape(name, shape);
+                }
+                self.server.statements.note_shape(*key, *number, shape);
+            }
+            // what the client was told last is what it goes by
+            Some(Owed::Describe(Some(name))) => self.client.statements.note_shape(name, shape),
+            _ => {}
         }
     }
 
@@ -351,6 +379,8 @@ fn fate(front: &Owed, message: u8) -> Option<Fate> {
         (Owed::Close(_), tag::CLOSE_COMPLETE) => Some(Fate::PassLast),
         (Owed::Prepare(_) | Owed::Try(_), tag::PARSE_COMPLETE) => Some(Fate::HideLast),
         (Owed::Evict(_), tag::CLOSE_COMPLETE) => Some(Fate::HideLast),
+        (Owed::Learn(..), tag::PARAMETER_DESCRIPTION) => Some(Fate::Hide),
+        (Owed::Learn(..), tag::ROW_DESCRIPTION | tag::NO_DATA) => Some(Fate::HideLast),
         (Owed::Slipped(last), message) if *last == message => Some(Fate::HideLast),
         (Owed::Slipped(_), tag::DATA_ROW) => Some(Fate::Hide),
         _ => None,

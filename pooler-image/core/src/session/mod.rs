@@ -27,6 +27,7 @@ mod reject;
 mod script;
 mod server;
 mod settings;
+mod shape;
 mod statements;
 
 pub use client::{Client, Naming, SessionState};

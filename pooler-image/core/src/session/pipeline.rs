@@ -49,6 +49,9 @@ pub(super) enum Owed {
     Try(Undo),
     /// Ours: a Sync whose ReadyForQuery nobody sees.
     Seal,
+    /// Ours: a Describe of a statement, to know the shape of its rows. With the client's name, where it is the client's
+    /// own Parse that it belongs to.
+    Learn(Option<Arc<[u8]>>, StatementKey, Number),
     /// Ours: a Close whose CloseComplete nobody sees.
     Evict(Undo),
     /// Ours: a message whose replies nobody sees; the last has this type byte.
@@ -170,6 +173,7 @@ impl Owed {
             | Self::Bind(_)
             | Self::Describe(_)
             | Self::CopyEnd
+            | Self::Learn(..)
             | Self::Slipped(_)
             | Self::Probe(_)
             | Self::Replay => Vec::new(),
@@ -210,6 +214,11 @@ impl Pipeline {
         self.changes.popped(self.popped);
         self.popped += 1;
         Some(owed)
+    }
+
+    /// The shape of a statement is on its way.
+    pub(super) fn is_learning(&self) -> bool {
+        self.owed.iter().any(|owed| matches!(owed, Owed::Learn(..)))
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -196,7 +196,8 @@ impl Server {
         let changes = self.pipeline.changes();
         // what is not read by the books need not wait for them
         let unread = self.copy_in || self.batch == Batch::Skipping;
-        self.waits && (unread || !changes.named_is_open() && !changes.unnamed_is_open())
+        let open = changes.named_is_open() || changes.unnamed_is_open() || self.pipeline.is_learning();
+        self.waits && (unread || !open)
     }
 
     /// All that is owed will come without another byte of the client's.

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use siphasher::sip128::{Hasher128, SipHasher13};
 
 use super::script::Edits;
+use super::shape::Shape;
 use super::{Clock, Settings};
 use crate::sql::{self, Effect, Marks, Strings};
 
@@ -186,6 +187,8 @@ pub(super) struct Known {
     pub(super) statement: Arc<Statement>,
     /// When the client had it parsed.
     pub(super) since: u64,
+    /// What its rows looked like then.
+    pub(super) shape: Option<Shape>,
 }
 
 /// A client's own names.
@@ -198,6 +201,12 @@ impl ClientStatements {
     /// The statement that the client calls `name`.
     pub(super) fn get(&self, name: &[u8]) -> Option<&Known> {
         self.named.get(name)
+    }
+
+    pub(super) fn note_shape(&mut self, name: &[u8], shape: Shape) {
+        if let Some(known) = self.named.get_mut(name) {
+            known.shape = Some(shape);
+        }
     }
 
     pub(super) fn insert(&mut self, known: Known) {
@@ -275,6 +284,8 @@ pub(super) struct Prepared {
     pub(super) number: Number,
     /// When it was parsed there.
     pub(super) since: u64,
+    /// What its rows look like there.
+    pub(super) shape: Option<Shape>,
     used: u64,
 }
 
@@ -290,7 +301,7 @@ impl ServerStatements {
     /// A new number for a statement that is about to be prepared.
     pub(super) fn add(&mut self, key: StatementKey, since: u64) -> Number {
         let number = self.next_number();
-        self.restore(key, Prepared { number, since, used: 0 });
+        self.restore(key, Prepared { number, since, shape: None, used: 0 });
         number
     }
 
@@ -305,6 +316,13 @@ impl ServerStatements {
     pub(super) fn restore(&mut self, key: StatementKey, prepared: Prepared) {
         self.tick += 1;
         self.prepared.insert(key, Prepared { used: self.tick, ..prepared });
+    }
+
+    /// What the rows of a statement look like, if it still has `number`.
+    pub(super) fn note_shape(&mut self, key: StatementKey, number: Number, shape: Shape) {
+        if let Some(prepared) = self.prepared.get_mut(&key).filter(|prepared| prepared.number == number) {
+            prepared.shape = Some(shape);
+        }
     }
 
     /// Takes out `key` if it still has `number`.

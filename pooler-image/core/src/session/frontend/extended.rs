@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::query::REFUSED_TEXT;
+use super::statements::Bindable;
 use super::{HEADER, Message, Step, write_message};
 use crate::session::Naming;
 use crate::session::exchange::{ClientFault, Exchange};
@@ -18,6 +19,9 @@ const LONGEST_STATEMENT: usize = 64 << 20;
 
 /// No statement has it.
 const REFUSED_NAME: &str = "_pgpooler";
+
+/// A name that no statement has on a server.
+const UNKNOWN_NAME: &str = "_pgpooler gone";
 
 impl Exchange<'_> {
     pub(super) fn client_parse(&mut self, message: Message<'_>) -> Result<Step, ClientFault> {
@@ -71,7 +75,7 @@ impl Exchange<'_> {
         if name.is_empty() {
             self.client.unnamed = Some(statement);
         } else if statement.acts() {
-            self.client.statements.insert(Known { name: name.into(), statement, since });
+            self.client.statements.insert(Known { name: name.into(), statement, since, shape: None });
         }
         self.owe(message, Owed::Parse(Undo::Nothing))
     }
@@ -116,9 +120,16 @@ impl Exchange<'_> {
                 self.server.pipeline.push(Owed::Duplicate(name.into()));
                 number
             }
-            None => self.define(name, &statement),
+            None => return self.parse_new(message, name, &statement),
         };
         self.forward_parse(message, name, number)
+    }
+
+    fn parse_new(&mut self, message: Message<'_>, name: &[u8], statement: &Arc<Statement>) -> Step {
+        let number = self.define(name, statement);
+        let step = self.forward_parse(message, name, number);
+        self.learn(Some(name.into()), statement.key, number);
+        step
     }
 
     pub(super) fn client_bind(&mut self, message: Message<'_>) -> Result<Step, ClientFault> {
@@ -128,22 +139,50 @@ impl Exchange<'_> {
         if self.must_wait(name) {
             return Ok(Step::Wait);
         }
-        self.server.tally.binds += 1;
         self.server.open_batch();
-        self.note_portal(portal, name);
+        let known = match self.client.naming {
+            Naming::Shared => self.client.statements.get(name).cloned(),
+            Naming::Own => None,
+        };
+        let Some(known) = known else {
+            self.note_bind(portal, name);
+            return Ok(self.bind_unshared(message, name_at, name));
+        };
+        match self.bindable(&known) {
+            Bindable::Later => Ok(Step::Wait),
+            Bindable::Stale => Ok(self.refuse_bind(message)),
+            Bindable::By(number) => {
+                self.note_bind(portal, name);
+                self.server.pipeline.push(Owed::Bind(Some(known.name)));
+                Ok(self.forward_named(message, name_at, name, number))
+            }
+        }
+    }
+
+    /// The unnamed statement, one that the client never gave, or one that the server knows by the client's name.
+    fn bind_unshared(&mut self, message: Message<'_>, name_at: usize, name: &[u8]) -> Step {
         if self.client.naming == Naming::Own {
-            return Ok(self.owe(message, Owed::Bind(None)));
+            return self.owe(message, Owed::Bind(None));
         }
         if name.is_empty() {
             self.bring_unnamed();
-            return Ok(self.owe(message, Owed::Bind(None)));
+            return self.owe(message, Owed::Bind(None));
         }
-        let Some(known) = self.client.statements.get(name).cloned() else {
-            return Ok(self.forward_unknown(message, name_at, name, Owed::Bind(None)));
-        };
-        let number = self.ensure_prepared(&known);
-        self.server.pipeline.push(Owed::Bind(Some(known.name)));
-        Ok(self.forward_named(message, name_at, name, number))
+        self.forward_unknown(message, name_at, name, Owed::Bind(None))
+    }
+
+    /// As PostgreSQL does on the server connection where the statement was prepared.
+    fn refuse_bind(&mut self, message: Message<'_>) -> Step {
+        let told = "cached plan must not change result type";
+        let error = ErrorResponse::error(SqlState::FEATURE_NOT_SUPPORTED, told);
+        self.to_server.own(|out| frontend::bind(out, "", UNKNOWN_NAME));
+        self.server.pipeline.push(Owed::Refused(Box::new(error)));
+        self.drop_message(message)
+    }
+
+    fn note_bind(&mut self, portal: &[u8], name: &[u8]) {
+        self.server.tally.binds += 1;
+        self.note_portal(portal, name);
     }
 
     /// What the portal's statement may do counts from here on; what it does for certain is seen at Execute.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{HEADER, Message, Step, write_message};
+use crate::session::StatementKey;
 use crate::session::exchange::Exchange;
 use crate::session::pipeline::{Owed, Undo};
 use crate::session::script::Edits;
@@ -10,12 +11,22 @@ use crate::session::server::Batch;
 use crate::session::statements::{Known, Number, Prepared, Statement, looks_like_ours};
 use crate::sql::{Effect, Name};
 use crate::wire::frontend as tag;
+use crate::wire::{TransactionStatus, frontend};
 
 /// What an unknown name of a client gets behind it when it could be one of ours: with it, it is none.
 const NOT_OURS: u8 = b' ';
 
 /// The definition of a statement that is only there to have a name.
 const EMPTY: &[u8] = b"\0\0\0";
+
+/// Whether a statement can be bound.
+pub(super) enum Bindable {
+    By(Number),
+    /// When it is known what its rows look like.
+    Later,
+    /// Its rows look different by now.
+    Stale,
+}
 
 impl Exchange<'_> {
     /// The client gives a name to a statement, which the server is about to parse under a number of its own.
@@ -24,7 +35,7 @@ impl Exchange<'_> {
         let since = self.interner.clock().now();
         let name: Arc<[u8]> = name.into();
         let statement = Arc::clone(statement);
-        self.client.statements.insert(Known { name: Arc::clone(&name), statement, since });
+        self.client.statements.insert(Known { name: Arc::clone(&name), statement, since, shape: None });
         if let Some(older) = self.server.statements.touch(key) {
             self.close_on_server(key, older);
         } else {
@@ -34,6 +45,34 @@ impl Exchange<'_> {
         self.server.tally.server_parses += 1;
         self.server.pipeline.push(Owed::Parse(Undo::Define { name, key, number }));
         number
+    }
+
+    /// The number to bind a client's statement by, if its rows still look as they did when the client had it parsed.
+    pub(super) fn bindable(&mut self, known: &Known) -> Bindable {
+        let key = known.statement.key;
+        let (Some(mine), TransactionStatus::Idle | TransactionStatus::InTransaction) =
+            (known.shape, self.server.status)
+        else {
+            return Bindable::By(self.ensure_prepared(known));
+        };
+        match self.server.statements.touch(key).filter(|prepared| prepared.since >= known.since) {
+            Some(Prepared { shape: Some(its), .. }) if its != mine => return Bindable::Stale,
+            Some(Prepared { shape: Some(_), number, .. }) => return Bindable::By(number),
+            Some(_) if self.server.pipeline.is_learning() => {}
+            _ => {
+                let number = self.ensure_prepared(known);
+                self.learn(None, key, number);
+            }
+        }
+        self.to_server.own(frontend::flush);
+        Bindable::Later
+    }
+
+    /// Asks what the rows of a statement look like, in the client's batch.
+    pub(super) fn learn(&mut self, name: Option<Arc<[u8]>>, key: StatementKey, number: Number) {
+        let head = [tag::DESCRIBE, 0, 0, 0, 0, tag::STATEMENT];
+        self.to_server.own(|out| write_renamed(out, &head, number, 0));
+        self.server.pipeline.push(Owed::Learn(name, key, number));
     }
 
     pub(super) fn ensure_prepared(&mut self, known: &Known) -> Number {
@@ -92,7 +131,7 @@ impl Exchange<'_> {
         self.to_server.own(|out| write_message(out, tag::PARSE, &[&number.name(), b"\0", definition]));
         self.server.pipeline.push(Owed::Try(undo));
         if self.server.batch == Batch::Closed {
-            self.to_server.own(crate::wire::frontend::sync);
+            self.to_server.own(frontend::sync);
             self.server.pipeline.push(Owed::Seal);
         }
     }
@@ -216,7 +255,7 @@ impl Exchange<'_> {
         }
     }
 
-    fn close_on_server(&mut self, key: crate::session::StatementKey, prepared: Prepared) {
+    fn close_on_server(&mut self, key: StatementKey, prepared: Prepared) {
         self.server.statements.remove(key, prepared.number);
         self.server.pipeline.push(Owed::Evict(Undo::Evicted(key, prepared)));
         let head = [tag::CLOSE, 0, 0, 0, 0, tag::STATEMENT];
