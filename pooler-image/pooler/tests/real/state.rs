@@ -81,7 +81,10 @@ fn a_client_that_leaves_in_a_transaction_is_rolled_back() {
     }
     assert_eq!(value(&mut setup, "select count(*) from half"), "0");
     assert_eq!(
-        value(&mut setup, "select count(*) from pg_stat_activity where state = 'idle in transaction'"),
+        value(
+            &mut setup,
+            "select count(*) from pg_stat_activity where state = 'idle in transaction' and query ~ 'into half'"
+        ),
         "0"
     );
 }
