@@ -5,11 +5,11 @@ use std::thread;
 
 use super::describe::{difference, whole};
 use super::ground::{self, SIZES, Size};
-use super::known::{KNOWN_FAILING, KNOWN_RACES};
 use super::player::play;
 use super::rivals::Rivals;
 use super::script::Script;
 use super::transcript::Event;
+use super::traps::KNOWN;
 
 /// The script gives the same through every pooler as directly.
 #[track_caller]
@@ -28,11 +28,7 @@ pub(crate) fn same_each<'a>(scripts: impl IntoIterator<Item = (&'a str, Script)>
             // at once: the other scripts may take long
             println!("{test} {label:?}\n{found}");
         }
-        let is_this = |known: &&(&str, &str, &str)| known.0 == test && known.1 == label;
-        if KNOWN_RACES.iter().any(|known| is_this(&known)) {
-            continue;
-        }
-        let known = KNOWN_FAILING.iter().find(is_this);
+        let known = KNOWN.iter().find(|known| known.0 == test && known.1 == label);
         match (found, known) {
             (None, None) => {}
             (Some(_), Some((.., why))) => println!("{test} {label:?} differs as known: {why}"),

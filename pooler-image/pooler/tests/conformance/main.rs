@@ -11,7 +11,6 @@
 mod compare;
 mod describe;
 mod ground;
-mod known;
 mod page;
 mod player;
 mod rivals;

@@ -3,6 +3,7 @@
 //! Read by the tests, which check that what is listed exists, and by `cargo xtask generate`, which writes the page.
 
 mod flow;
+mod known;
 mod pool;
 mod probes;
 mod queries;
@@ -59,6 +60,7 @@ pub(crate) struct Probe {
     pub(crate) traps: &'static [u8],
 }
 
+pub(crate) use known::KNOWN;
 pub(crate) use probes::PROBES;
 
 /// All traps in the order of their numbers.
@@ -82,6 +84,10 @@ pub(crate) fn page() -> String {
         };
         let Trap { number, title, compared, .. } = trap;
         let _ = writeln!(page, "| {number} | {title} | {compared} | {sizes} | {verdict} |");
+    }
+    page.push_str(KNOWN_HEAD);
+    for (test, label, why) in KNOWN {
+        let _ = writeln!(page, "| `{test}` | {label} | {why} |");
     }
     page.push_str(PROBES_HEAD);
     for (number, probe) in PROBES.iter().enumerate() {
@@ -116,6 +122,15 @@ cargo test -p pgpooler --test conformance
 
 | # | Trap | Compared | Server connections | Verdict |
 |---|---|---|---|---|
+";
+
+const KNOWN_HEAD: &str = "
+## Scripts that differ
+
+Each is played with the others; the suite fails when one of them no longer differs.
+
+| Test | Script | Why |
+|---|---|---|
 ";
 
 const PROBES_HEAD: &str = "

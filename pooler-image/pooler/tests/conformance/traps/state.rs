@@ -71,8 +71,10 @@ pub(super) const TRAPS: &[Trap] = &[
         number: 46,
         title: "Terminate in the same packet as a request; half-closed sockets",
         compared: "whole replies, then the end",
-        sizes: All,
-        verdict: Identical,
+        sizes: AllButPinned,
+        verdict: DiffersBecause(
+            "a client that closes its side while it waits for a server connection is taken for one that has left; batches without Sync see below",
+        ),
         tests: &[
             "conformance/flow.rs::terminate_comes_after_the_answers",
             "conformance/flow.rs::a_half_closed_client_gets_its_answers",
