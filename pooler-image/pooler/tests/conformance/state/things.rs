@@ -280,7 +280,7 @@ fn nobody_sees_what_another_keeps() {
         (
             "temp function",
             &["create function pg_temp.unseen_f() returns int language sql as 'select 5'"],
-            "select count(*) from pg_proc where proname = 'unseen_f'",
+            "select count(*) from pg_proc where proname = 'unseen_f' and pronamespace = pg_my_temp_schema()",
         ),
         (
             "cursor",

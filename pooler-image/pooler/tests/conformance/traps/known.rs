@@ -35,7 +35,7 @@ pub(crate) const KNOWN: &[(&str, &str, &str)] = &[
     (
         "extended::sql::what_the_server_calls_a_statement_stays_hidden",
         "",
-        "a space is added to names like ours",
+        "EXECUTE and DEALLOCATE by SQL of an unknown name like the pooler's own (`_p0`): the error shows it with a space behind",
     ),
     (
         "extended::portals::a_table_that_changes_changes_no_plan_of_a_fresh_client",
