@@ -32,6 +32,8 @@ pub(super) enum Owed {
     Bind(Option<Arc<[u8]>>),
     /// Describe: RowDescription or NoData, for a statement behind ParameterDescription. The name as with Bind.
     Describe(Option<Arc<[u8]>>),
+    /// Describe of a statement whose rows look different by now: ParameterDescription only; an error of ours follows.
+    Parameters,
     /// Execute: rows, then CommandComplete, EmptyQueryResponse or PortalSuspended. With what the statement does, when
     /// it does more than run.
     Execute(Option<Box<Act>>),
@@ -173,6 +175,7 @@ impl Owed {
             | Self::Bind(_)
             | Self::Describe(_)
             | Self::CopyEnd
+            | Self::Parameters
             | Self::Learn(..)
             | Self::Slipped(_)
             | Self::Probe(_)

@@ -171,13 +171,17 @@ impl Exchange<'_> {
         self.forward_unknown(message, name_at, name, Owed::Bind(None))
     }
 
-    /// As PostgreSQL does on the server connection where the statement was prepared.
     fn refuse_bind(&mut self, message: Message<'_>) -> Step {
+        self.refuse_stale();
+        self.drop_message(message)
+    }
+
+    /// As PostgreSQL does on the server connection where the statement was prepared.
+    fn refuse_stale(&mut self) {
         let told = "cached plan must not change result type";
         let error = ErrorResponse::error(SqlState::FEATURE_NOT_SUPPORTED, told);
         self.to_server.own(|out| frontend::bind(out, "", UNKNOWN_NAME));
         self.server.pipeline.push(Owed::Refused(Box::new(error)));
-        self.drop_message(message)
     }
 
     fn note_bind(&mut self, portal: &[u8], name: &[u8]) {
@@ -292,8 +296,19 @@ impl Exchange<'_> {
         let Some(known) = self.client.statements.get(name).cloned() else {
             return self.forward_unknown(message, HEADER + 1, name, Owed::Describe(None));
         };
-        let number = self.ensure_prepared(&known);
-        self.server.pipeline.push(Owed::Describe(Some(known.name)));
-        self.forward_named(message, HEADER + 1, name, number)
+        match self.bindable(&known) {
+            Bindable::Later => Step::Wait,
+            Bindable::By(number) => {
+                self.server.pipeline.push(Owed::Describe(Some(known.name)));
+                self.forward_named(message, HEADER + 1, name, number)
+            }
+            Bindable::Stale => {
+                let number = self.ensure_prepared(&known);
+                self.server.pipeline.push(Owed::Parameters);
+                self.forward_named(message, HEADER + 1, name, number);
+                self.refuse_stale();
+                Step::To(message.end())
+            }
+        }
     }
 }
