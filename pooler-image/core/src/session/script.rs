@@ -135,7 +135,11 @@ impl Edits {
 
     /// The client's name behind one of ours.
     pub(super) fn name_behind(&self, ours: &[u8]) -> Option<&[u8]> {
-        self.0.iter().find(|edit| edit.text == ours).and_then(|edit| edit.name.as_deref())
+        let is_it = |edit: &&Edit| {
+            let text = &*edit.text;
+            text == ours || text.strip_prefix(b"\"").and_then(|text| text.strip_suffix(b"\"")) == Some(ours)
+        };
+        self.0.iter().find(is_it).and_then(|edit| edit.name.as_deref())
     }
 }
 
@@ -162,5 +166,8 @@ mod tests {
         assert_eq!(edits.position(18), 15, "RESET");
         assert_eq!(edits.position(38), 26, "selec");
         assert_eq!(edits.name_behind(b"_p12"), Some(&b"a"[..]));
+        let mut quoted = Edits::default();
+        quoted.replace(11..14, b"\"_p1 \"".to_vec(), b"_p1");
+        assert_eq!(quoted.name_behind(b"_p1 "), Some(&b"_p1"[..]));
     }
 }
