@@ -18,7 +18,7 @@ enum End {
     More,
     Secure(SecuredBy),
     Cancel(CancelKey),
-    Startup(StartupParameters),
+    Startup(Box<StartupParameters>),
     Refused(SqlState, String),
     Close,
 }
@@ -39,7 +39,7 @@ fn run_from(mut state: ExpectStartup, pieces: &[&[u8]]) -> (End, Vec<u8>, Vec<u8
             }
             StartupStep::Secure(_, by) => End::Secure(by),
             StartupStep::Cancel(key) => End::Cancel(key),
-            StartupStep::Startup(parameters) => End::Startup(parameters),
+            StartupStep::Startup(parameters) => End::Startup(Box::new(parameters)),
             StartupStep::Refused(error) => End::Refused(error.sqlstate, error.message.into_owned()),
             StartupStep::Close(_) => End::Close,
         };
@@ -102,7 +102,7 @@ fn parameters(pairs: &[(&str, &str)]) -> StartupParameters {
     match run(&[&hello(0, pairs)]) {
         (End::Startup(parameters), out, input) => {
             assert!(out.is_empty() && input.is_empty());
-            parameters
+            *parameters
         }
         (other, ..) => panic!("{other:?}"),
     }

@@ -108,6 +108,7 @@ struct Shell<'a> {
     out: Vec<u8>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "moved once and taken apart")]
 enum Outcome {
     Cancel(CancelKey),
     Client(StartupParameters, Arc<User>),
@@ -251,6 +252,7 @@ fn certificate(stream: &Transport) -> Option<PeerCertificate> {
     stream.tls().and_then(Session::peer_certificate).map(PeerCertificate::of)
 }
 
+#[expect(clippy::large_enum_variant, reason = "moved once and taken apart")]
 enum Started {
     Cancel(CancelKey),
     Client(StartupParameters),

@@ -413,7 +413,7 @@ fn put_back(fields: &ErrorFields<'_>, edits: &super::script::Edits, out: &mut Ve
         fields.field(field::POSITION).and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
     match position {
         Some(position) => {
-            fields.rewrite(field::POSITION, edits.position(position).to_string().as_bytes(), out)
+            fields.rewrite(field::POSITION, edits.position(position).to_string().as_bytes(), out);
         }
         None => fields.rewrite(field::MESSAGE, message, out),
     }

@@ -15,7 +15,7 @@ pub(super) struct Act {
     pub(super) undo: Undo,
 }
 
-/// One statement of a [`Script`], in the order of their CommandCompletes.
+/// One statement of a [`Script`], each answered by one `CommandComplete`.
 #[derive(Debug)]
 pub(super) enum Part {
     /// The client's.

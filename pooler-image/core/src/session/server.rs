@@ -30,6 +30,15 @@ pub struct Server {
     /// What the server still has to send of a message whose beginning was dealt with.
     pub(super) unread: Rest,
     pub(super) tally: Tally,
+    pub(super) end: ServerEnd,
+}
+
+/// Whether PostgreSQL knows that its client leaves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum ServerEnd {
+    #[default]
+    Untold,
+    Told,
 }
 
 /// The session on the server: what a client can change in it.
@@ -168,7 +177,10 @@ impl Server {
     }
 
     fn is_between_messages(&self) -> bool {
-        self.batch == Batch::Closed && !self.copy_in && [self.unsent, self.unread] == [Rest::None; 2]
+        self.end == ServerEnd::Untold
+            && self.batch == Batch::Closed
+            && !self.copy_in
+            && [self.unsent, self.unread] == [Rest::None; 2]
     }
 
     /// Replies are owed, or a statement is still being read.
@@ -203,6 +215,22 @@ impl Server {
     /// All that is owed will come without another byte of the client's.
     pub fn needs_no_more(&self) -> bool {
         self.batch == Batch::Closed && !self.copy_in && self.unsent == Rest::None && !self.waits
+    }
+
+    /// In the middle of a batch, PostgreSQL is told that its client has closed its side: what it has to say comes, and
+    /// then the end. `false`: nothing can be said here.
+    pub fn terminate(&mut self, out: &mut Vec<u8>) -> bool {
+        let can = self.batch != Batch::Closed && !self.copy_in && self.unsent == Rest::None && !self.waits;
+        if can {
+            frontend::terminate(out);
+            self.end = ServerEnd::Told;
+        }
+        can
+    }
+
+    /// PostgreSQL was told that its client leaves, and closes the connection when it has said what it has to say.
+    pub fn is_ending(&self) -> bool {
+        self.end == ServerEnd::Told
     }
 
     /// The client has got a part of a message: nothing can be told to it before the rest.

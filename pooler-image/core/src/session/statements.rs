@@ -419,7 +419,7 @@ mod tests {
             drop(intern(&mut interner, n.to_string().as_bytes()));
         }
         assert!(interner.bytes <= SWEEP_FLOOR + 2 * STATEMENT_COST);
-        drop(intern(&mut interner, &[0; 2 * SWEEP_FLOOR]));
+        drop(intern(&mut interner, &vec![0; 2 * SWEEP_FLOOR]));
         interner.trim();
         assert_eq!(interner.known.len(), 1);
         assert!(Arc::ptr_eq(&held, &intern(&mut interner, b"held")));

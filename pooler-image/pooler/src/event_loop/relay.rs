@@ -208,7 +208,8 @@ fn from_client(
     cx: &mut Context<'_>,
 ) -> Turn {
     if client.session.is_leaving() {
-        let waits = server.session.needs_no_more() && !client.shared.is_overdue();
+        let comes = server.session.needs_no_more() || server.session.is_ending();
+        let waits = comes && !client.shared.is_overdue();
         return if waits { Turn::Nothing } else { Turn::End(End::ClientGone) };
     }
     let waits = server.session.is_asking() || server.session.is_waiting() || server.session.owes_much();
@@ -225,6 +226,7 @@ fn from_client(
                 // it may only have closed its own side
                 client.session.leave();
                 client.shared.left.set(Some(Instant::now()));
+                server.session.terminate(server.spill.bytes());
                 return Turn::Progress;
             }
             Poll::Ready(Ok(0) | Err(_)) => return Turn::End(End::ClientGone),
@@ -243,7 +245,12 @@ fn from_client(
     client.shared.pool.note_received(fresh.len());
     let sent = server.spill.send(&mut server.stream, cx, &mut desk.to_server, input);
     match outcome {
-        Ok(dealt_with) => client.carry.keep(fresh, dealt_with),
+        Ok(dealt_with) => {
+            client.carry.keep(fresh, dealt_with);
+            if server.session.is_ending() {
+                client.shared.left.set(Some(Instant::now()));
+            }
+        }
         Err(fault) => {
             client.last_words = faulted(fault);
             client.session.leave();
@@ -276,6 +283,10 @@ fn from_server(
     }
     let fresh = match poll_read(&mut server.stream, cx, read) {
         Poll::Pending => return Turn::Nothing,
+        Poll::Ready(Ok(0) | Err(_)) if server.session.is_ending() => {
+            server.doom();
+            return Turn::End(End::ClientGone);
+        }
         Poll::Ready(Ok(0) | Err(_)) => return Turn::End(server_lost(server)),
         Poll::Ready(Ok(fresh)) => fresh,
     };

@@ -186,12 +186,12 @@ impl Model {
         }
         let statements = sql::parse(&text)?;
         if statements.len() > 1 {
-            return Err(Fault::new(b"42601", "cannot insert multiple commands into a prepared statement"));
+            return Err(Fault::new(*b"42601", "cannot insert multiple commands into a prepared statement"));
         }
         self.check(statements.first())?;
         if self.statements.contains_key(name) {
             let name = String::from_utf8_lossy(name);
-            return Err(Fault::new(b"42P05", format!("prepared statement \"{name}\" already exists")));
+            return Err(Fault::new(*b"42P05", format!("prepared statement \"{name}\" already exists")));
         }
         self.statements.insert(name.to_vec(), text);
         backend::parse_complete(&mut self.output);
@@ -214,7 +214,7 @@ impl Model {
         self.check(statement.as_ref())?;
         if !portal.is_empty() && self.portals.contains_key(&portal) {
             let portal = String::from_utf8_lossy(&portal);
-            return Err(Fault::new(b"42P03", format!("cursor \"{portal}\" already exists")));
+            return Err(Fault::new(*b"42P03", format!("cursor \"{portal}\" already exists")));
         }
         self.portals.insert(portal, Portal { statement, sent: 0 });
         backend::bind_complete(&mut self.output);
@@ -269,7 +269,7 @@ impl Model {
         }
         if portal.sent > 0 {
             let name = String::from_utf8_lossy(name);
-            return Err(Fault::new(b"55000", format!("portal \"{name}\" cannot be run")));
+            return Err(Fault::new(*b"55000", format!("portal \"{name}\" cannot be run")));
         }
         if let Some(portal) = self.portals.get_mut(name) {
             portal.sent = 1;
@@ -324,7 +324,7 @@ impl Model {
             message::row_description(out);
         }
         match statement {
-            Statement::Fail => return Err(Fault::new(b"22012", "division by zero")),
+            Statement::Fail => return Err(Fault::new(*b"22012", "division by zero")),
             Statement::Begin => self.status = TransactionStatus::InTransaction,
             Statement::Commit | Statement::Rollback => {
                 let keep = *statement == Statement::Commit && self.status != TransactionStatus::Failed;
@@ -352,7 +352,7 @@ impl Model {
             Statement::CopyOut => message::copy_out(out),
             Statement::DropStatements => self.statements.clear(),
             Statement::DiscardAll if way == Way::Many || self.status != TransactionStatus::Idle => {
-                return Err(Fault::new(b"25001", "DISCARD ALL cannot run inside a transaction block"));
+                return Err(Fault::new(*b"25001", "DISCARD ALL cannot run inside a transaction block"));
             }
             Statement::DiscardAll => {
                 self.statements.clear();
@@ -396,13 +396,13 @@ impl Model {
             }
             frontend::COPY_FAIL => {
                 self.mode = if extended { Mode::SkipToSync } else { Mode::Commands };
-                self.fail(&Fault::new(b"57014", "COPY from stdin failed"));
+                self.fail(&Fault::new(*b"57014", "COPY from stdin failed"));
                 if !extended {
                     self.ready();
                 }
             }
             _ => {
-                self.fail(&Fault::new(b"08P01", "unexpected message type during COPY from stdin"));
+                self.fail(&Fault::new(*b"08P01", "unexpected message type during COPY from stdin"));
                 self.die("terminating connection because protocol synchronization was lost");
             }
         }

@@ -12,29 +12,29 @@ pub(crate) struct Fault {
 }
 
 impl Fault {
-    pub(crate) fn new(state: &[u8; 5], text: impl Into<String>) -> Self {
-        Self { state: *state, text: text.into() }
+    pub(crate) fn new(state: [u8; 5], text: impl Into<String>) -> Self {
+        Self { state, text: text.into() }
     }
 
     pub(crate) fn malformed() -> Self {
-        Self::new(b"08P01", "invalid message format")
+        Self::new(*b"08P01", "invalid message format")
     }
 
     pub(crate) fn aborted() -> Self {
         let text = "current transaction is aborted, commands ignored until end of transaction block";
-        Self::new(b"25P02", text)
+        Self::new(*b"25P02", text)
     }
 
     pub(crate) fn unknown_statement(name: &[u8]) -> Self {
         if name.is_empty() {
-            return Self::new(b"26000", "unnamed prepared statement does not exist");
+            return Self::new(*b"26000", "unnamed prepared statement does not exist");
         }
         let name = String::from_utf8_lossy(name);
-        Self::new(b"26000", format!("prepared statement \"{name}\" does not exist"))
+        Self::new(*b"26000", format!("prepared statement \"{name}\" does not exist"))
     }
 
     pub(crate) fn unknown_portal(name: &[u8]) -> Self {
-        Self::new(b"34000", format!("portal \"{}\" does not exist", String::from_utf8_lossy(name)))
+        Self::new(*b"34000", format!("portal \"{}\" does not exist", String::from_utf8_lossy(name)))
     }
 
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
@@ -96,7 +96,7 @@ impl Statement {
 
 /// The statements of a text.
 pub(crate) fn parse(text: &[u8]) -> Result<Vec<Statement>, Fault> {
-    let text = std::str::from_utf8(text).map_err(|_| Fault::new(b"22021", "invalid byte sequence"))?;
+    let text = std::str::from_utf8(text).map_err(|_| Fault::new(*b"22021", "invalid byte sequence"))?;
     if text.starts_with("SELECT 'hold'") {
         return Ok(probe(text));
     }
@@ -137,7 +137,7 @@ fn statement(text: &str) -> Result<Statement, Fault> {
 }
 
 fn with_words(text: &str, lower: &str) -> Result<Statement, Fault> {
-    let unknown = || Fault::new(b"42601", format!("syntax error at or near \"{text}\""));
+    let unknown = || Fault::new(*b"42601", format!("syntax error at or near \"{text}\""));
     if let Some(rest) = lower.strip_prefix("select pg_catalog.set_config(") {
         return set_config(rest).ok_or_else(unknown);
     }

@@ -51,7 +51,7 @@ impl Exchange<'_> {
         Ok(match (self.renamed(&statement), name.is_empty()) {
             (Some(renamed), _) => self.parse_renamed(message, name, renamed),
             (None, true) => self.parse_unnamed(message, statement),
-            (None, false) => self.parse_named(message, name, statement),
+            (None, false) => self.parse_named(message, name, &statement),
         })
     }
 
@@ -108,7 +108,7 @@ impl Exchange<'_> {
         Step::To(message.end())
     }
 
-    fn parse_named(&mut self, message: Message<'_>, name: &[u8], statement: Arc<Statement>) -> Step {
+    fn parse_named(&mut self, message: Message<'_>, name: &[u8], statement: &Arc<Statement>) -> Step {
         if self.client.prepared_by_sql.contains(name) {
             // the server knows the name, and says so
             return self.owe(message, Owed::Parse(Undo::Nothing));
@@ -120,7 +120,7 @@ impl Exchange<'_> {
                 self.server.pipeline.push(Owed::Duplicate(name.into()));
                 number
             }
-            None => return self.parse_new(message, name, &statement),
+            None => return self.parse_new(message, name, statement),
         };
         self.forward_parse(message, name, number)
     }

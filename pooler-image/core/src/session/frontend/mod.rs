@@ -6,7 +6,7 @@ mod statements;
 
 use super::exchange::{ClientFault, Exchange};
 use super::pipeline::{Owed, Undo};
-use super::server::{Batch, Pace};
+use super::server::{Batch, Pace, ServerEnd};
 use super::{Naming, Rest};
 use crate::wire::frontend as tag;
 use crate::wire::{FrameError, Header};
@@ -110,7 +110,11 @@ impl Exchange<'_> {
         match message_tag {
             tag::TERMINATE => {
                 self.client.leaving = true;
-                Ok(Step::To(message.at))
+                if self.server.needs_no_more() {
+                    return Ok(Step::To(message.at));
+                }
+                self.server.end = ServerEnd::Told;
+                Ok(self.forward(message))
             }
             tag::SYNC => Ok(self.client_sync(message)),
             tag::COPY_DATA | tag::FLUSH if self.server.batch != Batch::Skipping => Ok(self.forward(message)),
@@ -137,7 +141,7 @@ impl Exchange<'_> {
             tag::COPY_DONE | tag::COPY_FAIL => Ok(self.client_copy_end(message)),
             // the server reads it as part of the copy, and fails the copy for it
             _ if self.server.copy_in => Ok(self.forward(message)),
-            tag::QUERY => self.client_query(message),
+            tag::QUERY => Ok(self.client_query(message)),
             tag::FUNCTION_CALL => Ok(self.client_function_call(message)),
             tag::PARSE => self.client_parse(message),
             tag::BIND => self.client_bind(message),

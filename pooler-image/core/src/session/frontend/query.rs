@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 use std::mem;
 
+use super::statements::keep_off_ours;
 use super::{HEADER, Message, Step, write_message};
-use crate::session::exchange::{ClientFault, Exchange};
+use crate::session::exchange::Exchange;
 use crate::session::follow::Doubt;
 use crate::session::holds::Holds;
 use crate::session::pipeline::{Forgotten, Owed, Undo};
@@ -23,33 +24,33 @@ const SCAN_LIMIT: usize = 256 * 1024;
 pub(super) const REFUSED_TEXT: &str = "pgpooler refuses";
 
 impl Exchange<'_> {
-    pub(super) fn client_query(&mut self, message: Message<'_>) -> Result<Step, ClientFault> {
+    pub(super) fn client_query(&mut self, message: Message<'_>) -> Step {
         if message.total > SCAN_LIMIT || self.server.state.is_unreadable() {
             self.doubt_all();
-            return Ok(self.send_query(message, None));
+            return self.send_query(message, None);
         }
         if !message.is_whole() {
-            return Ok(Step::More);
+            return Step::More;
         }
         let Some(text) = message.bytes.get(HEADER..).and_then(|body| body.strip_suffix(b"\0")) else {
             // the server's own complaint
-            return Ok(self.send_query(message, None));
+            return self.send_query(message, None);
         };
         let script = sql::scan(text, self.server.state.strings());
         if let Some(error) = self.refusal(script.marks) {
             self.to_server.own(|out| frontend::query(out, REFUSED_TEXT));
             self.owe_query(Some(Script::refused(error)));
-            return Ok(Step::To(message.end()));
+            return Step::To(message.end());
         }
         if !script.statements.is_empty() && self.must_wait(text) {
-            return Ok(Step::Wait);
+            return Step::Wait;
         }
         self.note_sent(script.marks, text);
-        Ok(match &*script.statements {
+        match &*script.statements {
             [] => self.send_query(message, None),
             [only] if only.effect == Effect::DiscardAll => self.discard_all(message, text),
             statements => self.send_script(message, text, statements),
-        })
+        }
     }
 
     pub(super) fn client_function_call(&mut self, message: Message<'_>) -> Step {
@@ -177,7 +178,7 @@ impl Exchange<'_> {
 
     fn deallocate(&mut self, name: &Name, edits: &mut Edits) -> Undo {
         let Some(known) = self.client.statements.remove(&name.text) else {
-            self.keep_off_ours(name, edits);
+            keep_off_ours(name, edits);
             return Undo::Nothing;
         };
         let key = known.statement.key;
@@ -201,7 +202,7 @@ impl Exchange<'_> {
                 let number = self.prepare_for_sql(&known);
                 edits.replace(name.span.clone(), number.name(), &name.text);
             }
-            None => self.keep_off_ours(name, edits),
+            None => keep_off_ours(name, edits),
         }
     }
 

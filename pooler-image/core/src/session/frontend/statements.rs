@@ -136,16 +136,6 @@ impl Exchange<'_> {
         }
     }
 
-    /// A name in SQL that is not the client's must not be one of ours either.
-    pub(super) fn keep_off_ours(&mut self, name: &Name, edits: &mut Edits) {
-        if looks_like_ours(&name.text) {
-            let mut other = vec![b'"'];
-            other.extend_from_slice(&name.text);
-            other.extend_from_slice(&[NOT_OURS, b'"']);
-            edits.replace(name.span.clone(), other, &name.text);
-        }
-    }
-
     /// The statement with another one's name on the server in its text, when it is about one.
     pub(super) fn renamed(&mut self, statement: &Arc<Statement>) -> Option<Arc<Statement>> {
         let effect = statement.effect.as_deref()?;
@@ -157,7 +147,7 @@ impl Exchange<'_> {
                         let number = self.ensure_prepared(&known);
                         edits.replace(name.span.clone(), number.name(), &name.text);
                     }
-                    None => self.keep_off_ours(name, &mut edits),
+                    None => keep_off_ours(name, &mut edits),
                 }
             }
             Effect::Deallocate { name } => match self.client.statements.get(&name.text).cloned() {
@@ -165,7 +155,7 @@ impl Exchange<'_> {
                     let number = self.give_up(&known);
                     edits.replace(name.span.clone(), number.name(), &name.text);
                 }
-                None => self.keep_off_ours(name, &mut edits),
+                None => keep_off_ours(name, &mut edits),
             },
             _ => {}
         }
@@ -260,6 +250,16 @@ impl Exchange<'_> {
         self.server.pipeline.push(Owed::Evict(Undo::Evicted(key, prepared)));
         let head = [tag::CLOSE, 0, 0, 0, 0, tag::STATEMENT];
         self.to_server.own(|out| write_renamed(out, &head, prepared.number, 0));
+    }
+}
+
+/// A name in SQL that is not the client's must not be one of ours either.
+pub(super) fn keep_off_ours(name: &Name, edits: &mut Edits) {
+    if looks_like_ours(&name.text) {
+        let mut other = vec![b'"'];
+        other.extend_from_slice(&name.text);
+        other.extend_from_slice(&[NOT_OURS, b'"']);
+        edits.replace(name.span.clone(), other, &name.text);
     }
 }
 
