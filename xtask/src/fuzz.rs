@@ -125,7 +125,9 @@ fn conclude(outcomes: &[Outcome]) -> Result<()> {
     }));
     println!("\n{}\n", ui::table(&rows));
     let found: Vec<_> = outcomes.iter().flat_map(|outcome| &outcome.found).collect();
-    found.iter().for_each(|path| println!("{path}"));
+    for path in &found {
+        println!("{path}");
+    }
     ensure!(found.is_empty(), "{} findings", found.len());
     Ok(())
 }

@@ -155,7 +155,7 @@ fn client() -> ClientReport {
         link: None,
         application_name: "web".into(),
         prepared_statements: 3,
-        pinned: Default::default(),
+        pinned: pgpooler_core::session::Holds::default(),
     }
 }
 
@@ -172,6 +172,6 @@ fn server() -> ServerReport {
         backend_pid: 999,
         application_name: "web".into(),
         prepared_statements: 0,
-        pinned: Default::default(),
+        pinned: pgpooler_core::session::Holds::default(),
     }
 }

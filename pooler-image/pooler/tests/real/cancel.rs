@@ -350,12 +350,11 @@ fn requests_that_hit_settings_on_their_way_cost_the_client_its_query_at_most() {
                 ended = victim.query("rollback").unwrap();
             }
             let answer = victim.query("show work_mem").unwrap();
-            match answer.iter().find(|message| message.tag == b'D') {
-                Some(row) => assert_eq!(row.columns(), ["5MB"]),
-                None => {
-                    assert_canceled(&answer);
-                    canceled += 1;
-                }
+            if let Some(row) = answer.iter().find(|message| message.tag == b'D') {
+                assert_eq!(row.columns(), ["5MB"]);
+            } else {
+                assert_canceled(&answer);
+                canceled += 1;
             }
         }
         assert!(canceled > 0, "no request was in time: this showed nothing");

@@ -22,9 +22,7 @@ pub(super) const TRAPS: &[Trap] = &[
         title: "an error of the server during COPY IN; late data, done and fail",
         compared: "when the error comes, what follows the late messages",
         sizes: All,
-        verdict: DiffersBecause(
-            "Terminate in the middle of COPY ends the connection without PostgreSQL's two errors",
-        ),
+        verdict: Identical,
         tests: &[
             "conformance/copy.rs::an_error_during_copy_comes_at_once_and_the_rest_is_swallowed",
             "conformance/copy.rs::a_large_copy_that_fails_early",

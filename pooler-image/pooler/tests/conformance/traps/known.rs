@@ -8,24 +8,9 @@ pub(crate) const KNOWN: &[(&str, &str, &str)] = &[
         "a client that closes its side in the middle of COPY is closed without PostgreSQL's two last errors",
     ),
     (
-        "flow::a_half_closed_client_gets_its_answers",
-        "a batch without sync",
-        "a batch without Sync is dropped when its client closes its side",
-    ),
-    (
-        "flow::terminate_comes_after_the_answers",
-        "an error without sync",
-        "the error of a batch without Sync is not told when Terminate follows in the same packet",
-    ),
-    (
         "flow::malformed_bodies_are_refused_in_band",
         "a name of another encoding",
         "names of statements are the pooler's own affair and may have any bytes",
-    ),
-    (
-        "copy::a_message_that_copy_does_not_know_ends_it",
-        "terminate",
-        "Terminate during COPY is not passed on; the connection ends without PostgreSQL's two errors",
     ),
     (
         "extended::portals::a_table_that_changes_changes_no_plan_of_a_fresh_client",

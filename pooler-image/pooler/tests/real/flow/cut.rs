@@ -13,13 +13,22 @@ struct Script {
     steps: Vec<(Vec<u8>, &'static str)>,
 }
 
+fn script(name: &'static str, steps: Vec<(Vec<u8>, &'static str)>) -> Script {
+    Script { name, steps }
+}
+
 fn scripts() -> Vec<Script> {
+    let mut scripts = batches();
+    scripts.extend(portals_and_copies());
+    scripts
+}
+
+fn batches() -> Vec<Script> {
     let batch = |sql: &str| {
         [wire::parse("", sql), wire::bind("", "", &[]), wire::describe(b'P', ""), wire::execute("", 0)]
             .concat()
     };
     let insert = "insert into cut values ('left behind')";
-    let script = |name, steps| Script { name, steps };
     vec![
         script("simple", vec![(wire::query("select 1; select 'two'"), "Z"), (wire::query("select 3"), "Z")]),
         script(
@@ -52,6 +61,11 @@ fn scripts() -> Vec<Script> {
                 "ZZ",
             )],
         ),
+    ]
+}
+
+fn portals_and_copies() -> Vec<Script> {
+    vec![
         script(
             "portal",
             vec![
@@ -91,7 +105,7 @@ fn scripts() -> Vec<Script> {
 /// Offsets at which a message is cut: in its header, and here and there behind it.
 fn offsets(bytes: &[u8]) -> Vec<usize> {
     let every = std::env::var_os("PGPOOLER_TEST_EVERY_BYTE").is_some();
-    let some = |at: usize| [0, 1, 4, 5, 9].contains(&at) || at % 61 == 0 || at + 2 > bytes.len();
+    let some = |at: usize| [0, 1, 4, 5, 9].contains(&at) || at.is_multiple_of(61) || at + 2 > bytes.len();
     (0..bytes.len()).filter(|at| every || some(*at)).collect()
 }
 
