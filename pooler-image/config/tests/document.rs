@@ -93,6 +93,14 @@ fn a_value_that_cannot_work_is_refused_by_its_key() {
             "[[pools]]\nname = \"a\"\n[[pools]]\nname = \"a\"",
             "pools.a.name: must be different from the other pools' names",
         ),
+    ] {
+        assert_eq!(refusal(text), told);
+    }
+}
+
+#[test]
+fn peers_that_cannot_be_told_apart_are_refused() {
+    for (text, told) in [
         ("peer_id = 1", "peer_secret_file: must be set for a process with peers"),
         ("peers_dns = \"all\"", "peer_secret_file: must be set for a process with peers"),
         (

@@ -1,5 +1,7 @@
 //! Cancel keys lead back to their client, and to nobody else.
 
+#![allow(clippy::unwrap_used)] // helpers of tests, which clippy does not recognise as such
+
 use std::net::{IpAddr, Ipv4Addr};
 
 use pgpooler_core::cancel::{CancelKeys, KeyForm, Origin, Owner, Place, Proof};

@@ -237,7 +237,7 @@ fn a_setting_replayed_from_what_we_read_is_the_setting() {
         let literals: Vec<_> =
             values.iter().map(|value| format!("'{}'", value.replace('\'', "''"))).collect();
         let replay = format!("set {name} = {}", literals.join(", "));
-        let (mut client, mut other) = (superuser(), &mut client);
+        let (mut client, other) = (superuser(), &mut client);
         assert_eq!(tags(&client.query(text).unwrap()).replace('S', ""), "CZ", "{text}");
         assert_eq!(tags(&other.query(&replay).unwrap()).replace('S', ""), "CZ", "{replay}");
         assert_eq!(value(other, &show), value(&mut client, &show), "{text}");
