@@ -1,13 +1,16 @@
 //! From the server to the client.
 
+use super::doubt::Doubt;
+use super::edits::Edits;
 use super::exchange::{Exchange, ServerFault};
-use super::follow::Doubt;
-use super::pipeline::{Owed, Undo};
+use super::pipeline::Owed;
 use super::probe::{Findings, Outcome};
 use super::script::{Act, Part};
-use super::server::{Pace, parameter};
+use super::server::parameter;
 use super::shape::Shape;
+use super::state::Pace;
 use super::statements::looks_like_ours;
+use super::undo::Undo;
 use super::{Dirt, Naming, Rest, SessionState};
 use crate::sql::Effect;
 use crate::wire::backend as tag;
@@ -400,7 +403,7 @@ fn put_name_back(fields: &ErrorFields<'_>, name: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Names and positions as in the client's own text.
-fn put_back(fields: &ErrorFields<'_>, edits: &super::script::Edits, out: &mut Vec<u8>) {
+fn put_back(fields: &ErrorFields<'_>, edits: &Edits, out: &mut Vec<u8>) {
     let message = fields.field(field::MESSAGE).unwrap_or_default();
     let named = quoted(message).and_then(|(before, ours, behind)| {
         let name = edits.name_behind(ours)?;

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Settings;
-use super::statements::{ClientStatements, Statement};
+use super::interner::Statement;
+use super::statements::ClientStatements;
 
 /// Whose names for prepared statements a server connection knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

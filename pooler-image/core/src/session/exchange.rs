@@ -2,10 +2,13 @@
 
 use thiserror::Error;
 
-use super::follow::Doubt;
-use super::pipeline::{Forgotten, Owed, Undo};
+use super::doubt::Doubt;
+use super::doubt::Triggers;
+use super::pipeline::Owed;
 use super::probe::{self, Findings};
-use super::server::{Batch, Pace, Triggers};
+use super::server::Batch;
+use super::state::Pace;
+use super::undo::{Forgotten, Undo};
 use super::{Client, Dirt, Interner, Naming, Outbox, Server};
 use crate::wire::{FrameError, backend, frontend};
 

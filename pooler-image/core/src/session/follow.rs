@@ -6,22 +6,11 @@
 //! LISTEN, a function --> doubt ---Z 'I'-----> the server is asked --> settings, and holds
 //! ```
 
+use super::doubt::Doubt;
 use super::probe::Findings;
 use super::settings::{ROLE, joined};
 use super::{Client, Holds, Settings};
 use crate::sql::{Effect, Marks};
-
-/// What the server must be asked before another client may have the connection. A later one includes the earlier.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Doubt {
-    /// Nothing.
-    #[default]
-    None,
-    /// Whether the session holds something that no other can be given.
-    Holds,
-    /// That, and which settings it has.
-    Settings,
-}
 
 /// A setting that a statement has changed in the transaction that is open.
 #[derive(Debug)]

@@ -16,10 +16,14 @@ mod backend;
 mod changes;
 mod client;
 mod clock;
+mod dirt;
+mod doubt;
+mod edits;
 mod exchange;
 mod follow;
 mod frontend;
 mod holds;
+mod interner;
 mod outbox;
 mod pipeline;
 mod probe;
@@ -28,17 +32,21 @@ mod script;
 mod server;
 mod settings;
 mod shape;
+mod state;
 mod statements;
+mod undo;
 
 pub use client::{Client, Naming, SessionState};
 pub use clock::Clock;
+pub use dirt::Dirt;
 pub use exchange::{ClientFault, Exchange, ServerFault};
 pub use holds::Holds;
+pub use interner::{Interner, KeyHasher, Statement, StatementKey};
 pub use outbox::Outbox;
 pub use reject::{Reject, Rejected};
-pub use server::{Dirt, Server, Tally};
+pub use server::{Server, Tally};
 pub use settings::Settings;
-pub use statements::{ClientStatements, Interner, KeyHasher, Statement, StatementKey};
+pub use statements::ClientStatements;
 
 /// What is left of a message whose beginning has been dealt with.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -8,9 +8,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::changes::{Changed, Changes};
+use super::interner::StatementKey;
 use super::probe::Findings;
 use super::script::{Act, Script};
-use super::statements::{Known, Number, Prepared, ServerStatements, Statement, StatementKey};
+use super::statements::Number;
+use super::undo::Undo;
 use crate::wire::ErrorResponse;
 
 /// One owed reply.
@@ -60,47 +62,6 @@ pub(super) enum Owed {
     Slipped(u8),
     /// Answered by us: the server keeps the statement for others.
     CloseComplete(Undo),
-}
-
-/// What to put right in the books if a message was skipped or failed.
-#[derive(Debug)]
-pub(super) enum Undo {
-    Nothing,
-    /// The unnamed statements before one was replaced or dropped.
-    Unnamed {
-        client: Option<Arc<Statement>>,
-        server: Option<StatementKey>,
-    },
-    /// The client got a name, the server a statement.
-    Define {
-        name: Arc<[u8]>,
-        key: StatementKey,
-        number: Number,
-    },
-    /// The client gave up a name; the server its statement, where that is what was asked.
-    Forget {
-        known: Known,
-        prepared: Option<Prepared>,
-    },
-    /// The client gave up all names, the server all statements.
-    ForgetAll(Box<Forgotten>),
-    /// The server got a statement.
-    Prepared(StatementKey, Number),
-    /// The server gave up a statement.
-    Evicted(StatementKey, Prepared),
-}
-
-/// What DEALLOCATE ALL takes.
-#[derive(Debug)]
-pub(super) struct Forgotten {
-    pub(super) client: super::ClientStatements,
-    pub(super) server: ServerStatements,
-}
-
-impl Undo {
-    pub(super) fn is_something(&self) -> bool {
-        !matches!(self, Self::Nothing)
-    }
 }
 
 impl Owed {

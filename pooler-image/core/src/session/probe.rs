@@ -4,8 +4,8 @@
 //! that it has. So the server is asked when the transaction is over, in one Query whose replies nobody sees. The
 //! answer is the proof: without it, or without a wipe, the connection goes to nobody else.
 
-use super::follow::Doubt;
-use super::server::Triggers;
+use super::doubt::Doubt;
+use super::doubt::Triggers;
 use super::settings::push_literal;
 use super::{Holds, Settings};
 use crate::wire::Reader;

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::follow::{Doubt, Follow};
-use super::pipeline::{Owed, Pipeline, Undo};
-use super::statements::{ServerStatements, Statement, StatementKey};
-use super::{Client, Holds, Naming, Rest, ServerFault, Settings};
-use crate::sql::Strings;
+use super::doubt::Doubt;
+use super::interner::{Statement, StatementKey};
+use super::pipeline::{Owed, Pipeline};
+use super::state::{Pace, Sequences, State};
+use super::statements::ServerStatements;
+use super::undo::Undo;
+use super::{Client, Dirt, Holds, Naming, Rest, ServerFault, Settings};
 use crate::wire::backend as tag;
 use crate::wire::{ErrorFields, Header, TransactionStatus, backend, frontend};
 
@@ -39,79 +41,6 @@ pub(super) enum ServerEnd {
     #[default]
     Untold,
     Told,
-}
-
-/// The session on the server: what a client can change in it.
-#[derive(Debug, Default)]
-pub(super) struct State {
-    pub(super) settings: Settings,
-    pub(super) reported: BTreeMap<String, String>,
-    /// As whom it logged in.
-    user: String,
-    pub(super) follow: Follow,
-    pub(super) dirt: Dirt,
-    pub(super) sequences: Sequences,
-    pub(super) pace: Pace,
-    pub(super) triggers: Triggers,
-}
-
-/// The client that last used a sequence, by its serial.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum Sequences {
-    /// None since they were forgotten.
-    #[default]
-    Unused,
-    /// By a default or a function, perhaps.
-    Used(u64),
-    /// By `nextval`.
-    Asked(u64),
-}
-
-impl Sequences {
-    pub(super) fn client(self) -> Option<u64> {
-        match self {
-            Self::Unused => None,
-            Self::Used(serial) | Self::Asked(serial) => Some(serial),
-        }
-    }
-}
-
-/// What triggers, rules and defaults may do to a session, at so many definitions by anybody.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum Triggers {
-    /// Not asked yet.
-    #[default]
-    Unknown,
-    /// None of them changes its session.
-    Harmless(u64),
-    /// One may: after every write the server is asked.
-    Stateful(u64),
-}
-
-/// How its settings stand to those of a client.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum Pace {
-    /// No link has begun.
-    #[default]
-    Apart,
-    /// They are the client's.
-    Together,
-    /// They are not the client's any more: a question has reset them.
-    Behind,
-}
-
-/// What must be done before the next client may have the connection; each includes the ones above it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Dirt {
-    /// Nothing.
-    #[default]
-    None,
-    /// Session state must be wiped off: settings, cursors, LISTEN, temporary tables ...
-    Session,
-    /// Also prepared statements that are not in our books.
-    Statements,
-    /// Nothing wipes it off: the connection must be closed.
-    Connection,
 }
 
 /// Where the extended-query batch stands that the client is sending.
@@ -152,8 +81,7 @@ impl Server {
     /// A connection whose login reported these parameters.
     pub fn new(reported: impl IntoIterator<Item = (String, String)>) -> Self {
         let reported: BTreeMap<_, _> = reported.into_iter().collect();
-        let user = reported.get("session_authorization").cloned().unwrap_or_default();
-        Self { state: State { reported, user, ..State::default() }, ..Self::default() }
+        Self { state: State::new(reported), ..Self::default() }
     }
 
     /// It could be given to another client as far as the protocol goes: outside a transaction, nothing
@@ -383,53 +311,6 @@ impl Server {
     /// What brings the unnamed statements back, the client's having been `client`.
     pub(super) fn unnamed_undo(&self, client: Option<Arc<Statement>>) -> Undo {
         Undo::Unnamed { client, server: self.unnamed }
-    }
-}
-
-impl State {
-    /// As whom it logged in.
-    pub(super) fn user(&self) -> &str {
-        &self.user
-    }
-
-    /// How the server reads string literals.
-    pub(super) fn strings(&self) -> Strings {
-        match self.reported.get("standard_conforming_strings").map(String::as_str) {
-            Some("off") => Strings::Backslash,
-            _ => Strings::Standard,
-        }
-    }
-
-    /// A quote or a backslash may be a part of a character: texts cannot be read byte by byte.
-    pub(super) fn is_unreadable(&self) -> bool {
-        let encoding = self.reported.get("client_encoding").map(String::as_str);
-        matches!(encoding, Some("BIG5" | "GB18030" | "GBK" | "JOHAB" | "SHIFT_JIS_2004" | "SJIS" | "UHC"))
-    }
-}
-
-impl Dirt {
-    pub(super) fn of(holds: Holds) -> Self {
-        if holds.is_empty() {
-            Self::None
-        } else if holds.contains(Holds::LOAD) {
-            Self::Connection
-        } else if holds.contains(Holds::PREPARE) {
-            Self::Statements
-        } else {
-            Self::Session
-        }
-    }
-
-    /// What wipes it off. DISCARD ALL would take our own prepared statements with it, so it is used only
-    /// where there may be others.
-    fn reset_sql(self) -> &'static str {
-        match self {
-            Self::None | Self::Session => {
-                "SET SESSION AUTHORIZATION DEFAULT;RESET ALL;CLOSE ALL;UNLISTEN *;\
-                 SELECT pg_catalog.pg_advisory_unlock_all();DISCARD TEMP;DISCARD SEQUENCES"
-            }
-            Self::Statements | Self::Connection => "DISCARD ALL",
-        }
     }
 }
 

@@ -5,8 +5,10 @@ mod query;
 mod statements;
 
 use super::exchange::{ClientFault, Exchange};
-use super::pipeline::{Owed, Undo};
-use super::server::{Batch, Pace, ServerEnd};
+use super::pipeline::Owed;
+use super::server::{Batch, ServerEnd};
+use super::state::Pace;
+use super::undo::Undo;
 use super::{Naming, Rest};
 use crate::wire::frontend as tag;
 use crate::wire::{FrameError, Header};

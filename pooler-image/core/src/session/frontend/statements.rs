@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use super::{HEADER, Message, Step, write_message};
 use crate::session::StatementKey;
+use crate::session::edits::Edits;
 use crate::session::exchange::Exchange;
-use crate::session::pipeline::{Owed, Undo};
-use crate::session::script::Edits;
+use crate::session::interner::Statement;
+use crate::session::pipeline::Owed;
 use crate::session::server::Batch;
-use crate::session::statements::{Known, Number, Prepared, Statement, looks_like_ours};
+use crate::session::statements::{Known, Number, Prepared, looks_like_ours};
+use crate::session::undo::Undo;
 use crate::sql::{Effect, Name};
 use crate::wire::frontend as tag;
 use crate::wire::{TransactionStatus, frontend};
