@@ -8,6 +8,7 @@ use pgpooler_core::handshake::{ExpectStartup, StartupStep};
 use pgpooler_core::login::{Credential, Login};
 use pgpooler_core::scram::{ClientKeys, ExpectClientFirst, ExpectServerFirst, ScramVerifier};
 use pgpooler_core::session::{Reject, Rejected, Server};
+use pgpooler_core::sql::{Effect, Strings, scan};
 use pgpooler_core::wire::{
     CancelKey, ErrorFields, ErrorResponse, Header, SqlState, StartupPacket, backend, frontend, split_message,
 };
@@ -185,6 +186,31 @@ fn handshake(pieces: &[&[u8]]) -> (String, Vec<u8>) {
         }
     }
     ("more".to_owned(), out)
+}
+
+/// What a SQL text may do: statements stand in order inside of the text, with their names inside of them, and the text
+/// as a whole is marked with all that they are. A text inside of a comment does nothing.
+pub(crate) fn sql(data: &[u8]) {
+    for strings in [Strings::Standard, Strings::Backslash] {
+        let script = scan(data, strings);
+        let mut end = 0;
+        for statement in &script.statements {
+            assert!(end <= statement.span.start && statement.span.start < statement.span.end);
+            end = statement.span.end;
+            assert!(script.marks.contains(statement.marks));
+            if let Effect::Prepare { name } | Effect::Execute { name } | Effect::Deallocate { name } =
+                &statement.effect
+            {
+                assert!(statement.span.start < name.span.start && name.span.end <= end);
+                assert!(name.text.len() < 64);
+            }
+        }
+        assert!(end <= data.len());
+        if !data.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
+            let comment = scan(&[b"-- ", data].concat(), strings);
+            assert!(comment.marks.is_empty() && comment.statements.is_empty());
+        }
+    }
 }
 
 /// User lists: no panic, and what is read is written so that it is read the same.

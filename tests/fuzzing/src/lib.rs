@@ -23,6 +23,7 @@ pub const TARGETS: &[Target] = &[
     ("reject", decoders::reject),
     ("scram", decoders::scram),
     ("session", session),
+    ("sql", decoders::sql),
     ("startup", decoders::startup),
     ("userlist", decoders::userlist),
 ];
