@@ -84,7 +84,7 @@ impl Future for Ticket<'_> {
         match client.kick.take() {
             Some(kick) => Poll::Ready(Err(Refusal::Kicked(kick))),
             // the janitor wakes whoever waits long, for this
-            None if self.stream.is_some_and(|stream| hung_up(stream, cx)) => {
+            None if self.stream.is_some_and(|stream| hung_up(stream, cx)) && client.has_hung_up() => {
                 Poll::Ready(Err(Refusal::Kicked(Kick::HungUp)))
             }
             None => Poll::Pending,

@@ -70,6 +70,9 @@ pub(crate) struct ClientShared {
     waker: RefCell<Option<Waker>>,
 }
 
+/// How long a client that has closed its side may wait in a queue.
+const WAIT_AFTER_LEAVING: Duration = Duration::from_millis(500);
+
 /// What replies may take to a client that has closed its side. Few close only their own; what the others asked for
 /// would go on for nobody.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -116,6 +119,14 @@ impl ClientShared {
             left: Cell::new(None),
             waker: RefCell::new(None),
         }
+    }
+
+    /// It closed its side while it waits, some time ago: it may have asked for something before and listen still, but
+    /// has more likely given up, and what it asked for must not be done then.
+    pub(crate) fn has_hung_up(&self) -> bool {
+        let left = self.left.get().unwrap_or_else(Instant::now);
+        self.left.set(Some(left));
+        left.elapsed() >= WAIT_AFTER_LEAVING
     }
 
     /// It has closed its side, and its replies take so long that it has more likely gone for good.

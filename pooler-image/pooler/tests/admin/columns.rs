@@ -47,8 +47,8 @@ async fn show_pools_has_the_columns_of_pgbouncer() {
 async fn show_clients_and_show_servers_have_the_columns_of_pgbouncer() {
     let names = "type user database replication state addr port local_addr local_port connect_time request_time wait \
         wait_us close_needed ptr link remote_pid tls application_name prepared_statements id pinned";
-    assert_columns("SHOW CLIENTS", "ssssssisissiiississii", names).await;
-    assert_columns("SHOW SERVERS", "ssssssisissiiississii", names).await;
+    assert_columns("SHOW CLIENTS", "ssssssisissiiississiis", names).await;
+    assert_columns("SHOW SERVERS", "ssssssisissiiississiis", names).await;
 }
 
 #[tokio::test]
