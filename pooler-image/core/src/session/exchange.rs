@@ -156,6 +156,10 @@ impl Exchange<'_> {
         while let Some(front) = self.server.pipeline.front() {
             match front {
                 Owed::CloseComplete(_) => self.to_client.own(backend::close_complete),
+                Owed::Told(message) => {
+                    let message = message.clone();
+                    self.to_client.own(|out| out.extend_from_slice(&message));
+                }
                 Owed::CopyEnd => {}
                 _ => return,
             }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use siphasher::sip128::{Hasher128, SipHasher13};
 
@@ -33,6 +33,8 @@ pub struct Statement {
     pub(super) marks: Marks,
     /// What it does for certain, when it is not just a statement.
     pub(super) effect: Option<Box<Effect>>,
+    /// Its ParameterDescription when it was first told: mostly that of all its clients.
+    parameters: OnceLock<Arc<[u8]>>,
 }
 
 impl Statement {
@@ -43,7 +45,7 @@ impl Statement {
             Ok([only]) if only.effect != Effect::Plain => Some(Box::new(only.effect)),
             _ => None,
         };
-        Self { key, definition: definition.into(), marks: script.marks, effect }
+        Self { key, definition: definition.into(), marks: script.marks, effect, parameters: OnceLock::new() }
     }
 
     /// The same with another text; no other client's Parse can give it.
@@ -55,12 +57,19 @@ impl Statement {
         let mut hasher = SipHasher13::new();
         hasher.write(&definition);
         let key = StatementKey(self.key.0 ^ hasher.finish128().as_u128());
-        Self { key, definition: definition.into(), marks: self.marks, effect: self.effect.clone() }
+        let (marks, effect) = (self.marks, self.effect.clone());
+        Self { key, definition: definition.into(), marks, effect, parameters: OnceLock::new() }
     }
 
     /// Its text.
     pub(super) fn text(&self) -> &[u8] {
         text_of(&self.definition)
+    }
+
+    /// This ParameterDescription, once in memory for all clients that were told the same.
+    pub(super) fn shared(&self, parameters: &[u8]) -> Arc<[u8]> {
+        let first = self.parameters.get_or_init(|| parameters.into());
+        if **first == *parameters { Arc::clone(first) } else { parameters.into() }
     }
 
     /// Its part of memory, about.

@@ -49,6 +49,10 @@ pub(super) enum Owed {
     Probe(Box<Findings>),
     /// Ours: a Parse whose ParseComplete nobody sees.
     Prepare(Undo),
+    /// The same for a Describe of the client's: with ParameterDescription, which comes before an error of the rows.
+    PrepareToDescribe(Undo, Arc<[u8]>),
+    /// Answered by us: this message.
+    Told(Box<[u8]>),
     /// Ours: a Parse of which nobody sees anything, not even its error.
     Try(Undo),
     /// Ours: a Sync whose ReadyForQuery nobody sees.
@@ -90,6 +94,7 @@ impl Owed {
             | Self::Parse(undo)
             | Self::Close(undo)
             | Self::Prepare(undo)
+            | Self::PrepareToDescribe(undo, _)
             | Self::Try(undo)
             | Self::Evict(undo)
             | Self::CloseComplete(undo) => undo,
@@ -109,6 +114,7 @@ impl Owed {
             | Self::Parse(undo)
             | Self::Close(undo)
             | Self::Prepare(undo)
+            | Self::PrepareToDescribe(undo, _)
             | Self::Evict(undo) => Some(undo),
             _ => None,
         }
@@ -125,6 +131,7 @@ impl Owed {
             Self::Parse(undo)
             | Self::Close(undo)
             | Self::Prepare(undo)
+            | Self::PrepareToDescribe(undo, _)
             | Self::Try(undo)
             | Self::Evict(undo)
             | Self::CloseComplete(undo) => vec![undo],
@@ -136,6 +143,7 @@ impl Owed {
             | Self::Bind(_)
             | Self::Describe(_)
             | Self::CopyEnd
+            | Self::Told(_)
             | Self::Parameters
             | Self::Learn(..)
             | Self::Slipped(_)

@@ -28,6 +28,8 @@ pub(super) struct Known {
     pub(super) since: u64,
     /// What its rows looked like then.
     pub(super) shape: Option<Shape>,
+    /// The body of its ParameterDescription.
+    pub(super) parameters: Option<Arc<[u8]>>,
 }
 
 /// A client's own names.
@@ -40,6 +42,12 @@ impl ClientStatements {
     /// The statement that the client calls `name`.
     pub(super) fn get(&self, name: &[u8]) -> Option<&Known> {
         self.named.get(name)
+    }
+
+    pub(super) fn note_parameters(&mut self, name: &[u8], body: &[u8]) {
+        if let Some(known) = self.named.get_mut(name) {
+            known.parameters = Some(known.statement.shared(body));
+        }
     }
 
     pub(super) fn note_shape(&mut self, name: &[u8], shape: Shape) {

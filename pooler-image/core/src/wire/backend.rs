@@ -75,6 +75,11 @@ pub fn ready_for_query(out: &mut Vec<u8>, status: TransactionStatus) {
     message(out, READY_FOR_QUERY, |body| body.u8(status.byte()));
 }
 
+/// Appends ParameterDescription with the body of another one.
+pub fn parameter_description(out: &mut Vec<u8>, of: &[u8]) {
+    message(out, PARAMETER_DESCRIPTION, |body| body.bytes(of));
+}
+
 /// Appends ParseComplete.
 pub fn parse_complete(out: &mut Vec<u8>) {
     message(out, PARSE_COMPLETE, |_| ());

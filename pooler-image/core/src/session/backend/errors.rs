@@ -8,6 +8,7 @@ use crate::session::statements::looks_like_ours;
 use crate::session::undo::Undo;
 use crate::sql::Effect;
 use crate::wire::ErrorFields;
+use crate::wire::backend;
 use crate::wire::backend as tag;
 use crate::wire::error_response::field;
 
@@ -72,6 +73,10 @@ impl Exchange<'_> {
                 self.to_client.own(|out| error.encode(out));
                 false
             }
+            Owed::PrepareToDescribe(_, parameters) if !is_aborted(fields) => {
+                self.to_client.own(|out| backend::parameter_description(out, parameters));
+                true
+            }
             Owed::Execute(Some(act)) => match &act.effect {
                 Effect::Execute { name } | Effect::Deallocate { name } | Effect::Prepare { name } => {
                     self.to_client.own(|out| put_name_back(fields, &name.text, out));
@@ -99,6 +104,11 @@ impl Exchange<'_> {
             failed => self.undo_all(failed.into_undo()),
         }
     }
+}
+
+/// `in_failed_sql_transaction`
+fn is_aborted(fields: &ErrorFields<'_>) -> bool {
+    fields.field(field::CODE) == Some(b"25P02")
 }
 
 /// The server names a statement as we called it; the client knows it by its own name.

@@ -64,6 +64,7 @@ impl Exchange<'_> {
                 true
             }
             tag::DATA_ROW => self.server.is_asking(),
+            tag::PARAMETER_DESCRIPTION => matches!(self.server.pipeline.front(), Some(Owed::Learn(..))),
             tag::ROW_DESCRIPTION => {
                 matches!(self.server.pipeline.front(), Some(Owed::Describe(Some(_)) | Owed::Learn(..)))
             }
@@ -91,6 +92,12 @@ impl Exchange<'_> {
                 if self.server.pipeline.ready() == 0 {
                     // the Sync of its batch was read as part of the copy
                     self.server.open_batch();
+                }
+                self.reply(message)
+            }
+            tag::PARAMETER_DESCRIPTION => {
+                if let Some(Owed::Learn(Some(name), ..)) = self.server.pipeline.front() {
+                    self.client.statements.note_parameters(name, body);
                 }
                 self.reply(message)
             }
@@ -146,7 +153,15 @@ impl Exchange<'_> {
     fn is_ours(&self) -> bool {
         match self.server.pipeline.front() {
             Some(Owed::Query(_, Some(script))) => script.is_hidden(),
-            Some(Owed::Prepare(_) | Owed::Try(_) | Owed::Seal | Owed::Evict(_) | Owed::Slipped(_)) => true,
+            Some(
+                Owed::Prepare(_)
+                | Owed::PrepareToDescribe(..)
+                | Owed::Try(_)
+                | Owed::Seal
+                | Owed::Evict(_)
+                | Owed::Learn(..)
+                | Owed::Slipped(_),
+            ) => true,
             _ => self.is_replaying(),
         }
     }
@@ -290,7 +305,9 @@ fn fate(front: &Owed, message: u8) -> Option<Fate> {
         (Owed::Describe(_), tag::PARAMETER_DESCRIPTION) => Some(Fate::Pass),
         (Owed::Describe(_), tag::ROW_DESCRIPTION | tag::NO_DATA) => Some(Fate::PassLast),
         (Owed::Close(_), tag::CLOSE_COMPLETE) => Some(Fate::PassLast),
-        (Owed::Prepare(_) | Owed::Try(_), tag::PARSE_COMPLETE) => Some(Fate::HideLast),
+        (Owed::Prepare(_) | Owed::PrepareToDescribe(..) | Owed::Try(_), tag::PARSE_COMPLETE) => {
+            Some(Fate::HideLast)
+        }
         (Owed::Evict(_), tag::CLOSE_COMPLETE) => Some(Fate::HideLast),
         (Owed::Parameters, tag::PARAMETER_DESCRIPTION) => Some(Fate::Pass),
         (Owed::Learn(..), tag::PARAMETER_DESCRIPTION) => Some(Fate::Hide),

@@ -78,7 +78,13 @@ impl Exchange<'_> {
         if name.is_empty() {
             self.client.unnamed = Some(statement);
         } else if statement.acts() {
-            self.client.statements.insert(Known { name: name.into(), statement, since, shape: None });
+            self.client.statements.insert(Known {
+                name: name.into(),
+                statement,
+                since,
+                shape: None,
+                parameters: None,
+            });
         }
         self.owe(message, Owed::Parse(Undo::Nothing))
     }
@@ -151,7 +157,7 @@ impl Exchange<'_> {
             self.note_bind(portal, name);
             return Ok(self.bind_unshared(message, name_at, name));
         };
-        match self.bindable(&known) {
+        match self.bindable(&known, None) {
             Bindable::Later => Ok(Step::Wait),
             Bindable::Stale => Ok(self.refuse_bind(message)),
             Bindable::By(number) => {
@@ -299,7 +305,11 @@ impl Exchange<'_> {
         let Some(known) = self.client.statements.get(name).cloned() else {
             return self.forward_unknown(message, HEADER + 1, name, Owed::Describe(None));
         };
-        match self.bindable(&known) {
+        if let Some(told) = self.description_without_rows(&known) {
+            self.server.pipeline.push(Owed::Told(told.into()));
+            return Step::To(message.end());
+        }
+        match self.bindable(&known, known.parameters.clone()) {
             Bindable::Later => Step::Wait,
             Bindable::By(number) => {
                 self.server.pipeline.push(Owed::Describe(Some(known.name)));

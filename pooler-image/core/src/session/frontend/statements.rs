@@ -9,11 +9,12 @@ use crate::session::exchange::Exchange;
 use crate::session::interner::Statement;
 use crate::session::pipeline::Owed;
 use crate::session::server::Batch;
+use crate::session::shape::Shape;
 use crate::session::statements::{Known, Number, Prepared, looks_like_ours};
 use crate::session::undo::Undo;
 use crate::sql::{Effect, Name};
 use crate::wire::frontend as tag;
-use crate::wire::{TransactionStatus, frontend};
+use crate::wire::{TransactionStatus, backend, frontend};
 
 /// What an unknown name of a client gets behind it when it could be one of ours: with it, it is none.
 const NOT_OURS: u8 = b' ';
@@ -37,7 +38,13 @@ impl Exchange<'_> {
         let since = self.interner.clock().now();
         let name: Arc<[u8]> = name.into();
         let statement = Arc::clone(statement);
-        self.client.statements.insert(Known { name: Arc::clone(&name), statement, since, shape: None });
+        self.client.statements.insert(Known {
+            name: Arc::clone(&name),
+            statement,
+            since,
+            shape: None,
+            parameters: None,
+        });
         if let Some(older) = self.server.statements.touch(key) {
             self.close_on_server(key, older);
         } else {
@@ -49,25 +56,40 @@ impl Exchange<'_> {
         number
     }
 
-    /// The number to bind a client's statement by, if its rows still look as they did when the client had it parsed.
-    pub(super) fn bindable(&mut self, known: &Known) -> Bindable {
+    /// The number to bind or describe a client's statement by, if its rows still look as they did when the client had it
+    /// parsed. `parameters`: see [`Self::prepare`].
+    pub(super) fn bindable(&mut self, known: &Known, parameters: Option<Arc<[u8]>>) -> Bindable {
         let key = known.statement.key;
         let (Some(mine), TransactionStatus::Idle | TransactionStatus::InTransaction) =
             (known.shape, self.server.status)
         else {
-            return Bindable::By(self.ensure_prepared(known));
+            return Bindable::By(self.prepare(known, parameters));
         };
         match self.server.statements.touch(key).filter(|prepared| prepared.since >= known.since) {
             Some(Prepared { shape: Some(its), .. }) if its != mine => return Bindable::Stale,
             Some(Prepared { shape: Some(_), number, .. }) => return Bindable::By(number),
             Some(_) if self.server.pipeline.is_learning() => {}
             _ => {
-                let number = self.ensure_prepared(known);
+                let number = self.prepare(known, parameters);
                 self.learn(None, key, number);
             }
         }
         self.to_server.own(frontend::flush);
         Bindable::Later
+    }
+
+    /// What Describe says of a statement without rows in a failed transaction, where it cannot be prepared.
+    pub(super) fn description_without_rows(&mut self, known: &Known) -> Option<Vec<u8>> {
+        let parameters = known.parameters.as_deref()?;
+        let here = self.server.statements.touch(known.statement.key);
+        let is_here = here.is_some_and(|prepared| prepared.since >= known.since);
+        let failed = self.server.status == TransactionStatus::Failed;
+        (failed && !is_here && known.shape == Some(Shape::NONE)).then(|| {
+            let mut told = Vec::with_capacity(parameters.len() + 2 * HEADER);
+            backend::parameter_description(&mut told, parameters);
+            backend::no_data(&mut told);
+            told
+        })
     }
 
     /// Asks what the rows of a statement look like, in the client's batch.
@@ -78,6 +100,11 @@ impl Exchange<'_> {
     }
 
     pub(super) fn ensure_prepared(&mut self, known: &Known) -> Number {
+        self.prepare(known, None)
+    }
+
+    /// `parameters`: for a Describe, whose ParameterDescription comes even where its rows cannot be told.
+    fn prepare(&mut self, known: &Known, parameters: Option<Arc<[u8]>>) -> Number {
         let key = known.statement.key;
         match self.server.statements.touch(key) {
             Some(prepared) if prepared.since >= known.since => return prepared.number,
@@ -87,7 +114,11 @@ impl Exchange<'_> {
         }
         let number = self.server.statements.add(key, self.interner.clock().now());
         self.server.tally.server_parses += 1;
-        self.server.pipeline.push(Owed::Prepare(Undo::Prepared(key, number)));
+        let undo = Undo::Prepared(key, number);
+        self.server.pipeline.push(match parameters {
+            Some(parameters) => Owed::PrepareToDescribe(undo, parameters),
+            None => Owed::Prepare(undo),
+        });
         let definition = &known.statement.definition;
         self.to_server.own(|out| write_message(out, tag::PARSE, &[&number.name(), b"\0", definition]));
         number
