@@ -136,7 +136,8 @@ impl Server {
         let changes = self.pipeline.changes();
         // what is not read by the books need not wait for them
         let unread = self.copy_in || self.batch == Batch::Skipping;
-        let open = changes.named_is_open() || changes.unnamed_is_open() || self.pipeline.is_learning();
+        let books = changes.named_is_open() || changes.unnamed_is_open();
+        let open = books || self.pipeline.ready() > 0 || self.pipeline.is_learning();
         self.waits && (unread || !open)
     }
 

@@ -157,6 +157,9 @@ impl Exchange<'_> {
             self.note_bind(portal, name);
             return Ok(self.bind_unshared(message, name_at, name));
         };
+        if self.must_settle(&known) {
+            return Ok(Step::Wait);
+        }
         match self.bindable(&known, None) {
             Bindable::Later => Ok(Step::Wait),
             Bindable::Stale => Ok(self.refuse_bind(message)),
@@ -305,6 +308,9 @@ impl Exchange<'_> {
         let Some(known) = self.client.statements.get(name).cloned() else {
             return self.forward_unknown(message, HEADER + 1, name, Owed::Describe(None));
         };
+        if self.must_settle(&known) {
+            return Step::Wait;
+        }
         if let Some(told) = self.description_without_rows(&known) {
             self.server.pipeline.push(Owed::Told(told.into()));
             return Step::To(message.end());

@@ -81,15 +81,23 @@ impl Exchange<'_> {
     /// What Describe says of a statement without rows in a failed transaction, where it cannot be prepared.
     pub(super) fn description_without_rows(&mut self, known: &Known) -> Option<Vec<u8>> {
         let parameters = known.parameters.as_deref()?;
-        let here = self.server.statements.touch(known.statement.key);
-        let is_here = here.is_some_and(|prepared| prepared.since >= known.since);
         let failed = self.server.status == TransactionStatus::Failed;
-        (failed && !is_here && known.shape == Some(Shape::NONE)).then(|| {
+        (failed && known.shape == Some(Shape::NONE) && !self.is_here(known)).then(|| {
             let mut told = Vec::with_capacity(parameters.len() + 2 * HEADER);
             backend::parameter_description(&mut told, parameters);
             backend::no_data(&mut told);
             told
         })
+    }
+
+    /// Whether a statement can be prepared depends on the transaction, which earlier batches may yet change.
+    pub(super) fn must_settle(&mut self, known: &Known) -> bool {
+        self.server.pipeline.ready() > 0 && !self.is_here(known)
+    }
+
+    fn is_here(&mut self, known: &Known) -> bool {
+        let here = self.server.statements.touch(known.statement.key);
+        here.is_some_and(|prepared| prepared.since >= known.since)
     }
 
     /// Asks what the rows of a statement look like, in the client's batch.
