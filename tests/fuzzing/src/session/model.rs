@@ -65,6 +65,9 @@ enum Progress {
     Reading,
 }
 
+/// What transaction mode takes.
+const LONGEST_STATEMENT: usize = 64 << 20;
+
 impl Model {
     /// A session with these settings of its own.
     pub(crate) fn new(settings: impl IntoIterator<Item = (String, String)>) -> Self {
@@ -94,6 +97,11 @@ impl Model {
         while !self.is_closed() {
             let Ok(header) = Header::parse(&self.input) else { return self.die("invalid message length") };
             let Some(header) = header else { return };
+            if header.tag == frontend::PARSE && header.total() > LONGEST_STATEMENT {
+                // PostgreSQL would wait for the rest of it; the pooler refuses it
+                self.mode = Mode::Broken;
+                return;
+            }
             let Some(body) = self.input.get(5..header.total()) else { return };
             let body = body.to_vec();
             self.input.drain(..header.total());
@@ -136,8 +144,8 @@ impl Model {
 
     fn message(&mut self, tag: u8, body: &[u8]) {
         match (&self.mode, tag) {
-            (_, frontend::TERMINATE) => self.mode = Mode::Closed,
             (Mode::CopyIn { .. }, _) => self.copy_message(tag),
+            (_, frontend::TERMINATE) => self.mode = Mode::Closed,
             (_, frontend::SYNC) => self.sync(),
             (_, frontend::COPY_DATA | frontend::COPY_DONE | frontend::COPY_FAIL | frontend::FLUSH) => {}
             (Mode::SkipToSync, _) if message::is_known(tag) => {}
