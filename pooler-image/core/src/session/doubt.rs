@@ -15,7 +15,7 @@ pub(super) enum Doubt {
 /// What triggers, rules and defaults may do to a session, at so many definitions by anybody.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Triggers {
-    /// Not asked yet.
+    /// Nobody has answered yet.
     #[default]
     Unknown,
     /// None of them changes its session.

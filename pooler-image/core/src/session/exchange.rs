@@ -139,12 +139,9 @@ impl Exchange<'_> {
         }
         let state = &mut self.server.state;
         let text = state.follow.take_text(&self.client.settings);
-        let definitions = self.interner.clock().definitions();
-        let known = [Triggers::Harmless(definitions), Triggers::Stateful(definitions)];
-        let learns = about == Doubt::Settings && !known.contains(&state.triggers);
+        let learns = state.follow.asked();
         let sql = probe::sql(about, state.user(), &text, learns);
-        let triggers = if learns { Triggers::Harmless(definitions) } else { state.triggers };
-        state.follow.asked();
+        let triggers = learns.then(|| Triggers::Harmless(self.interner.clock().definitions()));
         self.to_server.own(|out| frontend::query(out, &sql));
         self.server.unnamed = None;
         self.server.tally.probes += 1;

@@ -43,6 +43,8 @@ pub(super) struct Follow {
     /// Texts in which the names of settings may stand.
     text: String,
     holds: Holds,
+    /// The question is also what triggers may do.
+    learns: bool,
 }
 
 impl Follow {
@@ -75,6 +77,12 @@ impl Follow {
         } else if marks.contains(Marks::CLEANS) && !self.holds.is_empty() {
             self.doubt_about(Doubt::Holds, b"");
         }
+    }
+
+    /// The server must be asked, also what triggers may do.
+    pub(super) fn learn(&mut self) {
+        self.learns = true;
+        self.doubt_about(Doubt::Settings, b"");
     }
 
     /// The server must be asked.
@@ -173,9 +181,10 @@ impl Follow {
         text
     }
 
-    /// The question is on its way.
-    pub(super) fn asked(&mut self) {
+    /// The question is on its way; whether it is also what triggers may do.
+    pub(super) fn asked(&mut self) -> bool {
         self.doubt = Doubt::None;
+        std::mem::take(&mut self.learns)
     }
 
     /// The answer is there.

@@ -13,6 +13,7 @@
 //! A server connection may be given to another client only while [`Server::is_clean`] says so.
 
 mod backend;
+mod catalog;
 mod changes;
 mod client;
 mod clock;
@@ -36,6 +37,7 @@ mod state;
 mod statements;
 mod undo;
 
+pub use catalog::Catalog;
 pub use client::{Client, Naming, SessionState};
 pub use clock::Clock;
 pub use dirt::Dirt;

@@ -79,8 +79,8 @@ pub(super) struct Findings {
     pub(super) about: Doubt,
     pub(super) holds: Holds,
     settings: Vec<(String, String)>,
-    /// What is known of triggers, should the server not say otherwise.
-    pub(super) triggers: Triggers,
+    /// What is known of triggers, should the server not say otherwise; none, if that is not asked.
+    pub(super) triggers: Option<Triggers>,
     pub(super) outcome: Outcome,
 }
 
@@ -94,7 +94,7 @@ pub(super) enum Outcome {
 }
 
 impl Findings {
-    pub(super) fn new(about: Doubt, triggers: Triggers) -> Self {
+    pub(super) fn new(about: Doubt, triggers: Option<Triggers>) -> Self {
         Self { about, holds: Holds::default(), settings: Vec::new(), triggers, outcome: Outcome::default() }
     }
 
@@ -110,8 +110,8 @@ impl Findings {
                 }
             }
             Some(["trigger", ..]) => {
-                if let Triggers::Harmless(definitions) = self.triggers {
-                    self.triggers = Triggers::Stateful(definitions);
+                if let Some(Triggers::Harmless(definitions)) = self.triggers {
+                    self.triggers = Some(Triggers::Stateful(definitions));
                 }
             }
             _ => self.outcome = Outcome::Failed,

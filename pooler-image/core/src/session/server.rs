@@ -9,7 +9,7 @@ use super::pipeline::{Owed, Pipeline};
 use super::state::{Pace, Sequences, State};
 use super::statements::ServerStatements;
 use super::undo::Undo;
-use super::{Client, Dirt, Holds, Naming, Rest, ServerFault, Settings};
+use super::{Catalog, Client, Dirt, Holds, Naming, Rest, ServerFault, Settings};
 use crate::wire::backend as tag;
 use crate::wire::{ErrorFields, Header, TransactionStatus, backend, frontend};
 
@@ -80,8 +80,13 @@ const MUCH_OWED: usize = 10_000;
 impl Server {
     /// A connection whose login reported these parameters.
     pub fn new(reported: impl IntoIterator<Item = (String, String)>) -> Self {
+        Self::of(reported, Arc::default())
+    }
+
+    /// The same, to a database of which the others of its pool know this.
+    pub fn of(reported: impl IntoIterator<Item = (String, String)>, catalog: Arc<Catalog>) -> Self {
         let reported: BTreeMap<_, _> = reported.into_iter().collect();
-        Self { state: State::new(reported), ..Self::default() }
+        Self { state: State::new(reported, catalog), ..Self::default() }
     }
 
     /// It could be given to another client as far as the protocol goes: outside a transaction, nothing

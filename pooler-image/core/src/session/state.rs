@@ -1,10 +1,10 @@
 //! The session on a server connection: what a client can change in it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use super::doubt::Triggers;
 use super::follow::Follow;
-use super::{Dirt, Settings};
+use super::{Catalog, Dirt, Settings};
 use crate::sql::Strings;
 
 /// The session on the server: what a client can change in it.
@@ -18,7 +18,7 @@ pub(super) struct State {
     pub(super) dirt: Dirt,
     pub(super) sequences: Sequences,
     pub(super) pace: Pace,
-    pub(super) triggers: Triggers,
+    pub(super) catalog: Arc<Catalog>,
 }
 
 /// How its settings stand to those of a client.
@@ -56,9 +56,9 @@ impl Sequences {
 
 impl State {
     /// Of a connection whose login reported these parameters.
-    pub(super) fn new(reported: BTreeMap<String, String>) -> Self {
+    pub(super) fn new(reported: BTreeMap<String, String>, catalog: Arc<Catalog>) -> Self {
         let user = reported.get("session_authorization").cloned().unwrap_or_default();
-        Self { reported, user, ..Self::default() }
+        Self { reported, user, catalog, ..Self::default() }
     }
 
     /// As whom it logged in.

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use pgpooler_config::Document;
-use pgpooler_core::pool::Pressure;
+use pgpooler_core::pool::{LoopId, Pressure};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::event_loop::client::{ClientShared, Kick};
@@ -17,8 +17,11 @@ const PERIOD: Duration = Duration::from_millis(200);
 /// Every so many rounds, clients in the queue look whether they are still there.
 const LOOK_ROUNDS: u64 = 5;
 
-/// Every so many rounds, memory that clients have left behind is given back, and what triggers may do is asked again.
+/// Every so many rounds, memory that clients have left behind is given back.
 const TRIM_ROUNDS: u64 = 25;
+
+/// Every so many rounds, what triggers may do is asked again: somebody may have made one past us.
+const DOUBT_ROUNDS: u64 = 50;
 
 /// Looks after a loop; never returns.
 pub(crate) async fn run(worker: Rc<Worker>) {
@@ -33,6 +36,8 @@ pub(crate) async fn run(worker: Rc<Worker>) {
         worker.retry(now);
         if round % TRIM_ROUNDS == 0 {
             worker.scratch.borrow_mut().desk.trim();
+        }
+        if round % DOUBT_ROUNDS == 0 && worker.me == LoopId(0) {
             worker.process.statement_clock.doubt_definitions();
         }
         worker.cut(now);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pgpooler_config::{Document, PoolMode, SessionState};
 use pgpooler_core::pool::{PoolId, PoolLimits};
-use pgpooler_core::session::{Holds, Tally};
+use pgpooler_core::session::{Catalog, Holds, Tally};
 
 use crate::auth::User;
 use crate::report::Traffic;
@@ -24,6 +24,8 @@ pub(crate) struct Pool {
     pub(crate) epoch: Cell<u32>,
     pub(crate) paused: Cell<bool>,
     traffic: RefCell<Traffic>,
+    /// What its server connections have learnt of the database.
+    pub(crate) catalog: Arc<Catalog>,
 }
 
 /// Who opens a pool's connections.
@@ -75,6 +77,7 @@ impl Pool {
             epoch: Cell::new(0),
             paused: Cell::new(false),
             traffic: RefCell::default(),
+            catalog: Arc::default(),
         }
     }
 

@@ -90,7 +90,7 @@ impl Worker {
         );
         let server = ServerConn {
             stream: login.stream,
-            session: session::Server::new(login.parameters),
+            session: session::Server::of(login.parameters, Arc::clone(&pool.catalog)),
             carry: Carry::default(),
             spill: Spill::default(),
             shared,

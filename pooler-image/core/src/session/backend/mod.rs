@@ -198,7 +198,9 @@ impl Exchange<'_> {
             state.dirt = state.dirt.max(Dirt::Statements);
             return;
         }
-        state.triggers = findings.triggers;
+        if let Some(triggers) = findings.triggers {
+            state.catalog.learnt(triggers);
+        }
         state.follow.found(&findings);
         if self.client.policy != SessionState::Pin {
             state.dirt = state.dirt.max(Dirt::of(state.follow.holds()));

@@ -86,9 +86,13 @@ impl Exchange<'_> {
         if marks.contains(Marks::DEFINES) {
             self.interner.clock().doubt_definitions();
         }
-        let harmless = Triggers::Harmless(self.interner.clock().definitions());
         let state = &mut self.server.state;
-        state.follow.sent(marks, text, state.triggers != harmless);
+        let fires = marks.contains(Marks::WRITES);
+        if fires && state.catalog.is_to_be_asked(self.interner.clock().definitions()) {
+            state.follow.learn();
+        }
+        let doubtful = fires && !matches!(state.catalog.triggers(), Triggers::Harmless(_));
+        state.follow.sent(marks, text, doubtful);
     }
 
     /// What `lastval()` tells must not be another client's.
