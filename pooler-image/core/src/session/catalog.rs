@@ -33,7 +33,12 @@ impl Catalog {
             Triggers::Harmless(definitions) => definitions << 2 | HARMLESS,
             Triggers::Stateful(definitions) => definitions << 2 | STATEFUL,
         };
-        self.known.store(known, Ordering::Relaxed);
+        self.known.fetch_max(known, Ordering::Relaxed);
+    }
+
+    /// Triggers change no session, as was learnt at this number of definitions or later.
+    pub(super) fn are_harmless_since(&self, definitions: u64) -> bool {
+        matches!(self.triggers(), Triggers::Harmless(known) if known >= definitions)
     }
 
     /// Whoever is told so asks, once for each number of definitions.
@@ -57,7 +62,10 @@ mod tests {
         catalog.learnt(Triggers::Stateful(0));
         assert_eq!(catalog.triggers(), Triggers::Stateful(0));
         assert!(catalog.is_to_be_asked(7));
+        assert!(!catalog.are_harmless_since(0));
         catalog.learnt(Triggers::Harmless(7));
+        assert!(catalog.are_harmless_since(7) && !catalog.are_harmless_since(8));
+        catalog.learnt(Triggers::Stateful(5));
         assert!(!catalog.is_to_be_asked(7));
         assert_eq!(catalog.triggers(), Triggers::Harmless(7));
     }

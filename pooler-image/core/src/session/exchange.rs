@@ -141,7 +141,7 @@ impl Exchange<'_> {
         let text = state.follow.take_text(&self.client.settings);
         let learns = state.follow.asked();
         let sql = probe::sql(about, state.user(), &text, learns);
-        let triggers = learns.then(|| Triggers::Harmless(self.interner.clock().definitions()));
+        let triggers = self.interner.clock().definitions().filter(|_| learns).map(Triggers::Harmless);
         self.to_server.own(|out| frontend::query(out, &sql));
         self.server.unnamed = None;
         self.server.tally.probes += 1;

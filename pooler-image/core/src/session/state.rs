@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::clock::Defining;
 use super::follow::Follow;
 use super::{Catalog, Dirt, Settings};
 use crate::sql::Strings;
@@ -19,6 +20,8 @@ pub(super) struct State {
     pub(super) sequences: Sequences,
     pub(super) pace: Pace,
     pub(super) catalog: Arc<Catalog>,
+    /// Its transaction may have defined a function or a trigger.
+    pub(super) defining: Option<Defining>,
 }
 
 /// How its settings stand to those of a client.

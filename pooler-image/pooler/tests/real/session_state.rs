@@ -84,6 +84,51 @@ fn settings_made_in_functions_triggers_and_blocks_follow_their_client_and_nobody
     }
 }
 
+/// Waits until a session waits for a table that another has locked.
+fn wait_for_lock() {
+    let end = Instant::now() + Duration::from_secs(10);
+    let waiting = "select 1 from pg_locks where not granted and relation is not null";
+    while server().sql(waiting).unwrap().is_empty() {
+        assert!(Instant::now() < end, "nobody waits");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_trigger_is_known_of_from_the_commit_that_makes_it() {
+    server().sql("create database defining owner app").unwrap();
+    let pooler = start(&options(2).setting("workers", "1"));
+    let login = || RawClient::login(&pooler.login("app", "app", "defining")).unwrap();
+    let (mut definer, mut writer, mut reader) = (login(), login(), login());
+    definer.query("create table fires (i int); create table quiet (i int)").unwrap();
+    writer.query("insert into quiet values (1)").unwrap();
+    for round in 0..5 {
+        // both connections are with others than before, so whatever was in doubt about them has been asked
+        reader.query("begin").unwrap();
+        definer.query("select 1").unwrap();
+        reader.query("commit").unwrap();
+        definer
+            .query(&format!(
+                "begin; create function fired{round}() returns trigger language plpgsql as
+                   $$ begin set work_mem = '1{round}MB'; return new; end $$;
+                 create trigger fired before insert on fires for each row execute function fired{round}()"
+            ))
+            .unwrap();
+        writer.send(&wire::query("insert into fires values (1)")).unwrap();
+        wait_for_lock();
+        definer.query("commit").unwrap();
+        writer.read_through(b'Z').unwrap();
+        definer.query("begin").unwrap();
+        assert_eq!(value(&mut reader, "show work_mem"), "4MB", "round {round}");
+        definer.query("commit").unwrap();
+        assert_eq!(value(&mut writer, "show work_mem"), format!("1{round}MB"));
+        writer.query("reset work_mem").unwrap();
+        definer.query(&format!("drop trigger fired on fires; drop function fired{round}()")).unwrap();
+        // what is known now is that triggers are harmless
+        writer.query("insert into quiet values (3)").unwrap();
+    }
+}
+
 #[test]
 fn a_client_is_pinned_by_what_cannot_follow_it_and_only_as_long_as_that_is_there() {
     for (makes, ends, reason) in [

@@ -172,6 +172,7 @@ impl Exchange<'_> {
         let owed = self.server.pipeline.pop().filter(Owed::ends_with_ready).ok_or(unexpected)?;
         self.server.status = status;
         self.server.copy_in = false;
+        self.close_definition();
         match owed {
             Owed::Replay | Owed::Seal => return Ok(false),
             Owed::Probe(findings) => {
@@ -188,6 +189,14 @@ impl Exchange<'_> {
             self.server.state.follow.in_transaction();
         }
         Ok(true)
+    }
+
+    /// Whatever it has defined is there for everybody.
+    fn close_definition(&mut self) {
+        let is_over = self.server.status == TransactionStatus::Idle && self.server.pipeline.is_empty();
+        if is_over && let Some(defining) = self.server.state.defining.take() {
+            self.interner.clock().defined(defining);
+        }
     }
 
     /// The server has told what its session holds.

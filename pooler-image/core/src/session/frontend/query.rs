@@ -6,7 +6,6 @@ use std::mem;
 use super::statements::keep_off_ours;
 use super::{HEADER, Message, Step, write_message};
 use crate::session::doubt::Doubt;
-use crate::session::doubt::Triggers;
 use crate::session::edits::Edits;
 use crate::session::exchange::Exchange;
 use crate::session::holds::Holds;
@@ -84,14 +83,16 @@ impl Exchange<'_> {
                 if asked { Sequences::Asked(serial) } else { Sequences::Used(serial) };
         }
         if marks.contains(Marks::DEFINES) {
-            self.interner.clock().doubt_definitions();
+            let defining = self.interner.clock().define();
+            self.server.state.defining = Some(defining);
         }
+        let clock = self.interner.clock();
         let state = &mut self.server.state;
         let fires = marks.contains(Marks::WRITES);
-        if fires && state.catalog.is_to_be_asked(self.interner.clock().definitions()) {
+        if fires && clock.definitions().is_some_and(|now| state.catalog.is_to_be_asked(now)) {
             state.follow.learn();
         }
-        let doubtful = fires && !matches!(state.catalog.triggers(), Triggers::Harmless(_));
+        let doubtful = fires && !state.catalog.are_harmless_since(clock.defined_by_clients());
         state.follow.sent(marks, text, doubtful);
     }
 
