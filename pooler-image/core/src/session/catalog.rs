@@ -1,11 +1,11 @@
-//! What is known of the functions of one database, for all its server connections.
+//! What the server connections that share it have learnt of the functions of their database.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::doubt::Triggers;
 
 /// What triggers may do to a session. Asking costs PostgreSQL a look at the source of every function of the user's, so one
-/// server connection asks for all.
+/// server connection asks for all that share this.
 #[derive(Debug, Default)]
 pub struct Catalog {
     /// [`Triggers`]: the kind in two bits, the number of definitions above them.

@@ -24,7 +24,7 @@ pub(crate) struct Pool {
     pub(crate) epoch: Cell<u32>,
     pub(crate) paused: Cell<bool>,
     traffic: RefCell<Traffic>,
-    /// What its server connections have learnt of the database.
+    /// What the server connections opened by this loop have learnt of the database.
     pub(crate) catalog: Arc<Catalog>,
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use pgpooler_test_support::scram::ClientFirst;
 use pgpooler_test_support::{Login, Pooler, RawClient, TlsOptions, wire};
 
-use super::{Files, certified, drip, over_tls, psql};
+use super::{Files, certified, drip, large_goes_both_ways, over_tls, psql};
 use crate::{app_login, options, sqlstate, start, tags, value};
 
 #[test]
@@ -89,15 +89,7 @@ fn what_is_large_goes_both_ways_and_a_slow_reader_loses_nothing() {
     let files = Files::new();
     let pooler = start(&files.clients(options(1), "require"));
     let mut client = RawClient::login(&app_login(&pooler).secure(over_tls())).unwrap();
-    client.send(&wire::query("SELECT repeat('0123456789', 100000) FROM generate_series(1, 50)")).unwrap();
-    // the pooler has to keep what the socket does not take
-    std::thread::sleep(Duration::from_millis(300));
-    let messages = client.read_through(b'Z').unwrap();
-    let rows = messages.iter().filter(|message| message.tag == b'D');
-    assert!(rows.clone().all(|row| row.columns().concat() == "0123456789".repeat(100_000)));
-    assert_eq!(rows.count(), 50);
-    let long = "z".repeat(20_000_000);
-    assert_eq!(value(&mut client, &format!("SELECT length('{long}')")), "20000000");
+    large_goes_both_ways(&mut client);
 }
 
 #[test]

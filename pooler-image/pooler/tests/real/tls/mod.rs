@@ -14,11 +14,14 @@ use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Duration;
 
 use pgpooler_test_support::{
-    Authority, Certified, PoolerOptions, Postgres, PostgresOptions, Programs, TlsOptions,
+    Authority, Certified, PoolerOptions, Postgres, PostgresOptions, Programs, RawClient, TlsOptions, wire,
 };
 use tempfile::TempDir;
+
+use crate::value;
 
 /// Signs what is good.
 static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| Authority::new("pgpooler test").unwrap());
@@ -142,4 +145,17 @@ fn drip(to: u16) -> u16 {
         }
     });
     port
+}
+
+/// 50 rows of 1 MB to a client that does not read at first, and a query of 20 MB.
+fn large_goes_both_ways(client: &mut RawClient) {
+    client.send(&wire::query("SELECT repeat('0123456789', 100000) FROM generate_series(1, 50)")).unwrap();
+    // the pooler has to keep what the socket does not take
+    std::thread::sleep(Duration::from_millis(300));
+    let messages = client.read_through(b'Z').unwrap();
+    let rows = messages.iter().filter(|message| message.tag == b'D');
+    assert!(rows.clone().all(|row| row.columns().concat() == "0123456789".repeat(100_000)));
+    assert_eq!(rows.count(), 50);
+    let long = "z".repeat(20_000_000);
+    assert_eq!(value(client, &format!("SELECT length('{long}')")), "20000000");
 }

@@ -6,7 +6,7 @@ use pgpooler_test_support::{
     Authority, Certified, Login, Pooler, PoolerOptions, Postgres, PostgresOptions, RawClient, wire,
 };
 
-use super::{Files, certified, over_tls, postgres, record};
+use super::{Files, certified, large_goes_both_ways, over_tls, postgres, record};
 use crate::{app, app_login, server, sqlstate, start, value};
 
 const MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
@@ -174,14 +174,7 @@ fn what_is_large_goes_through_tls_on_both_sides() {
     let options = files.clients(before(&server, "verify-full", &files), "require");
     let pooler = start(&options);
     let mut client = RawClient::login(&app_login(&pooler).secure(over_tls())).unwrap();
-    client.send(&wire::query("SELECT repeat('0123456789', 100000) FROM generate_series(1, 50)")).unwrap();
-    std::thread::sleep(Duration::from_millis(300));
-    let messages = client.read_through(b'Z').unwrap();
-    let rows = messages.iter().filter(|message| message.tag == b'D');
-    assert!(rows.clone().all(|row| row.columns().concat() == "0123456789".repeat(100_000)));
-    assert_eq!(rows.count(), 50);
-    let long = "z".repeat(20_000_000);
-    assert_eq!(value(&mut client, &format!("SELECT length('{long}')")), "20000000");
+    large_goes_both_ways(&mut client);
 }
 
 #[test]
