@@ -152,16 +152,20 @@ impl Site {
         list.get("items").and_then(Value::as_array).cloned().context("kubectl gave no list")
     }
 
-    /// Waits until a `PgPooler` has a condition, and says what is in its way if it has not.
-    pub(crate) fn wait_for_pgpooler(&self, name: &str, condition: &str) -> Result<()> {
-        self.kubectl(&[
-            "wait",
-            &format!("pgpooler/{name}"),
-            &format!("--for=condition={condition}"),
-            "--timeout=120s",
-        ])
-        .map(drop)
-        .map_err(|error| self.explained(&error, NAMESPACE))
+    /// Waits until a `PgPooler` is Ready and its Service leads to its pods; says what is in its way if it does not
+    /// come to that. From then on a refused connection is an error.
+    pub(crate) fn wait_for_pgpooler(&self, name: &str) -> Result<()> {
+        self.kubectl(&["wait", &format!("pgpooler/{name}"), "--for=condition=Ready", "--timeout=120s"])
+            .and_then(|_| self.wait_for_service(name))
+            .map_err(|error| self.explained(&error, NAMESPACE))
+    }
+
+    /// kube-proxy learns up to a second after a pod is Ready that it is; until then it refuses connections, or still
+    /// leads some to a pod that is gone.
+    fn wait_for_service(&self, name: &str) -> Result<()> {
+        let report = self.fleet(self.address(name)?, &Load::Reach)?;
+        ensure!(report.failures() == 0, "Service {name} does not lead to its pods: {:?}", report.errors);
+        Ok(())
     }
 
     /// The address of a Service.

@@ -87,7 +87,7 @@ fn set_up(arguments: &DemoArgs) -> Result<Site> {
     for pool in &pools {
         ui::heading(&format!("kubectl apply: PgPooler {}", pool.name));
         site.apply(pool.manifest)?;
-        site.wait_for_pgpooler(pool.name, "Ready")?;
+        site.wait_for_pgpooler(pool.name)?;
         ui::say(&format!("{} is Ready", pool.name));
     }
     Ok(site)

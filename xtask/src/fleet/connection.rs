@@ -20,6 +20,9 @@ const LONGEST_MESSAGE: usize = 1 << 20;
 /// How long a statement runs before its end is asked for: it must have reached PostgreSQL.
 const HEAD_START: Duration = Duration::from_millis(500);
 
+/// A packet to an address that has vanished gets no answer at all.
+const LONGEST_CONNECT: Duration = Duration::from_secs(1);
+
 /// Who logs in where.
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
@@ -189,6 +192,14 @@ impl Connection {
         let mut body = vec![0; length - 4];
         self.stream.read_exact(&mut body).await.map_err(broken)?;
         Ok(Message { tag, body })
+    }
+}
+
+/// Connects and says nothing.
+pub(crate) async fn knock(address: SocketAddr) -> Result<(), Failure> {
+    match timeout(LONGEST_CONNECT, TcpStream::connect(address)).await {
+        Ok(connected) => connected.map(drop).map_err(|error| Failure::Connect(error.to_string())),
+        Err(_) => Err(Failure::TimedOut),
     }
 }
 

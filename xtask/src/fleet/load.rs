@@ -12,12 +12,17 @@ use tokio::{
 };
 
 use super::{
-    connection::{Connection, Failure, Target},
+    connection::{self, Connection, Failure, Target},
     report::{Report, Tally},
 };
 
 /// A transaction as applications write it: three round trips.
 const TRANSACTION: [&str; 3] = ["BEGIN", "SELECT 1", "COMMIT"];
+
+/// Connections in a row after which an address counts as reached: each goes to any pod of a Service, and not one of
+/// them met a pod that is gone.
+const REACHED: u32 = 20;
+const KNOCK_AGAIN: Duration = Duration::from_millis(50);
 
 const QUERY_CANCELED: &str = "57014";
 
@@ -126,6 +131,26 @@ pub(crate) async fn cancel(target: &Target, clients: u64) -> Report {
         connection.close().await;
     }
     tally.report(clients, began)
+}
+
+/// A failure if connections go on being refused or lost for as long as the target's patience.
+pub(crate) async fn reach(target: &Target) -> Report {
+    let began = Instant::now();
+    let (mut tally, mut in_a_row) = (Tally::default(), 0);
+    while in_a_row < REACHED {
+        match connection::knock(target.address).await {
+            Ok(()) => in_a_row += 1,
+            Err(failure) if began.elapsed() > target.patience => {
+                tally.failure(failure);
+                break;
+            }
+            Err(_) => {
+                in_a_row = 0;
+                sleep(KNOCK_AGAIN).await;
+            }
+        }
+    }
+    tally.report(1, began)
 }
 
 async fn fleet<F: Future<Output = Tally> + 'static + Send>(

@@ -88,6 +88,8 @@ pub(crate) enum Load {
         #[arg(long)]
         clients: u64,
     },
+    /// Connects, without a login, until many connections in a row were accepted.
+    Reach,
     /// Counts sessions in `pg_stat_activity` until standard input ends.
     Sample {
         /// Which sessions count, as an SQL condition.
@@ -132,6 +134,7 @@ impl Load {
                 words("ramp", &[("from", *from), ("to", *to), ("seconds", *seconds), ("pause", *pause)])
             }
             Self::Cancel { clients } => words("cancel", &[("clients", *clients)]),
+            Self::Reach => words("reach", &[]),
             Self::Sample { condition, interval } => {
                 let mut words = words("sample", &[("interval", *interval)]);
                 words.push(format!("--condition={condition}"));
@@ -150,6 +153,7 @@ impl Load {
                 load::ramp(target, growth, Duration::from_millis(pause)).await
             }
             Self::Cancel { clients } => load::cancel(target, clients).await,
+            Self::Reach => load::reach(target).await,
             Self::Sample { condition, interval } => {
                 let interval = Duration::from_millis(interval);
                 let samples = sample::until_input_ends(target, &condition, interval).await?;
@@ -163,7 +167,7 @@ impl Load {
         match self {
             Self::Storm { clients, .. } | Self::Churn { clients, .. } => *clients,
             Self::Ramp { from, to, .. } => *from.max(to),
-            Self::Cancel { .. } | Self::Sample { .. } => 2,
+            Self::Cancel { .. } | Self::Reach | Self::Sample { .. } => 2,
         }
     }
 }

@@ -2,16 +2,23 @@
 
 use std::time::Duration;
 
-use pgpooler_test_support::{Postgres, PostgresOptions};
+use pgpooler_test_support::{Postgres, PostgresOptions, free_port};
 
 use super::{
     connection::Target,
     load::{self, Growth},
 };
 
+/// Long enough for a task to have tried, and refused.
+const SOON: Duration = Duration::from_millis(300);
+
 fn target(server: &Postgres) -> Target {
+    at(server.port())
+}
+
+fn at(port: u16) -> Target {
     Target {
-        address: ([127, 0, 0, 1], server.port()).into(),
+        address: ([127, 0, 0, 1], port).into(),
         user: "postgres".to_owned(),
         password: "postgres".to_owned(),
         database: "postgres".to_owned(),
@@ -53,4 +60,21 @@ async fn every_query_of_a_cancelling_fleet_is_cancelled() {
     let server = Postgres::start(&PostgresOptions::default()).unwrap();
     let report = load::cancel(&target(&server), 2).await;
     assert_eq!((report.failures(), report.transactions.count), (0, 2), "{report:?}");
+}
+
+#[tokio::test]
+async fn an_address_is_reached_once_it_answers_and_not_before() {
+    let port = free_port().unwrap();
+    let target = at(port);
+    let reached = tokio::spawn(async move { load::reach(&target).await });
+    tokio::time::sleep(SOON).await;
+    assert!(!reached.is_finished(), "nobody listens");
+    let _listener = tokio::net::TcpListener::bind(at(port).address).await.unwrap();
+    assert_eq!(reached.await.unwrap().failures(), 0);
+}
+
+#[tokio::test]
+async fn an_address_that_never_answers_is_a_failure() {
+    let report = load::reach(&Target { patience: SOON, ..at(free_port().unwrap()) }).await;
+    assert_eq!(report.failures_with("refused"), 1, "{report:?}");
 }

@@ -61,7 +61,7 @@ pub(crate) fn run(site: &Site, postgres: &Image) -> Result<Count> {
 
 fn becomes_ready(site: &Site) -> Result<()> {
     site.apply(ORDERS)?;
-    site.wait_for_pgpooler("orders", "Ready")?;
+    site.wait_for_pgpooler("orders")?;
     let columns = site.kubectl(&["get", "pgpooler", "orders"])?;
     for title in ["READY", "BUDGET", "USED", "WAITING", "MAXCONN", "TARGET", "STATUS", "AGE"] {
         ensure!(columns.contains(title), "no column {title} in\n{columns}");
@@ -96,7 +96,7 @@ fn scales_within_the_budget(site: &Site) -> Result<()> {
     site.kubectl(&["wait", "pgpooler/orders", "--for=jsonpath={.status.replicas}=1", "--timeout=90s"])?;
     site.kubectl(&["scale", "pgpooler/orders", "--replicas=2"])?;
     site.kubectl(&["wait", "pgpooler/orders", "--for=jsonpath={.status.replicas}=2", "--timeout=90s"])?;
-    site.wait_for_pgpooler("orders", "Ready")?;
+    site.wait_for_pgpooler("orders")?;
     serves_a_storm(site)
 }
 
@@ -133,7 +133,7 @@ fn wait_until_replaced(site: &Site, before: &[String]) -> Result<()> {
     while Instant::now() < end {
         let now = pods(site)?;
         if !now.iter().any(|pod| before.contains(pod)) {
-            return site.wait_for_pgpooler("orders", "Ready");
+            return site.wait_for_pgpooler("orders");
         }
         sleep(Duration::from_millis(250));
     }
@@ -181,7 +181,7 @@ fn keeps_the_pods_when_the_password_is_wrong(site: &Site) -> Result<()> {
 
 fn heals(site: &Site) -> Result<()> {
     set_password(site, "only-for-the-demo")?;
-    site.wait_for_pgpooler("orders", "Ready")
+    site.wait_for_pgpooler("orders")
 }
 
 fn leaves_nothing(site: &Site) -> Result<()> {
