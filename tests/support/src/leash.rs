@@ -22,11 +22,11 @@ fi"#;
 
 /// Held by the owner of a child process; dropping it without [`release`](Leash::release) kills the child.
 #[derive(Debug)]
-pub(crate) struct Leash(Child);
+pub struct Leash(Child);
 
 impl Leash {
     /// `signal` as in kill(1); `folder` is removed when the leash had to act.
-    pub(crate) fn new(pid: u32, signal: &str, folder: Option<&Path>) -> Result<Self> {
+    pub fn new(pid: u32, signal: &str, folder: Option<&Path>) -> Result<Self> {
         let shell = Command::new("sh")
             .args(["-c", SCRIPT, "leash", &pid.to_string(), signal])
             .arg(folder.unwrap_or(Path::new("")))
@@ -41,7 +41,7 @@ impl Leash {
     }
 
     /// Lets go: the owner ends the child itself.
-    pub(crate) fn release(mut self) {
+    pub fn release(mut self) {
         if let Some(mut pipe) = self.0.stdin.take() {
             // the shell may only be missing if somebody killed it, and then there is nothing to let go of
             let _ = pipe.write_all(b"released\n");

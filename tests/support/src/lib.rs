@@ -14,8 +14,9 @@ pub mod scram;
 mod tls;
 pub mod wire;
 
+pub use leash::Leash;
 pub use pooler::{Pooler, PoolerOptions};
-pub use ports::free_port;
+pub use ports::{free_port, wait_until};
 pub use postgres::{Auth, Postgres, PostgresOptions};
 pub use programs::{Account, Programs};
 pub use raw_client::{Arrival, Login, RawClient};

@@ -28,7 +28,7 @@ pub fn free_port() -> Result<u16> {
 }
 
 /// Calls `probe` until it says yes; `alive` says why going on is pointless.
-pub(crate) fn wait_until(
+pub fn wait_until(
     what: &str,
     limit: Duration,
     mut probe: impl FnMut() -> bool,

@@ -1,0 +1,28 @@
+//! The side-by-side bench behind `cargo xtask bench`: starts PostgreSQL and the poolers, puts load on each in turn,
+//! reads what the kernel says of them, and writes tables, JSON and a page.
+
+#![expect(dead_code, reason = "the other cells follow")]
+
+mod cells;
+mod load;
+mod options;
+mod peers;
+mod proc;
+mod report;
+mod results;
+mod run;
+mod stats;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    match run::run(&options::Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

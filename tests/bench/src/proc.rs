@@ -1,0 +1,125 @@
+//! What the kernel says of a process: CPU time and memory.
+
+use std::{
+    fs,
+    ops::{AddAssign, Sub},
+};
+
+use anyhow::{Context as _, Result};
+
+/// CPU time of a process or of several.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Cpu {
+    /// Nanoseconds, of threads that live.
+    pub(crate) nanos: u64,
+    /// Seconds in user space, in steps of 10 ms.
+    pub(crate) user: f64,
+    /// Seconds in the kernel, in steps of 10 ms.
+    pub(crate) system: f64,
+}
+
+impl Cpu {
+    /// Of one process, all its threads.
+    pub(crate) fn of(pid: u32) -> Result<Self> {
+        let stat = stat(pid)?;
+        let mut nanos = 0;
+        for entry in fs::read_dir(format!("/proc/{pid}/task"))? {
+            let path = entry?.path().join("schedstat");
+            // a thread may end meanwhile
+            let text = fs::read_to_string(path).unwrap_or_default();
+            nanos += text.split(' ').next().and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
+        }
+        let [user, system, ..] = times(&stat).with_context(|| format!("/proc/{pid}/stat"))?;
+        Ok(Self { nanos, user, system })
+    }
+
+    /// Of a process and its children, those that have ended included.
+    pub(crate) fn of_family(pid: u32) -> Result<Self> {
+        let mut sum = Self::of(pid)?;
+        let [.., user, system] = times(&stat(pid)?).context("times of children")?;
+        sum += Self { nanos: ((user + system) * 1e9) as u64, user, system };
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        for child in children.split_whitespace().filter_map(|child| child.parse().ok()) {
+            sum += Self::of(child).unwrap_or_default();
+        }
+        Ok(sum)
+    }
+
+    /// Seconds.
+    pub(crate) fn seconds(&self) -> f64 {
+        self.nanos as f64 / 1e9
+    }
+}
+
+impl Sub for Cpu {
+    type Output = Self;
+
+    fn sub(self, before: Self) -> Self {
+        Self {
+            nanos: self.nanos.saturating_sub(before.nanos),
+            user: self.user - before.user,
+            system: self.system - before.system,
+        }
+    }
+}
+
+impl AddAssign for Cpu {
+    fn add_assign(&mut self, other: Self) {
+        self.nanos += other.nanos;
+        self.user += other.user;
+        self.system += other.system;
+    }
+}
+
+/// Bytes of memory that a process is responsible for (PSS).
+pub(crate) fn memory(pid: u32) -> Result<u64> {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).context("memory")?;
+    pss(&rollup).context("no Pss in smaps_rollup")
+}
+
+fn pss(rollup: &str) -> Option<u64> {
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
+}
+
+fn stat(pid: u32) -> Result<String> {
+    fs::read_to_string(format!("/proc/{pid}/stat")).with_context(|| format!("process {pid} is gone"))
+}
+
+/// utime, stime, cutime, cstime in seconds.
+fn times(stat: &str) -> Option<[f64; 4]> {
+    // the name, in brackets, may hold spaces and brackets
+    let (_, fields) = stat.rsplit_once(") ")?;
+    let ticks = rustix::param::clock_ticks_per_second() as f64;
+    let mut fields = fields.split(' ').skip(11).map(|field| field.parse::<f64>().map(|time| time / ticks));
+    let mut next = || fields.next()?.ok();
+    Some([next()?, next()?, next()?, next()?])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_found_whatever_the_name_of_the_program() {
+        let ticks = rustix::param::clock_ticks_per_second() as f64;
+        let stat = "7 (a ) b) S 1 7 7 0 -1 4194560 10 20 0 0 300 100 50 25 20 0 1 0";
+        assert_eq!(times(stat), Some([300.0, 100.0, 50.0, 25.0].map(|time| time / ticks)));
+        assert_eq!(times("7 (a"), None);
+    }
+
+    #[test]
+    fn memory_is_the_proportional_share() {
+        assert_eq!(pss("5600-7ff rollup\nRss: 900 kB\nPss:    12 kB\nPss_Dirty: 3 kB\n"), Some(12_288));
+    }
+
+    #[test]
+    fn a_process_that_works_uses_time() {
+        let before = Cpu::of(std::process::id()).unwrap();
+        let mut sum = 0_u64;
+        for number in 0..5_000_000_u64 {
+            sum = std::hint::black_box(sum ^ number);
+        }
+        assert!((Cpu::of(std::process::id()).unwrap() - before).nanos > 0);
+    }
+}

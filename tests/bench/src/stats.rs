@@ -1,0 +1,55 @@
+//! Medians, and ratios between values of the same round.
+
+/// The middle value, or the mean of the two in the middle.
+pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
+    let mut values: Vec<f64> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    let upper = *values.get(middle)?;
+    if values.len() % 2 == 1 {
+        return Some(upper);
+    }
+    values.get(middle - 1).map(|lower| f64::midpoint(*lower, upper))
+}
+
+/// The lowest value.
+pub(crate) fn lowest(values: impl IntoIterator<Item = f64>) -> Option<f64> {
+    values.into_iter().min_by(f64::total_cmp)
+}
+
+/// The highest value.
+pub(crate) fn highest(values: impl IntoIterator<Item = f64>) -> Option<f64> {
+    values.into_iter().max_by(f64::total_cmp)
+}
+
+/// Each value divided by the other's of the same round; rounds that one of them lacks are left out.
+pub(crate) fn ratios(values: &[(usize, f64)], base: &[(usize, f64)]) -> Vec<f64> {
+    let of_round = |round: usize| base.iter().find(|(other, value)| *other == round && *value > 0.0);
+    let pairs = values.iter().filter_map(|(round, value)| Some((value, of_round(*round)?.1)));
+    pairs.map(|(value, base)| value / base).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_the_middle_or_the_mean_of_two() {
+        assert_eq!(median([3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median([4.0, 1.0, 2.0, 3.0]), Some(2.5));
+        assert_eq!(median([]), None);
+    }
+
+    #[test]
+    fn ratios_are_taken_within_a_round_only() {
+        let ours = [(1, 5.0), (2, 8.0), (4, 1.0)];
+        let theirs = [(2, 10.0), (1, 10.0), (3, 7.0), (4, 0.0)];
+        assert_eq!(ratios(&ours, &theirs), [0.5, 0.8]);
+    }
+
+    #[test]
+    fn extremes_of_nothing_are_nothing() {
+        assert_eq!((lowest([]), highest([])), (None, None));
+        assert_eq!((lowest([2.0, 1.0]), highest([2.0, 1.0])), (Some(1.0), Some(2.0)));
+    }
+}
