@@ -45,6 +45,7 @@ pub(crate) fn deny() -> Result<Count> {
 /// `cargo test` over everything.
 pub(crate) fn tests() -> Result<Count> {
     postgres::programs()?;
+    strace()?;
     counting::run(&mut command::cargo(&["test", "--locked", "--workspace", "--no-fail-fast"]))
 }
 
@@ -59,6 +60,16 @@ pub(crate) fn docs() -> Result<Count> {
         command::cargo(&["doc", "--locked", "--workspace", "--no-deps", "--document-private-items"]);
     // private items are documented too, so a link to one leads somewhere
     checked(doc.env("RUSTDOCFLAGS", "--deny=warnings --allow=rustdoc::private_intra_doc_links"))
+}
+
+/// Counts system calls in `pooler-image/pooler/tests/gates`, which says what to install where this may not.
+fn strace() -> Result<()> {
+    let missing = Command::new("strace").arg("--version").output().is_err();
+    if missing && postgres::may_install() {
+        ui::say("installing strace with apt-get");
+        postgres::install(&["strace"])?;
+    }
+    Ok(())
 }
 
 fn checked(command: &mut Command) -> Result<Count> {
