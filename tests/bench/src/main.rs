@@ -1,9 +1,8 @@
 //! The side-by-side bench behind `cargo xtask bench`: starts PostgreSQL and the poolers, puts load on each in turn,
 //! reads what the kernel says of them, and writes tables, JSON and a page.
 
-#![expect(dead_code, reason = "the other cells follow")]
-
 mod cells;
+mod fake;
 mod load;
 mod options;
 mod peers;

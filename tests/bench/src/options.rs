@@ -53,7 +53,22 @@ pub(crate) struct Options {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum Group {
     /// CPU, throughput and latency of `SELECT 1`.
+    #[value(alias = "latency")]
     Cost,
+    /// The same through TLS.
+    Tls,
+    /// A connection for each transaction, with and without TLS.
+    Connect,
+    /// Ten thousand clients at once; a thousand where PostgreSQL takes a hundred.
+    Crowd,
+    /// Large results and COPY.
+    Large,
+    /// One loop and two before a server that costs nothing.
+    Loops,
+    /// System calls per transaction.
+    Syscalls,
+    /// Memory per client, with and without TLS.
+    Memory,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

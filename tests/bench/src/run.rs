@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::{
-    cells::{Cell, Notes, Pace, World},
+    cells::{Cell, Figure, Notes, Pace, World},
     options::Options,
     peers::{Peer, Postgres},
     report,
@@ -26,15 +26,15 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     say("starting PostgreSQL");
     let postgres = Postgres::start(&options.postgres()?)?;
     let cells = Cell::all(options);
-    let mut world = World { postgres, pace: pace(options.quick), round: 0 };
+    let mut world = World::new(postgres, pace(options.quick))?;
     let mut results =
         Results { peers: peers.iter().map(|peer| peer.name.clone()).collect(), ..Results::default() };
     for round in 1..=options.rounds {
         world.round = round;
-        for (at, cell) in cells.iter().enumerate() {
+        for (at, cell) in cells.iter().enumerate().filter(|(_, cell)| cell.is_due(round)) {
             say(&format!("round {round} of {}: {}", options.rounds, cell.name()));
             for peer in rotated(&peers, round + at).filter(|peer| cell.fits(peer)) {
-                visit(cell, peer, &world, &mut results);
+                visit(*cell, peer, &world, &mut results);
             }
         }
     }
@@ -49,7 +49,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn visit(cell: &Cell, peer: &Peer, world: &World, results: &mut Results) {
+fn visit(cell: Cell, peer: &Peer, world: &World, results: &mut Results) {
     let mut notes = Notes::default();
     if let Err(error) = cell.visit(peer, world, &mut notes) {
         notes.errors.push(format!("{error:#}"));
@@ -59,7 +59,7 @@ fn visit(cell: &Cell, peer: &Peer, world: &World, results: &mut Results) {
         let (cell, peer) = (cell.name(), peer.name.clone());
         results.failures.push(Failure { cell, peer, round: world.round, error });
     }
-    for (cell, clients, metric, value) in notes.figures {
+    for Figure { cell, clients, metric, value } in notes.figures {
         let peer = peer.name.clone();
         results.records.push(Record { cell, clients, metric, peer, round: world.round, value });
     }
@@ -73,9 +73,9 @@ fn rotated(peers: &[Peer], by: usize) -> impl Iterator<Item = &Peer> {
 fn pace(quick: bool) -> Pace {
     let millis = Duration::from_millis;
     if quick {
-        Pace { warm_up: millis(50), measure: millis(150) }
+        Pace { warm_up: millis(50), measure: millis(150), quick }
     } else {
-        Pace { warm_up: millis(250), measure: millis(800) }
+        Pace { warm_up: millis(250), measure: millis(800), quick }
     }
 }
 

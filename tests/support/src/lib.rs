@@ -20,5 +20,5 @@ pub use ports::{free_port, wait_until};
 pub use postgres::{Auth, Postgres, PostgresOptions};
 pub use programs::{Account, Programs};
 pub use raw_client::{Arrival, Login, RawClient};
-pub use tls::{Authority, Certified, TlsOptions};
+pub use tls::{Authority, Certified, TlsOptions, client_config};
 pub use wire::Message;

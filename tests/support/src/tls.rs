@@ -166,8 +166,8 @@ impl Write for Stream {
     }
 }
 
-/// TLS over a connection; whatever certificate the server has is good.
-pub(crate) fn secure(tcp: TcpStream, options: &TlsOptions) -> Result<Stream> {
+/// How a client begins TLS; whatever certificate the server has is good.
+pub fn client_config(options: &TlsOptions) -> Result<ClientConfig> {
     let versions: &[&SupportedProtocolVersion] =
         if options.old { &[&rustls::version::TLS12] } else { &[&rustls::version::TLS13] };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -184,6 +184,12 @@ pub(crate) fn secure(tcp: TcpStream, options: &TlsOptions) -> Result<Stream> {
         None => builder.with_no_client_auth(),
     };
     config.alpn_protocols = options.alpn.iter().map(|name| name.clone().into_bytes()).collect();
+    Ok(config)
+}
+
+/// TLS over a connection.
+pub(crate) fn secure(tcp: TcpStream, options: &TlsOptions) -> Result<Stream> {
+    let config = client_config(options)?;
     let connection = ClientConnection::new(Arc::new(config), ServerName::try_from("localhost")?)?;
     let mut stream = StreamOwned::new(connection, tcp);
     while stream.conn.is_handshaking() {

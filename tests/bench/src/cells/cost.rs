@@ -1,42 +1,59 @@
 //! What `SELECT 1` costs: CPU time of the peer, throughput, latency.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
-use super::{LOGINS_AT_ONCE, Notes, SERVERS, World, load};
+use super::{LOGINS_AT_ONCE, Notes, SERVERS, Security, World};
 use crate::{
     load::{Load, Protocol, Tally},
     peers::{Kind, Peer, Started},
     proc::Cpu,
 };
 
+const TLS_CLIENTS: usize = 64;
+
 /// Every protocol in turn, with the same clients.
 pub(super) fn visit(clients: usize, peer: &Peer, world: &World, notes: &mut Notes) -> Result<()> {
-    let started = world.start(peer, SERVERS)?;
-    let mut load = load(&started)?;
+    let started = world.start(peer, SERVERS, Security::Plain)?;
+    let mut load = world.load(&started, Security::Plain)?;
     load.log_in(clients, LOGINS_AT_ONCE)?;
     let mut protocols = Protocol::ALL;
     // what comes first finds the servers new
     protocols.rotate_left(world.round % Protocol::ALL.len());
+    let mut measured = Vec::new();
     for protocol in protocols {
-        measure(protocol, clients, (peer, &started), &mut load, world, notes)
+        let (tally, used) = measure(protocol, (peer, &started), &mut load, world)
             .with_context(|| started.log())
             .with_context(|| protocol.name())?;
+        measured.push((protocol, tally, used));
     }
-    load.leave();
+    measured.sort_by_key(|(protocol, ..)| *protocol);
+    for (protocol, tally, used) in &measured {
+        note(protocol.name(), clients, tally, *used, notes);
+    }
     Ok(())
 }
 
-fn measure(
+/// The simple protocol through TLS.
+pub(super) fn visit_tls(peer: &Peer, world: &World, notes: &mut Notes) -> Result<()> {
+    let started = world.start(peer, SERVERS, Security::Tls)?;
+    let mut load = world.load(&started, Security::Tls)?;
+    load.log_in(TLS_CLIENTS, LOGINS_AT_ONCE)?;
+    let (tally, used) =
+        measure(Protocol::Simple, (peer, &started), &mut load, world).with_context(|| started.log())?;
+    note("simple, TLS", TLS_CLIENTS, &tally, used, notes);
+    Ok(())
+}
+
+/// Runs a protocol for a while: what the load saw and the peer used.
+pub(super) fn measure(
     protocol: Protocol,
-    clients: usize,
     (peer, started): (&Peer, &Started),
     load: &mut Load,
     world: &World,
-    notes: &mut Notes,
-) -> Result<()> {
+) -> Result<(Tally, Cpu)> {
     if let Some(preparation) = protocol.preparation() {
         let tally = load.each(&preparation)?;
-        anyhow::ensure!(tally.errors.count() == 0, "preparing failed: {}", tally.errors);
+        ensure!(tally.errors.count() == 0, "preparing failed: {}", tally.errors);
     }
     let request = protocol.select_1();
     load.run(&request, world.pace.warm_up)?;
@@ -44,8 +61,7 @@ fn measure(
     let tally = load.run(&request, world.pace.measure)?;
     let used = used(peer, started)? - before;
     load.settle(&request)?;
-    note(protocol.name(), clients, &tally, used, notes);
-    Ok(())
+    Ok((tally, used))
 }
 
 /// CPU time of a peer; of PostgreSQL itself with all its processes.

@@ -1,10 +1,18 @@
 //! What is done with each peer, and what is measured of it.
 
+mod connect;
 mod cost;
+mod crowd;
+mod large;
+mod loops;
+mod memory;
+mod syscalls;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Result;
+use pgpooler_test_support::{Certified, TlsOptions, client_config};
+use rustls::{ClientConfig, client::Resumption};
 
 use crate::{
     load::{Credentials, Load, Target},
@@ -16,12 +24,39 @@ use crate::{
 const SERVERS: usize = 20;
 /// Logins at once where they are not what is measured.
 const LOGINS_AT_ONCE: usize = 32;
+/// Rounds of what hardly differs between them and takes long.
+const FEW_ROUNDS: usize = 2;
 
 /// What one visit of a peer is about.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cell {
     /// `SELECT 1` in every protocol by so many clients.
     Cost(usize),
+    /// The same in one protocol through TLS.
+    CostTls,
+    /// System calls per transaction by so many clients.
+    Syscalls(usize),
+    /// A connection for each transaction.
+    Connect(Security),
+    /// Memory of many clients.
+    Memory(Security),
+    /// Very many clients at once.
+    Crowd,
+    /// More clients at once than PostgreSQL takes.
+    Storm,
+    /// Large results and COPY.
+    Large,
+    /// So many loops before a server that costs nothing.
+    Loops(usize),
+}
+
+/// Whether clients use TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Security {
+    /// No.
+    Plain,
+    /// Yes.
+    Tls,
 }
 
 /// What every visit shares.
@@ -29,83 +64,163 @@ pub(crate) enum Cell {
 pub(crate) struct World {
     /// The server behind all peers.
     pub(crate) postgres: Postgres,
+    /// Of every pooler.
+    identity: Certified,
+    /// Of every client with TLS.
+    tls: Arc<ClientConfig>,
     /// How long a cell measures.
     pub(crate) pace: Pace,
     /// From 1.
     pub(crate) round: usize,
 }
 
-/// How long a cell warms up and measures.
+/// How much a cell does.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pace {
     /// Before anything counts.
     pub(crate) warm_up: Duration,
     /// What counts.
     pub(crate) measure: Duration,
+    /// Large things are small.
+    pub(crate) quick: bool,
 }
 
 /// Takes down the figures of a visit.
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
-    /// Cell, clients, metric, value.
-    pub(crate) figures: Vec<(String, usize, String, f64)>,
+    /// What was measured.
+    pub(crate) figures: Vec<Figure>,
     /// What went wrong without ending the visit.
     pub(crate) errors: Vec<String>,
+}
+
+/// One figure of a visit.
+#[derive(Debug)]
+pub(crate) struct Figure {
+    /// What was done.
+    pub(crate) cell: String,
+    /// By how many clients.
+    pub(crate) clients: usize,
+    /// What was measured.
+    pub(crate) metric: String,
+    /// The figure.
+    pub(crate) value: f64,
 }
 
 impl Notes {
     /// A figure.
     pub(crate) fn add(&mut self, cell: &str, clients: usize, metric: &str, value: f64) {
-        self.figures.push((cell.to_owned(), clients, metric.to_owned(), value));
+        self.figures.push(Figure { cell: cell.to_owned(), clients, metric: metric.to_owned(), value });
+    }
+}
+
+impl Security {
+    /// The cell's name with it.
+    fn named(self, cell: &str) -> String {
+        match self {
+            Self::Plain => cell.to_owned(),
+            Self::Tls => format!("{cell}, TLS"),
+        }
     }
 }
 
 impl Cell {
     /// Every cell that was asked for.
     pub(crate) fn all(options: &Options) -> Vec<Self> {
-        let mut cells = Vec::new();
-        if options.wants(Group::Cost) {
-            cells.extend(options.clients.iter().map(|clients| Self::Cost(*clients)));
-        }
-        cells
+        let cost = options.clients.iter().map(|clients| Self::Cost(*clients)).collect();
+        let both = [Security::Plain, Security::Tls];
+        let groups: [(Group, Vec<Self>); 7] = [
+            (Group::Cost, cost),
+            (Group::Tls, vec![Self::CostTls]),
+            (Group::Connect, both.map(Self::Connect).into()),
+            (Group::Crowd, vec![Self::Crowd, Self::Storm]),
+            (Group::Large, vec![Self::Large]),
+            (Group::Loops, vec![Self::Loops(1), Self::Loops(2)]),
+            (Group::Syscalls, vec![Self::Syscalls(1), Self::Syscalls(64)]),
+        ];
+        let memory = [(Group::Memory, both.map(Self::Memory).into())];
+        let wanted = groups.into_iter().chain(memory).filter(|(group, _)| options.wants(*group));
+        wanted.flat_map(|(_, cells)| cells).collect()
     }
 
     /// Its name, for progress and failures.
-    pub(crate) fn name(&self) -> String {
+    pub(crate) fn name(self) -> String {
         match self {
             Self::Cost(clients) => format!("cost, {clients} clients"),
+            Self::CostTls => "cost, TLS".to_owned(),
+            Self::Syscalls(clients) => format!("system calls, {clients} clients"),
+            Self::Connect(security) => security.named("connect"),
+            Self::Memory(security) => security.named("memory"),
+            Self::Crowd => "crowd".to_owned(),
+            Self::Storm => "storm".to_owned(),
+            Self::Large => "large results".to_owned(),
+            Self::Loops(1) => "free server, 1 loop".to_owned(),
+            Self::Loops(loops) => format!("free server, {loops} loops"),
         }
     }
 
+    /// Whether it is done in a round.
+    pub(crate) fn is_due(self, round: usize) -> bool {
+        round <= FEW_ROUNDS || !matches!(self, Self::Syscalls(_) | Self::Memory(_))
+    }
+
     /// Whether it can be done with this peer at all.
-    pub(crate) fn fits(&self, peer: &Peer) -> bool {
-        match self {
+    pub(crate) fn fits(self, peer: &Peer) -> bool {
+        match (self, peer.kind) {
             // some connections are the superuser's
-            Self::Cost(clients) => peer.kind != Kind::Direct || *clients + 5 < MAX_CONNECTIONS,
+            (Self::Cost(clients), Kind::Direct) => clients + 5 < MAX_CONNECTIONS,
+            (Self::Connect(Security::Plain) | Self::Storm | Self::Large, Kind::Direct) => true,
+            (_, Kind::Direct) => false,
+            (Self::Loops(loops), kind) => loops == 1 || kind != Kind::PgBouncer,
+            _ => true,
         }
     }
 
     /// Does it with a peer.
-    pub(crate) fn visit(&self, peer: &Peer, world: &World, notes: &mut Notes) -> Result<()> {
+    pub(crate) fn visit(self, peer: &Peer, world: &World, notes: &mut Notes) -> Result<()> {
         match self {
-            Self::Cost(clients) => cost::visit(*clients, peer, world, notes),
+            Self::Cost(clients) => cost::visit(clients, peer, world, notes),
+            Self::CostTls => cost::visit_tls(peer, world, notes),
+            Self::Syscalls(clients) => syscalls::visit(clients, peer, world, notes),
+            Self::Connect(security) => connect::visit(security, peer, world, notes),
+            Self::Memory(security) => memory::visit(security, peer, world, notes),
+            Self::Crowd => crowd::crowd(peer, world, notes),
+            Self::Storm => crowd::storm(peer, world, notes),
+            Self::Large => large::visit(peer, world, notes),
+            Self::Loops(loops) => loops::visit(loops, peer, world, notes),
         }
     }
 }
 
 impl World {
-    fn start(&self, peer: &Peer, servers: usize) -> Result<Started> {
-        let wish = Wish {
-            server_port: self.postgres.port(),
-            verifier: self.postgres.verifier(),
-            servers,
-            tls: None,
-        };
-        peer.start(&self.postgres, &wish)
+    /// Before the first round.
+    pub(crate) fn new(postgres: Postgres, pace: Pace) -> Result<Self> {
+        let mut tls = client_config(&TlsOptions::default())?;
+        // every login is a whole one
+        tls.resumption = Resumption::disabled();
+        let identity = Certified::self_signed("localhost", &["localhost"])?;
+        Ok(Self { postgres, identity, tls: Arc::new(tls), pace, round: 0 })
     }
-}
 
-fn load(started: &Started) -> Result<Load> {
-    let target = Target { port: started.port(), tls: None };
-    Load::new(target, Credentials::new(NAME, NAME, NAME))
+    /// Starts a peer before PostgreSQL.
+    fn start(&self, peer: &Peer, servers: usize, security: Security) -> Result<Started> {
+        let tls = (security == Security::Tls).then_some(&self.identity);
+        self.start_before(peer, self.postgres.port(), servers, tls)
+    }
+
+    fn start_before(
+        &self,
+        peer: &Peer,
+        server_port: u16,
+        servers: usize,
+        tls: Option<&Certified>,
+    ) -> Result<Started> {
+        peer.start(&self.postgres, &Wish { server_port, verifier: self.postgres.verifier(), servers, tls })
+    }
+
+    /// A load without clients for a peer.
+    fn load(&self, started: &Started, security: Security) -> Result<Load> {
+        let tls = (security == Security::Tls).then(|| Arc::clone(&self.tls));
+        Load::new(Target { port: started.port(), tls }, Credentials::new(NAME, NAME, NAME))
+    }
 }

@@ -11,6 +11,8 @@ use super::scan::Reply;
 /// `DataRow` with one column, the text `1`.
 const ROW: &[u8] = b"\0\x01\0\0\0\x011";
 const STATEMENT: &str = "s1";
+/// Bytes of a `CopyData`, as psql sends them.
+const COPY_DATA: usize = 8192;
 
 /// A request and its right reply.
 #[derive(Debug, Clone)]
@@ -19,6 +21,35 @@ pub(crate) struct Request {
     pub(crate) bytes: Rc<[u8]>,
     /// What must come back.
     pub(crate) reply: Reply,
+}
+
+impl Request {
+    /// A query with a reply of these tags and so many rows, none of them small.
+    pub(crate) fn query(sql: &str, tags: &[u8], rows: u64) -> Self {
+        Self { bytes: wire::query(sql).into(), reply: Reply::of(tags, rows, b"") }
+    }
+
+    /// `COPY ... FROM STDIN`, as far as the server's `CopyInResponse`.
+    pub(crate) fn copy_in(table: &str) -> Self {
+        Self::query(&format!("COPY {table} FROM STDIN"), b"G", 0)
+    }
+
+    /// The lines of a `COPY ... FROM STDIN` and its end.
+    pub(crate) fn copy_lines(line: &str, lines: usize) -> Self {
+        let text = line.repeat(COPY_DATA / line.len() + 2);
+        let mut left = line.len() * lines;
+        let mut bytes = Vec::with_capacity(left + left / 1000);
+        let mut at = 0;
+        while left > 0 {
+            let length = left.min(COPY_DATA);
+            bytes.extend(wire::copy_data(text.get(at..at + length).unwrap_or_default()));
+            // the next message goes on in the line where this one ends
+            at = (at + length) % line.len();
+            left -= length;
+        }
+        bytes.extend(wire::copy_done());
+        Self { bytes: bytes.into(), reply: Reply::of(b"CZ", 0, b"") }
+    }
 }
 
 /// How `SELECT 1` is asked.

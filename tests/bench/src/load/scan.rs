@@ -13,7 +13,7 @@ pub(crate) struct Scan {
     reply: Reply,
 }
 
-/// What a reply up to its `ReadyForQuery` was like.
+/// What a reply up to its `ReadyForQuery` or `CopyInResponse` was like.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Reply {
     /// Its tags, runs of one tag taken together, as a number.
@@ -70,7 +70,8 @@ impl Scan {
                 if self.left > 0 {
                     return;
                 }
-                if self.tag() == b'Z' {
+                // COPY FROM STDIN waits for its data
+                if matches!(self.tag(), b'Z' | b'G') {
                     ended(std::mem::take(&mut self.reply));
                 }
             }

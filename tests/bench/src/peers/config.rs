@@ -41,7 +41,7 @@ pub(crate) fn pgbouncer(setup: &Setup, folder: &Path) -> String {
     );
     if setup.tls {
         let files = format!(
-            "client_tls_cert_file = {folder}/server.crt\nclient_tls_key_file = {folder}/server.key\n"
+            "client_tls_cert_file = {folder}/server.crt\nclient_tls_key_file = {folder}/server.key\nclient_tls_ca_file = {folder}/server.crt\n"
         );
         text.extend(["client_tls_sslmode = require\n", &files]);
     }

@@ -7,7 +7,7 @@ mod postgres;
 use std::{path::Path, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use pgpooler_test_support::{Login, RawClient, TlsOptions, free_port, wait_until};
+use pgpooler_test_support::{Certified, Login, RawClient, TlsOptions, free_port, wait_until};
 use rustix::process::Signal;
 
 use config::{NAME, Setup};
@@ -50,8 +50,8 @@ pub(crate) struct Wish<'a> {
     pub(crate) verifier: &'a str,
     /// Server connections.
     pub(crate) servers: usize,
-    /// A certificate and its key, PEM, for clients with TLS.
-    pub(crate) tls: Option<(&'a str, &'a str)>,
+    /// For clients with TLS.
+    pub(crate) tls: Option<&'a Certified>,
 }
 
 /// A peer that takes clients.
@@ -89,9 +89,9 @@ impl Peer {
 
     fn configure(&self, setup: &Setup, wish: &Wish<'_>, folder: &Folder) -> Result<std::path::PathBuf> {
         let write = |name: &str, text: &str| self.program.write(folder, name, text);
-        if let Some((certificate, key)) = wish.tls {
-            write("server.crt", certificate)?;
-            write("server.key", key)?;
+        if let Some(certified) = wish.tls {
+            write("server.crt", &certified.certificate)?;
+            write("server.key", &certified.key)?;
         }
         write("userlist.txt", &config::userlist(setup))?;
         let inside = folder.inside("");
