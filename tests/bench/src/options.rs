@@ -44,9 +44,18 @@ pub(crate) struct Options {
     /// Short cells, for trying the bench itself.
     #[arg(long)]
     pub(crate) quick: bool,
-    /// Where the results go: results.json, and the page with its plots if all was measured.
+    /// Folder for results.json and the plots; the page goes beside it.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) out: Option<PathBuf>,
+    /// Measures nothing and writes the page of the results.json in `--out` anew.
+    #[arg(long, requires = "out")]
+    pub(crate) render: bool,
+    /// State of the repository, for the page.
+    #[arg(long, default_value = "", hide = true)]
+    pub(crate) commit: String,
+    /// What was typed, for the page.
+    #[arg(long, default_value = "pgpooler-bench", hide = true)]
+    pub(crate) command: String,
 }
 
 /// What can be measured by itself.

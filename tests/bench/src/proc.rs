@@ -3,6 +3,7 @@
 use std::{
     fs,
     ops::{AddAssign, Sub},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result};
@@ -77,6 +78,26 @@ pub(crate) fn memory(pid: u32) -> Result<u64> {
     pss(&rollup).context("no Pss in smaps_rollup")
 }
 
+/// Share of all cores that is busy while we do nothing.
+pub(crate) fn busy_share() -> Result<f64> {
+    let read =
+        || -> Result<[f64; 2]> { busy_and_all(&fs::read_to_string("/proc/stat")?).context("/proc/stat") };
+    let before = read()?;
+    std::thread::sleep(Duration::from_millis(300));
+    let [busy, all] = read()?;
+    let [busy_before, all_before] = before;
+    Ok((busy - busy_before) / (all - all_before).max(1.0))
+}
+
+/// Ticks of all cores: busy ones, and all of them.
+fn busy_and_all(stat: &str) -> Option<[f64; 2]> {
+    let fields = stat.lines().next()?.strip_prefix("cpu")?.split_whitespace();
+    let ticks: Vec<f64> = fields.take(8).map(|field| field.parse().unwrap_or(0.0)).collect();
+    let all: f64 = ticks.iter().sum();
+    // idle and waiting for a disk
+    Some([all - ticks.get(3)? - ticks.get(4)?, all])
+}
+
 fn pss(rollup: &str) -> Option<u64> {
     let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
     Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
@@ -106,6 +127,11 @@ mod tests {
         let stat = "7 (a ) b) S 1 7 7 0 -1 4194560 10 20 0 0 300 100 50 25 20 0 1 0";
         assert_eq!(times(stat), Some([300.0, 100.0, 50.0, 25.0].map(|time| time / ticks)));
         assert_eq!(times("7 (a"), None);
+    }
+
+    #[test]
+    fn cores_are_busy_when_they_are_neither_idle_nor_waiting() {
+        assert_eq!(busy_and_all("cpu  10 1 5 100 4 0 2 1 7 7\ncpu0 1\n"), Some([19.0, 123.0]));
     }
 
     #[test]

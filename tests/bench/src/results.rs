@@ -1,4 +1,6 @@
-//! Everything that was measured, as flat records: all tables, plots and bars are views of them.
+//! Everything that was measured, as flat series: all tables, plots and bars are views of them.
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -6,10 +8,12 @@ use crate::stats;
 
 /// The peer that ratios are to.
 pub(crate) const BASE: &str = "pgbouncer";
+/// PostgreSQL itself, which is no pooler.
+pub(crate) const DIRECT: &str = "direct";
 
-/// One figure of one peer in one round.
+/// One figure of one peer in every round.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Record {
+pub(crate) struct Series {
     /// What was done.
     pub(crate) cell: String,
     /// By how many clients.
@@ -18,10 +22,8 @@ pub(crate) struct Record {
     pub(crate) metric: String,
     /// With which peer.
     pub(crate) peer: String,
-    /// In which round, from 1.
-    pub(crate) round: usize,
-    /// The figure.
-    pub(crate) value: f64,
+    /// The figures by round, from 1.
+    pub(crate) rounds: BTreeMap<usize, f64>,
 }
 
 /// A visit that did not come to its end, or that saw errors.
@@ -42,10 +44,12 @@ pub(crate) struct Failure {
 pub(crate) struct Results {
     /// Names of the peers, in the order of reports.
     pub(crate) peers: Vec<String>,
-    /// The figures.
-    pub(crate) records: Vec<Record>,
+    /// Those of them that are builds of pgpooler; the first is the one that bars are about.
+    pub(crate) ours: Vec<String>,
     /// What went wrong.
     pub(crate) failures: Vec<Failure>,
+    /// The figures.
+    pub(crate) series: Vec<Series>,
 }
 
 /// One row of a table: a metric of a cell.
@@ -73,11 +77,22 @@ pub(crate) struct Summary {
 }
 
 impl Results {
+    /// Takes down a figure.
+    pub(crate) fn add(&mut self, row: Row<'_>, peer: &str, round: usize, value: f64) {
+        let known = self.series.iter_mut().find(|series| series.row() == row && series.peer == peer);
+        if let Some(series) = known {
+            series.rounds.insert(round, value);
+            return;
+        }
+        let [cell, metric, peer] = [row.cell, row.metric, peer].map(str::to_owned);
+        let rounds = BTreeMap::from([(round, value)]);
+        self.series.push(Series { cell, clients: row.clients, metric, peer, rounds });
+    }
+
     /// The rows, in the order in which they were first measured.
     pub(crate) fn rows(&self) -> Vec<Row<'_>> {
         let mut rows = Vec::new();
-        for Record { cell, clients, metric, .. } in &self.records {
-            let row = Row { cell, clients: *clients, metric };
+        for row in self.series.iter().map(Series::row) {
             if !rows.contains(&row) {
                 rows.push(row);
             }
@@ -85,54 +100,68 @@ impl Results {
         rows
     }
 
-    /// The figures of a peer, by round.
-    pub(crate) fn values(&self, row: Row<'_>, peer: &str) -> Vec<(usize, f64)> {
-        let fits = |record: &&Record| {
-            record.cell == row.cell
-                && record.clients == row.clients
-                && record.metric == row.metric
-                && record.peer == peer
-        };
-        self.records.iter().filter(fits).map(|record| (record.round, record.value)).collect()
+    /// The figures of a peer, by round; none if it was not measured.
+    pub(crate) fn rounds(&self, row: Row<'_>, peer: &str) -> Option<&BTreeMap<usize, f64>> {
+        let series = self.series.iter().find(|series| series.row() == row && series.peer == peer)?;
+        Some(&series.rounds)
     }
 
     /// What the rounds say of a peer.
     pub(crate) fn summary(&self, row: Row<'_>, peer: &str) -> Option<Summary> {
-        let rounds = self.values(row, peer);
-        let figures = || rounds.iter().map(|(_, value)| *value);
+        let rounds = self.rounds(row, peer)?;
+        let figures = || rounds.values().copied();
+        let ratios = self.rounds(row, BASE).map(|base| stats::ratios(rounds, base));
         Some(Summary {
             lowest: stats::lowest(figures())?,
             median: stats::median(figures())?,
             highest: stats::highest(figures())?,
-            ratio: stats::median(stats::ratios(&rounds, &self.values(row, BASE))),
+            ratio: stats::median(ratios.unwrap_or_default()),
         })
     }
+}
+
+impl Series {
+    fn row(&self) -> Row<'_> {
+        Row { cell: &self.cell, clients: self.clients, metric: &self.metric }
+    }
+}
+
+impl Summary {
+    /// Of a rate the highest, of a cost the lowest: other work on the machine only ever makes either worse.
+    pub(crate) fn best(&self, metric: &str) -> f64 {
+        if is_rate(metric) { self.highest } else { self.lowest }
+    }
+}
+
+/// Whether more is better.
+fn is_rate(metric: &str) -> bool {
+    metric == "tps" || metric.ends_with("_per_s")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn record(peer: &str, round: usize, value: f64) -> Record {
-        let [cell, metric, peer] = ["simple", "cpu_us", peer].map(str::to_owned);
-        Record { cell, clients: 64, metric, peer, round, value }
-    }
+    const ROW: Row<'_> = Row { cell: "simple", clients: 64, metric: "cpu_us" };
 
     #[test]
     fn a_summary_compares_rounds_with_themselves() {
-        let records = vec![
-            record(BASE, 1, 20.0),
-            record("pgpooler", 1, 10.0),
-            record(BASE, 2, 30.0),
-            record("pgpooler", 2, 24.0),
-            record("pgpooler", 3, 9.0),
-        ];
-        let results = Results { records, ..Results::default() };
-        let row = Row { cell: "simple", clients: 64, metric: "cpu_us" };
-        assert_eq!(results.rows(), [row]);
-        let summary = results.summary(row, "pgpooler").unwrap();
+        let mut results = Results::default();
+        let figures = [(BASE, 1, 20.0), ("pgpooler", 1, 10.0), (BASE, 2, 30.0), ("pgpooler", 2, 24.0)];
+        for (peer, round, value) in figures.into_iter().chain([("pgpooler", 3, 9.0)]) {
+            results.add(ROW, peer, round, value);
+        }
+        assert_eq!(results.rows(), [ROW]);
+        let summary = results.summary(ROW, "pgpooler").unwrap();
         assert_eq!((summary.lowest, summary.median, summary.highest), (9.0, 10.0, 24.0));
         assert!((summary.ratio.unwrap() - 0.65).abs() < 1e-9);
-        assert_eq!(results.summary(row, "odyssey"), None);
+        assert_eq!(results.summary(ROW, "odyssey"), None);
+    }
+
+    #[test]
+    fn the_best_of_a_rate_is_its_highest_and_of_a_cost_its_lowest() {
+        let summary = Summary { lowest: 1.0, median: 2.0, highest: 3.0, ratio: None };
+        let best = ["tps", "mb_per_s", "cpu_us", "p99_us"].map(|metric| summary.best(metric));
+        assert_eq!(best, [3.0, 3.0, 1.0, 1.0]);
     }
 }

@@ -1,7 +1,7 @@
 //! The driver: rounds over cells over peers.
 
 use std::{
-    fs,
+    collections::BTreeMap,
     time::{Duration, Instant},
 };
 
@@ -11,42 +11,72 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::{
     cells::{Cell, Figure, Notes, Pace, World},
     options::Options,
-    peers::{Peer, Postgres},
-    report,
-    results::{Failure, Record, Results},
+    peers::{Kind, Peer, Postgres},
+    proc,
+    report::{self, About, Report},
+    results::{Failure, Results, Row},
 };
 
 /// Measures what was asked for and reports it.
 pub(crate) fn run(options: &Options) -> Result<()> {
+    let clock = Clock(Instant::now());
+    if let (true, Some(folder)) = (options.render, &options.out) {
+        return Report::read(folder)?.write(folder);
+    }
     ensure!(options.rounds > 0, "at least one round");
-    let began = Instant::now();
-    let say = |line: &str| eprintln!("{:7.1} s  {line}", began.elapsed().as_secs_f64());
+    let report = measure(options, clock)?;
+    println!("{}", report::terminal(&report));
+    if let Some(folder) = &options.out {
+        report.write(folder)?;
+        clock.say(&format!("written to {}", folder.display()));
+    }
+    clock.say(&format!("{} failures", report.results.failures.len()));
+    Ok(())
+}
+
+fn measure(options: &Options, clock: Clock) -> Result<Report> {
     let peers = options.peers()?;
     raise_file_limit()?;
-    say("starting PostgreSQL");
+    let mut about = About::here(options.command.clone(), options.commit.clone(), options.rounds);
+    about.versions = versions(options, &peers)?;
+    clock.say("starting PostgreSQL");
     let postgres = Postgres::start(&options.postgres()?)?;
     let cells = Cell::all(options);
     let mut world = World::new(postgres, pace(options.quick))?;
-    let mut results =
-        Results { peers: peers.iter().map(|peer| peer.name.clone()).collect(), ..Results::default() };
+    let mut results = Results {
+        peers: peers.iter().map(|peer| peer.name.clone()).collect(),
+        ours: peers.iter().filter(|peer| peer.kind == Kind::Pgpooler).map(|peer| peer.name.clone()).collect(),
+        ..Results::default()
+    };
     for round in 1..=options.rounds {
         world.round = round;
+        about.disturbance.push(proc::busy_share()?);
         for (at, cell) in cells.iter().enumerate().filter(|(_, cell)| cell.is_due(round)) {
-            say(&format!("round {round} of {}: {}", options.rounds, cell.name()));
+            clock.say(&format!("round {round} of {}: {}", options.rounds, cell.name()));
             for peer in rotated(&peers, round + at).filter(|peer| cell.fits(peer)) {
                 visit(*cell, peer, &world, &mut results);
             }
         }
     }
-    println!("{}", report::table::terminal(&results));
-    if let Some(folder) = &options.out {
-        fs::create_dir_all(folder)?;
-        let path = folder.join("results.json");
-        fs::write(&path, serde_json::to_string_pretty(&results)?).context("results.json")?;
-        say(&format!("written to {}", path.display()));
+    Ok(Report { about, results })
+}
+
+/// Says what goes on, with the seconds since the start.
+#[derive(Debug, Clone, Copy)]
+struct Clock(Instant);
+
+impl Clock {
+    fn say(self, line: &str) {
+        eprintln!("{:7.1} s  {line}", self.0.elapsed().as_secs_f64());
     }
-    say(&format!("{} failures", results.failures.len()));
-    Ok(())
+}
+
+fn versions(options: &Options, peers: &[Peer]) -> Result<BTreeMap<String, String>> {
+    let mut versions = BTreeMap::from([("PostgreSQL".to_owned(), options.postgres()?.says("--version")?)]);
+    for peer in peers.iter().filter(|peer| peer.kind != Kind::Direct) {
+        versions.insert(peer.name.clone(), peer.program.says("--version")?);
+    }
+    Ok(versions)
 }
 
 fn visit(cell: Cell, peer: &Peer, world: &World, results: &mut Results) {
@@ -60,8 +90,8 @@ fn visit(cell: Cell, peer: &Peer, world: &World, results: &mut Results) {
         results.failures.push(Failure { cell, peer, round: world.round, error });
     }
     for Figure { cell, clients, metric, value } in notes.figures {
-        let peer = peer.name.clone();
-        results.records.push(Record { cell, clients, metric, peer, round: world.round, value });
+        let row = Row { cell: &cell, clients, metric: &metric };
+        results.add(row, &peer.name, world.round, value);
     }
 }
 

@@ -1,5 +1,7 @@
 //! Medians, and ratios between values of the same round.
 
+use std::collections::BTreeMap;
+
 /// The middle value, or the mean of the two in the middle.
 pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
     let mut values: Vec<f64> = values.into_iter().collect();
@@ -23,10 +25,9 @@ pub(crate) fn highest(values: impl IntoIterator<Item = f64>) -> Option<f64> {
 }
 
 /// Each value divided by the other's of the same round; rounds that one of them lacks are left out.
-pub(crate) fn ratios(values: &[(usize, f64)], base: &[(usize, f64)]) -> Vec<f64> {
-    let of_round = |round: usize| base.iter().find(|(other, value)| *other == round && *value > 0.0);
-    let pairs = values.iter().filter_map(|(round, value)| Some((value, of_round(*round)?.1)));
-    pairs.map(|(value, base)| value / base).collect()
+pub(crate) fn ratios(values: &BTreeMap<usize, f64>, base: &BTreeMap<usize, f64>) -> Vec<f64> {
+    let of_round = |round: &usize| base.get(round).filter(|value| **value > 0.0);
+    values.iter().filter_map(|(round, value)| Some(value / of_round(round)?)).collect()
 }
 
 #[cfg(test)]
@@ -42,8 +43,8 @@ mod tests {
 
     #[test]
     fn ratios_are_taken_within_a_round_only() {
-        let ours = [(1, 5.0), (2, 8.0), (4, 1.0)];
-        let theirs = [(2, 10.0), (1, 10.0), (3, 7.0), (4, 0.0)];
+        let ours = BTreeMap::from([(1, 5.0), (2, 8.0), (4, 1.0)]);
+        let theirs = BTreeMap::from([(2, 10.0), (1, 10.0), (3, 7.0), (4, 0.0)]);
         assert_eq!(ratios(&ours, &theirs), [0.5, 0.8]);
     }
 

@@ -161,7 +161,7 @@ impl Cell {
 
     /// Whether it is done in a round.
     pub(crate) fn is_due(self, round: usize) -> bool {
-        round <= FEW_ROUNDS || !matches!(self, Self::Syscalls(_) | Self::Memory(_))
+        round <= FEW_ROUNDS || !matches!(self, Self::Syscalls(_))
     }
 
     /// Whether it can be done with this peer at all.

@@ -92,3 +92,25 @@ pub(crate) fn pgpooler(setup: &Setup, http_port: u16) -> String {
     }
     text + &format!("\n[target]\nhost = \"127.0.0.1\"\nport = {server_port}\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn setup(tls: bool) -> Setup {
+        let verifier = "SCRAM-SHA-256$4096:salt$stored:server".to_owned();
+        Setup { port: 6432, server_port: 5432, servers: 20, workers: 2, verifier, tls }
+    }
+
+    #[test]
+    fn every_pooler_is_told_the_same() {
+        let folder = Path::new("/folder");
+        let all = |setup: &Setup| {
+            let texts =
+                [pgbouncer(setup, folder), userlist(setup), odyssey(setup, folder), pgpooler(setup, 9127)];
+            texts.join("\n---\n")
+        };
+        insta::assert_snapshot!("plain", all(&setup(false)));
+        insta::assert_snapshot!("tls", all(&setup(true)));
+    }
+}

@@ -1,87 +1,110 @@
-//! Tables for a terminal.
+//! Tables, for a terminal and for a page.
 
-use crate::results::{BASE, Results, Row, Summary};
+use super::{Report, bars::BARS, number};
+use crate::results::{BASE, Results, Row};
 
-/// A table of every row, each peer's lowest figure with the median ratio to PgBouncer behind it.
-pub(crate) fn terminal(results: &Results) -> String {
-    let mut lines = vec![header(results)];
-    lines.extend(results.rows().into_iter().map(|row| line(results, row)));
-    aligned(&lines)
+/// What a terminal shows of everything that was measured.
+pub(crate) const SHOWN: &[&str] = &[
+    "cpu_us",
+    "tps",
+    "p50_us",
+    "p99_us",
+    "syscalls",
+    "arrival_s",
+    "queries_s",
+    "refused",
+    "lost",
+    "cpu_s_per_gb",
+    "mb_per_s",
+    "empty_mb",
+    "idle_bytes",
+    "queried_bytes",
+    "left_mb",
+    "login_cpu_us",
+    "logins_per_s",
+];
+
+/// Every row, each peer's best figure with the median ratio to PgBouncer behind it; then the promises.
+pub(crate) fn terminal(report: &Report) -> String {
+    let results = &report.results;
+    let rows: Vec<_> = results.rows().into_iter().filter(|row| SHOWN.contains(&row.metric)).collect();
+    let mut lines = vec![header(&["cell", "clients", "metric"], results)];
+    lines.extend(rows.into_iter().map(|row| {
+        let fixed = [row.cell.to_owned(), row.clients.to_string(), row.metric.to_owned()];
+        fixed.into_iter().chain(figures(results, row)).collect()
+    }));
+    format!(
+        "{}\n\nbest of the rounds; in brackets the median of the ratios to PgBouncer in the same round\n\n{}",
+        aligned(&lines, &[1]),
+        aligned(&promises(results), &[])
+    )
 }
 
-fn header(results: &Results) -> Vec<String> {
-    let fixed = ["cell", "clients", "metric"].map(str::to_owned);
-    fixed.into_iter().chain(results.peers.iter().cloned()).collect()
+/// The promises and what became of them; those that were not measured are left out.
+pub(crate) fn promises(results: &Results) -> Vec<Vec<String>> {
+    let mut lines = vec![["promise", "bar", "median", "ratio", ""].map(str::to_owned).to_vec()];
+    lines.extend(BARS.iter().filter_map(|bar| {
+        let verdict = bar.judge(results)?;
+        let ratio = verdict.ratio.map(|ratio| format!("{ratio:.2}")).unwrap_or_default();
+        let kept = if verdict.kept { "reached" } else { "missed" };
+        Some(vec![bar.what.to_owned(), verdict.wanted, verdict.figure, ratio, kept.to_owned()])
+    }));
+    lines
 }
 
-fn line(results: &Results, row: Row<'_>) -> Vec<String> {
-    let fixed = [row.cell.to_owned(), row.clients.to_string(), row.metric.to_owned()];
-    let peers = results.peers.iter().map(|peer| match results.summary(row, peer) {
-        Some(summary) => shown(row.metric, peer, summary),
-        None => String::new(),
-    });
-    fixed.into_iter().chain(peers).collect()
-}
-
-/// Of what is better when it is high, the highest; of the rest the lowest: disturbance only ever adds.
-fn best(metric: &str, summary: Summary) -> f64 {
-    if matches!(metric, "tps" | "mb_per_s") { summary.highest } else { summary.lowest }
-}
-
-fn shown(metric: &str, peer: &str, summary: Summary) -> String {
-    let figure = number(best(metric, summary));
-    match summary.ratio {
-        Some(ratio) if peer != BASE => format!("{figure} ({ratio:.2})"),
-        _ => figure,
+/// A table of these rows under these names, as Markdown.
+pub(crate) fn markdown(results: &Results, rows: &[(String, Row<'_>)]) -> String {
+    let mut lines = vec![header(&[""], results)];
+    for (name, row) in rows {
+        lines.push(std::iter::once(name.clone()).chain(figures(results, *row)).collect());
     }
+    piped(&lines)
 }
 
-/// With about three digits.
-pub(crate) fn number(value: f64) -> String {
-    match value.abs() {
-        size if size >= 1000.0 => grouped(value.round() as i64),
-        size if size >= 100.0 => format!("{value:.0}"),
-        size if size >= 10.0 => format!("{value:.1}"),
-        _ if value.fract() == 0.0 => format!("{value}"),
-        _ => format!("{value:.2}"),
-    }
-}
-
-fn grouped(value: i64) -> String {
-    let digits = value.abs().to_string();
+/// Markdown of lines, the first of which is the head; all columns but the first are numbers.
+pub(crate) fn piped(lines: &[Vec<String>]) -> String {
+    let line = |cells: &Vec<String>| format!("| {} |\n", cells.join(" | "));
+    let rule = |head: &Vec<String>| {
+        let rules: Vec<_> = (0..head.len()).map(|column| if column == 0 { "---" } else { "---:" }).collect();
+        format!("| {} |\n", rules.join(" | "))
+    };
     let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
+    for (at, cells) in lines.iter().enumerate() {
+        text += &line(cells);
+        if at == 0 {
+            text += &rule(cells);
         }
-        text.push(digit);
     }
-    if value < 0 { format!("-{text}") } else { text }
+    text
 }
 
-fn aligned(lines: &[Vec<String>]) -> String {
+fn header(fixed: &[&str], results: &Results) -> Vec<String> {
+    fixed.iter().map(|name| (*name).to_owned()).chain(results.peers.iter().cloned()).collect()
+}
+
+fn figures(results: &Results, row: Row<'_>) -> impl Iterator<Item = String> {
+    results.peers.iter().map(move |peer| {
+        let Some(summary) = results.summary(row, peer) else { return String::new() };
+        let figure = number(summary.best(row.metric));
+        match summary.ratio {
+            Some(ratio) if peer != BASE => format!("{figure} ({ratio:.2})"),
+            _ => figure,
+        }
+    })
+}
+
+/// Columns as wide as their widest cell; the first and the `left` ones to the left.
+fn aligned(lines: &[Vec<String>], right: &[usize]) -> String {
     let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
     let cells = |column: usize| lines.iter().filter_map(move |line| line.get(column));
-    let widths: Vec<usize> = (0..columns)
-        .map(|column| cells(column).map(|cell| cell.chars().count()).max().unwrap_or(0))
-        .collect();
+    let width = |column: usize| cells(column).map(|cell| cell.chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
     let shown = |line: &Vec<String>| {
-        let cells = line.iter().zip(&widths).enumerate().map(|(column, (cell, width))| match column {
-            0 | 2 => format!("{cell:width$}"),
-            _ => format!("{cell:>width$}"),
+        let cells = line.iter().zip(&widths).enumerate().map(|(column, (cell, width))| {
+            let to_the_right = column > 2 || right.contains(&column);
+            if to_the_right { format!("{cell:>width$}") } else { format!("{cell:width$}") }
         });
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
     lines.iter().map(shown).collect::<Vec<_>>().join("\n")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_have_about_three_digits() {
-        let shown = [0.0, 0.456, 12.34, 456.7, 1_234.5, 1_234_567.0].map(number);
-        assert_eq!(shown, ["0", "0.46", "12.3", "457", "1,235", "1,234,567"]);
-    }
 }
