@@ -1,5 +1,6 @@
-//! Development tasks of pgpooler: `cargo xtask cluster`, `image`, `demo`, `test`, `fuzz`, `generate`.
+//! Development tasks of pgpooler: `cargo xtask cluster`, `image`, `demo`, `test`, `fuzz`, `bench`, `generate`.
 
+mod bench;
 mod cluster;
 mod command;
 mod demo;
@@ -39,6 +40,8 @@ enum Task {
     Test(test::TestArgs),
     /// Every fuzz target for some minutes.
     Fuzz(fuzz::FuzzArgs),
+    /// pgpooler beside PgBouncer and Odyssey on one PostgreSQL.
+    Bench(bench::BenchArgs),
     /// Many PostgreSQL clients at once, bounded in count and time.
     Fleet(fleet::FleetArgs),
 }
@@ -62,6 +65,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Generate(arguments) => generate::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
+        Task::Bench(arguments) => bench::run(&arguments),
         Task::Fleet(arguments) => fleet::run(arguments),
     }
 }

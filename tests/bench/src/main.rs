@@ -6,6 +6,7 @@ mod fake;
 mod load;
 mod options;
 mod peers;
+mod pin;
 mod proc;
 mod report;
 mod results;

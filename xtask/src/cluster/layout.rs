@@ -132,7 +132,8 @@ fn state_root() -> PathBuf {
     env::var_os("PGPOOLER_CLUSTER_STATE").map_or_else(|| PathBuf::from("/tmp"), PathBuf::from)
 }
 
-fn cache_root() -> PathBuf {
+/// What outlives clusters, of this user.
+pub(crate) fn cache_root() -> PathBuf {
     let of_user = || env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
     env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)

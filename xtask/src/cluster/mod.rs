@@ -33,6 +33,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Subcommand;
 
 use families::Need;
+pub(crate) use layout::cache_root;
 use layout::{Layout, Node};
 use machine::Machine;
 use progress::say;

@@ -6,6 +6,7 @@ use super::{LOGINS_AT_ONCE, Notes, SERVERS, Security, World};
 use crate::{
     load::{Load, Protocol, Tally},
     peers::{Kind, Peer, Started},
+    pin::Pin,
     proc::Cpu,
 };
 
@@ -13,6 +14,19 @@ const TLS_CLIENTS: usize = 64;
 
 /// Every protocol in turn, with the same clients.
 pub(super) fn visit(clients: usize, peer: &Peer, world: &World, notes: &mut Notes) -> Result<()> {
+    every_protocol(clients, "", peer, world, notes)
+}
+
+/// One client, with load, peer and PostgreSQL on one core.
+///
+/// Elsewhere the latency of a single client is mostly what it takes to wake a core that has gone idle, several
+/// times a transaction, and depends on where the scheduler puts whom. Here it is the work of all three.
+pub(super) fn visit_one_core(peer: &Peer, world: &World, notes: &mut Notes) -> Result<()> {
+    let _pin = Pin::to_one_core(world.postgres.pid())?;
+    every_protocol(1, ", one core", peer, world, notes)
+}
+
+fn every_protocol(clients: usize, suffix: &str, peer: &Peer, world: &World, notes: &mut Notes) -> Result<()> {
     let started = world.start(peer, SERVERS, Security::Plain)?;
     let mut load = world.load(&started, Security::Plain)?;
     load.log_in(clients, LOGINS_AT_ONCE)?;
@@ -28,7 +42,7 @@ pub(super) fn visit(clients: usize, peer: &Peer, world: &World, notes: &mut Note
     }
     measured.sort_by_key(|(protocol, ..)| *protocol);
     for (protocol, tally, used) in &measured {
-        note(protocol.name(), clients, tally, *used, notes);
+        note(&format!("{}{suffix}", protocol.name()), clients, tally, *used, notes);
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ const CLIENTS: (usize, usize) = (10_000, 500);
 /// How long a pooler has to notice that its clients have left, and to give memory back.
 const AFTERMATH: Duration = Duration::from_secs(10);
 /// How long clients are idle before their memory counts: time to give back what a login or a query took.
-const REST: Duration = Duration::from_secs(1);
+const REST: Duration = Duration::from_millis(500);
 const MEGABYTE: f64 = 1e6;
 
 /// Ten thousand clients log in, ask once each, and leave.

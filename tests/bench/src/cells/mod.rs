@@ -32,6 +32,8 @@ const FEW_ROUNDS: usize = 2;
 pub(crate) enum Cell {
     /// `SELECT 1` in every protocol by so many clients.
     Cost(usize),
+    /// The same by one client, with load, peer and PostgreSQL on one core.
+    OneCore,
     /// The same in one protocol through TLS.
     CostTls,
     /// System calls per transaction by so many clients.
@@ -129,17 +131,18 @@ impl Cell {
     pub(crate) fn all(options: &Options) -> Vec<Self> {
         let cost = options.clients.iter().map(|clients| Self::Cost(*clients)).collect();
         let both = [Security::Plain, Security::Tls];
-        let groups: [(Group, Vec<Self>); 7] = [
+        let groups: [(Group, Vec<Self>); 9] = [
             (Group::Cost, cost),
+            (Group::Cost, vec![Self::OneCore]),
             (Group::Tls, vec![Self::CostTls]),
             (Group::Connect, both.map(Self::Connect).into()),
             (Group::Crowd, vec![Self::Crowd, Self::Storm]),
             (Group::Large, vec![Self::Large]),
             (Group::Loops, vec![Self::Loops(1), Self::Loops(2)]),
             (Group::Syscalls, vec![Self::Syscalls(1), Self::Syscalls(64)]),
+            (Group::Memory, both.map(Self::Memory).into()),
         ];
-        let memory = [(Group::Memory, both.map(Self::Memory).into())];
-        let wanted = groups.into_iter().chain(memory).filter(|(group, _)| options.wants(*group));
+        let wanted = groups.into_iter().filter(|(group, _)| options.wants(*group));
         wanted.flat_map(|(_, cells)| cells).collect()
     }
 
@@ -147,6 +150,7 @@ impl Cell {
     pub(crate) fn name(self) -> String {
         match self {
             Self::Cost(clients) => format!("cost, {clients} clients"),
+            Self::OneCore => "cost, 1 client on one core".to_owned(),
             Self::CostTls => "cost, TLS".to_owned(),
             Self::Syscalls(clients) => format!("system calls, {clients} clients"),
             Self::Connect(security) => security.named("connect"),
@@ -169,7 +173,9 @@ impl Cell {
         match (self, peer.kind) {
             // some connections are the superuser's
             (Self::Cost(clients), Kind::Direct) => clients + 5 < MAX_CONNECTIONS,
-            (Self::Connect(Security::Plain) | Self::Storm | Self::Large, Kind::Direct) => true,
+            (Self::OneCore | Self::Connect(Security::Plain) | Self::Storm | Self::Large, Kind::Direct) => {
+                true
+            }
             (_, Kind::Direct) => false,
             (Self::Loops(loops), kind) => loops == 1 || kind != Kind::PgBouncer,
             _ => true,
@@ -180,6 +186,7 @@ impl Cell {
     pub(crate) fn visit(self, peer: &Peer, world: &World, notes: &mut Notes) -> Result<()> {
         match self {
             Self::Cost(clients) => cost::visit(clients, peer, world, notes),
+            Self::OneCore => cost::visit_one_core(peer, world, notes),
             Self::CostTls => cost::visit_tls(peer, world, notes),
             Self::Syscalls(clients) => syscalls::visit(clients, peer, world, notes),
             Self::Connect(security) => connect::visit(security, peer, world, notes),

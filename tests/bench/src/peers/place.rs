@@ -118,7 +118,8 @@ impl Program {
             .stderr(log)
             .spawn()
             .with_context(|| format!("cannot start {}", self.path.display()))?;
-        let leash = Leash::new(child.id(), "KILL", Some(folder.folder.path()))?;
+        let name = if signal == Signal::QUIT { "QUIT" } else { "KILL" };
+        let leash = Leash::new(child.id(), name, Some(folder.folder.path()))?;
         Ok(Running { child, leash: Some(leash), signal })
     }
 

@@ -20,7 +20,7 @@ pub(crate) struct Bar {
 pub(crate) enum Promise {
     /// At most this, as the median of the ratios to PgBouncer in the same round.
     Ratio(f64),
-    /// At most this, as the median of the rounds.
+    /// At most this, as the median of the rounds, rounded to hundredths.
     Median(f64),
     /// At most what the best other pooler has, medians compared.
     BestPeer,
@@ -39,9 +39,9 @@ pub(crate) const BARS: &[Bar] = &[
     cost("CPU per SELECT 1, simple, 1,000 clients", "simple", 1000, 0.72),
     cost("CPU per SELECT 1, extended, 1,000 clients", "extended", 1000, 0.72),
     cost("CPU per SELECT 1, prepared, 1,000 clients", "prepared", 1000, 0.65),
-    bar("p50 of 1 client, simple", "simple", 1, "p50_us", Promise::BestPeer),
-    bar("p50 of 1 client, extended", "extended", 1, "p50_us", Promise::BestPeer),
-    bar("p50 of 1 client, prepared", "prepared", 1, "p50_us", Promise::BestPeer),
+    bar("p50 of 1 client on one core, simple", "simple, one core", 1, "p50_us", Promise::BestPeer),
+    bar("p50 of 1 client on one core, extended", "extended, one core", 1, "p50_us", Promise::BestPeer),
+    bar("p50 of 1 client on one core, prepared", "prepared, one core", 1, "p50_us", Promise::BestPeer),
     calls("system calls, simple, 1 client", "simple", 1, 6.0),
     calls("system calls, extended, 1 client", "extended", 1, 6.0),
     calls("system calls, prepared, 1 client", "prepared", 1, 6.0),

@@ -44,8 +44,10 @@ const SPECS: &[Spec] = &[
         title: "p50 latency of one client, microseconds (less is better)",
         direct: true,
         groups: &[
+            ("simple, one core", "simple, one core", 1, "p50_us"),
+            ("extended, one core", "extended, one core", 1, "p50_us"),
+            ("prepared, one core", "prepared, one core", 1, "p50_us"),
             ("simple", "simple", 1, "p50_us"),
-            ("extended", "extended", 1, "p50_us"),
             ("prepared", "prepared", 1, "p50_us"),
         ],
     },

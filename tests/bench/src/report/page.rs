@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{About, Report, charts, number, table};
+use super::{About, Report, charts, grouped, table};
 use crate::{
     results::{Results, Row},
     stats,
@@ -42,6 +42,14 @@ const SECTIONS: &[Section] = &[
         chart: Some("latency.svg"),
         cells: PROTOCOLS,
         metrics: &[("p50_us", "p50"), ("p95_us", "p95"), ("p99_us", "p99")],
+    },
+    Section {
+        title: "One client on one core",
+        text: "Load, pooler and PostgreSQL share one core: microseconds of all their work, without the waking of idle cores, \
+               which is most of a single client's latency elsewhere and depends on where the scheduler puts whom.",
+        chart: None,
+        cells: &["simple, one core", "extended, one core", "prepared, one core"],
+        metrics: &[("p50_us", "p50"), ("p99_us", "p99"), ("cpu_us", "CPU us")],
     },
     Section {
         title: "System calls per transaction",
@@ -159,7 +167,7 @@ fn opening(about: &About) -> String {
         date = about.date,
         cores = about.cores,
         processor = about.processor,
-        memory = number(about.memory),
+        memory = about.memory,
         kernel = about.kernel,
         versions = versions.concat(),
         commit = about.commit,
@@ -186,10 +194,9 @@ impl Section {
 
     fn named(&self, row: Row<'_>) -> Option<String> {
         let (_, words) = self.metrics.iter().find(|(metric, _)| *metric == row.metric)?;
-        let clients = if row.clients == 1 {
-            "1 client".to_owned()
-        } else {
-            format!("{} clients", number(row.clients as f64))
+        let clients = match row.clients {
+            1 => "1 client".to_owned(),
+            many => format!("{} clients", grouped(many as i64)),
         };
         let name = format!("{}, {clients}", row.cell);
         Some(if words.is_empty() { name } else { format!("{name}: {words}") })
