@@ -18,6 +18,7 @@ mod rust_driver;
 mod session_state;
 mod sql;
 mod state;
+mod storms;
 mod tls;
 
 use std::sync::OnceLock;
