@@ -9,11 +9,12 @@ const LEFT: f64 = 56.0;
 const TOP: f64 = 64.0;
 const HEIGHT: f64 = 240.0;
 const BOTTOM: f64 = 40.0;
-/// One colour for each series.
-const COLOURS: [&str; 6] = ["#8b98a8", "#d9822b", "#7c5cbf", "#1f9e89", "#c0527a", "#4a7bd0"];
+/// A peer has its colour in every chart; builds of pgpooler take what is left in turn.
+const COLOURS: [(&str, &str); 3] = [("direct", "#8b98a8"), ("pgbouncer", "#d9822b"), ("odyssey", "#7c5cbf")];
+const OURS: [&str; 3] = ["#1f9e89", "#c0527a", "#4a7bd0"];
 /// The text and the lines follow the reader's colour scheme; the bars do not need to.
 const STYLE: &str = "text{font:12px system-ui,sans-serif;fill:#3a4350}.title{font-size:15px;font-weight:600}\
-    .value{font-size:10px}.grid{stroke:#d5dae0;stroke-width:1}.axis{stroke:#8b98a8;stroke-width:1}\
+    .value{font-size:9.5px}.grid{stroke:#d5dae0;stroke-width:1}.axis{stroke:#8b98a8;stroke-width:1}\
     @media(prefers-color-scheme:dark){text{fill:#d5dae0}.grid{stroke:#39424e}.axis{stroke:#6b7686}}";
 
 /// A chart: groups of bars, one bar for each series.
@@ -55,9 +56,17 @@ impl Chart {
         self.groups.iter().flat_map(|(_, values)| values).flatten().copied().fold(0.0, f64::max)
     }
 
+    fn colours(&self) -> impl Iterator<Item = &'static str> {
+        let mut ours = OURS.iter().cycle();
+        self.series.iter().filter_map(move |name| {
+            let known = COLOURS.iter().find(|(peer, _)| peer == name).map(|(_, colour)| *colour);
+            known.or_else(|| ours.next().copied())
+        })
+    }
+
     fn legend(&self, svg: &mut String) {
         let mut x = 12.0;
-        for (name, colour) in self.series.iter().zip(COLOURS.iter().cycle()) {
+        for (name, colour) in self.series.iter().zip(self.colours()) {
             let _ = writeln!(
                 svg,
                 "<rect x=\"{x}\" y=\"37\" width=\"11\" height=\"11\" rx=\"2\" fill=\"{colour}\"/>\
@@ -75,7 +84,7 @@ impl Chart {
         let bar = (room * 0.82 / self.series.len().max(1) as f64).min(46.0);
         let middle = LEFT + room * (at as f64 + 0.5);
         let start = middle - bar * self.series.len() as f64 / 2.0;
-        for (index, (value, colour)) in values.iter().zip(COLOURS.iter().cycle()).enumerate() {
+        for (index, (value, colour)) in values.iter().zip(self.colours()).enumerate() {
             let Some(value) = value else { continue };
             let height = HEIGHT * value.max(0.0) / top;
             let (x, y) = (start + bar * index as f64, TOP + HEIGHT - height);
@@ -110,7 +119,7 @@ fn grid(svg: &mut String, top: f64) {
             WIDTH - 12.0,
             LEFT - 8.0,
             y + 4.0,
-            short(top * share)
+            short(top * share).trim_end_matches(".0")
         );
     }
 }
@@ -127,10 +136,7 @@ fn nice(highest: f64) -> f64 {
 }
 
 fn short(value: f64) -> String {
-    match value {
-        _ if value >= 10_000.0 => format!("{}k", number((value / 100.0).round() / 10.0)),
-        _ => number(value),
-    }
+    if value >= 10_000.0 { format!("{:.0}k", value / 1000.0) } else { number(value) }
 }
 
 fn escaped(text: &str) -> String {
@@ -159,7 +165,7 @@ mod tests {
         };
         let svg = chart.svg();
         // 1.2 of 1.6
-        assert!(svg.contains("height=\"180.0\" rx=\"2\" fill=\"#8b98a8\""), "{svg}");
+        assert!(svg.contains("height=\"180.0\" rx=\"2\" fill=\"#1f9e89\""), "{svg}");
         assert_eq!(svg.matches("class=\"value\"").count(), 1);
         assert!(svg.contains("a &lt; b") && svg.ends_with("</svg>\n"));
     }
