@@ -8,17 +8,16 @@ mod secure;
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pgpooler_config::Target;
 use pgpooler_core::login::{LoggedIn, Login, LoginError, LoginStep};
 use pgpooler_core::wire::{CancelKey, SqlState, frontend};
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpStream, lookup_host};
-use tokio::time::{Instant, timeout, timeout_at};
 
 use self::secure::{Answer, Attempt};
 use crate::auth::{self, RandomError, User};
+use crate::reactor::{Socket, lookup_host, timeout, timeout_at};
 use crate::socket;
 use crate::tls::{ServerTls, Session, TlsPeer};
 use crate::transport::Transport;
@@ -203,13 +202,13 @@ pub(crate) async fn cancel(
     tls: Option<&TlsPeer>,
     key: &CancelKey,
 ) -> Result<(), ConnectErrorKind> {
-    let stream = TcpStream::connect(address).await.map_err(ConnectErrorKind::Connect)?;
+    let stream = Socket::connect(address).await.map_err(ConnectErrorKind::Connect)?;
     cancel_over(stream, tls, key).await
 }
 
 /// The same over a connection from which nothing has been read; also for a pooler, which closes as PostgreSQL does.
 pub(crate) async fn cancel_over(
-    stream: TcpStream,
+    stream: Socket,
     tls: Option<&TlsPeer>,
     key: &CancelKey,
 ) -> Result<(), ConnectErrorKind> {
@@ -306,12 +305,12 @@ impl Shell {
 }
 
 /// The first of the server's addresses that answers.
-async fn open(target: &Target) -> Result<TcpStream, ConnectErrorKind> {
+async fn open(target: &Target) -> Result<Socket, ConnectErrorKind> {
     let addresses =
         lookup_host((target.host.as_str(), target.port)).await.map_err(ConnectErrorKind::Resolve)?;
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
     for address in addresses {
-        match TcpStream::connect(address).await {
+        match Socket::connect(address).await {
             Ok(stream) => {
                 socket::prepare(&stream).map_err(ConnectErrorKind::Connect)?;
                 return Ok(stream);

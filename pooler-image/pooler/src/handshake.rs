@@ -11,10 +11,9 @@ use pgpooler_core::scram::EndPoint;
 use pgpooler_core::startup::StartupParameters;
 use pgpooler_core::wire::{CancelKey, ErrorResponse, SqlState, StartupPacketError};
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
-use tokio::time::timeout;
 
 use crate::auth::{Applicant, Challenge, Gate, RandomError, Unchallenged, User};
+use crate::reactor::{Socket, timeout};
 use crate::socket;
 use crate::tls::{ClientTls, Demand, PeerCertificate, Session};
 use crate::transport::Transport;
@@ -79,11 +78,12 @@ pub enum HandshakeError {
 ///
 /// Not cancel-safe, and need not be: dropping it closes the connection.
 pub async fn accept(
-    stream: TcpStream,
+    stream: impl Into<Socket>,
     auth: &impl Gate,
     tls: Option<&ClientTls>,
     limit: Duration,
 ) -> Result<Accepted, HandshakeError> {
+    let stream = stream.into();
     socket::prepare(&stream)?;
     let mut stream = Transport::from(stream);
     let mut shell = Shell { input: Vec::new(), out: Vec::new(), stream: &mut stream, tls };

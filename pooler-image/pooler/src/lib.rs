@@ -18,6 +18,7 @@ pub mod handshake;
 pub mod http;
 pub mod metrics;
 mod process;
+pub mod reactor;
 pub mod reload;
 pub mod report;
 mod run;

@@ -3,10 +3,10 @@
 use std::io;
 use std::time::Duration;
 
-use socket2::{SockRef, TcpKeepalive};
+use socket2::TcpKeepalive;
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
 
+use crate::reactor::Socket;
 use crate::transport::Transport;
 
 /// A peer that vanished is noticed after two minutes; cloud networks drop silent connections after four or more.
@@ -19,9 +19,10 @@ const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
 const CHUNK: usize = 2048;
 
 /// Sends without delay, and notices a vanished peer.
-pub(crate) fn prepare(stream: &TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    SockRef::from(stream).set_tcp_keepalive(&KEEPALIVE)
+pub(crate) fn prepare(stream: &Socket) -> io::Result<()> {
+    let options = stream.options();
+    options.set_tcp_nodelay(true)?;
+    options.set_tcp_keepalive(&KEEPALIVE)
 }
 
 /// Appends what the peer has sent; 0: it has closed. Cancel-safe.

@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::reactor::Socket;
 use crate::tls::Session;
 
 /// A connection to a client or to a server.
@@ -18,7 +19,7 @@ use crate::tls::Session;
 /// them already. Whoever gives up on it must not write anything else but the end.
 #[derive(Debug)]
 pub struct Transport {
-    tcp: TcpStream,
+    tcp: Socket,
     tls: Option<Box<Session>>,
 }
 
@@ -29,15 +30,21 @@ pub struct Parked {
     tls: Option<Box<Session>>,
 }
 
+impl From<Socket> for Transport {
+    fn from(tcp: Socket) -> Self {
+        Self { tcp, tls: None }
+    }
+}
+
 impl From<TcpStream> for Transport {
     fn from(tcp: TcpStream) -> Self {
-        Self { tcp, tls: None }
+        Socket::from(tcp).into()
     }
 }
 
 impl Transport {
     /// The socket below, for what has nothing to do with the bytes on it.
-    pub fn tcp(&self) -> &TcpStream {
+    pub fn tcp(&self) -> &Socket {
         &self.tcp
     }
 
@@ -108,7 +115,7 @@ impl Transport {
 impl Parked {
     /// Puts it on this thread's poller.
     pub fn unpark(self) -> io::Result<Transport> {
-        Ok(Transport { tcp: TcpStream::from_std(self.tcp)?, tls: self.tls })
+        Ok(Transport { tcp: Socket::from_std(self.tcp)?, tls: self.tls })
     }
 }
 

@@ -17,8 +17,6 @@ use pgpooler_core::lookup::{self, LookupError};
 use pgpooler_core::session::{self, Naming, ServerFault, SessionState};
 use pgpooler_core::wire::{ErrorFields, ErrorResponse, SqlState};
 use thiserror::Error;
-use tokio::task::spawn_local;
-use tokio::time::timeout;
 use tracing::warn;
 use zeroize::Zeroizing;
 
@@ -28,6 +26,7 @@ use crate::event_loop::checkout::Refusal;
 use crate::event_loop::client::ClientShared;
 use crate::event_loop::server::ServerConn;
 use crate::event_loop::worker::{Scratch, Worker};
+use crate::reactor::{spawn_local, timeout};
 use crate::process::Current;
 
 /// How long a login waits for PostgreSQL before an older answer stands in.

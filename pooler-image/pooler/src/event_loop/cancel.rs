@@ -8,14 +8,13 @@ use std::time::Duration;
 
 use pgpooler_core::cancel::Request;
 use tokio::sync::oneshot;
-use tokio::task::spawn_local;
-use tokio::time::timeout;
 use tracing::warn;
 
 use crate::connect;
 use crate::event_loop::client::Kick;
 use crate::event_loop::server::{ServerShared, Work, WorkKind};
 use crate::event_loop::worker::Worker;
+use crate::reactor::{spawn_local, timeout};
 use crate::report::ClientState;
 
 /// How long PostgreSQL may take to deal with a cancel request.

@@ -8,15 +8,13 @@ use std::time::Instant;
 
 use pgpooler_core::pool::{Checkout, ClientId, Next, Place, PoolId, Pressure, Release, ServerId, Verdict};
 use pgpooler_core::session::Dirt;
-use tokio::io::Interest;
-use tokio::net::TcpStream;
-use tokio::task::spawn_local;
 
 use crate::event_loop::buffers::poll_read;
 use crate::event_loop::client::{ClientShared, Kick};
 use crate::event_loop::server::{Lent, ServerConn};
 use crate::event_loop::worker::Worker;
 use crate::process::Mail;
+use crate::reactor::{self, Socket, spawn_local};
 use crate::report::{ClientState, ServerState};
 
 /// What a waiting client was given.
@@ -61,32 +59,21 @@ struct Ticket<'a> {
     worker: &'a Rc<Worker>,
     client: &'a Rc<ClientShared>,
     /// None: one of our own, which cannot hang up.
-    stream: Option<&'a TcpStream>,
+    stream: Option<&'a Socket>,
 }
 
 impl Future for Ticket<'_> {
     type Output = Result<Grant, Refusal>;
 
     fn poll(self: std::pin::Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let client = self.client;
-        client.watch(cx);
-        // before what may have been granted meanwhile: whoever cancels must not be ignored for that
-        if client.kick.get() == Some(Kick::Canceled) {
-            client.kick.set(None);
-            return Poll::Ready(Err(Refusal::Kicked(Kick::Canceled)));
-        }
-        if let Some(grant) = client.grant.borrow_mut().take() {
-            return Poll::Ready(match grant {
-                Grant::Refused(response) => Err(Refusal::Server(response.to_vec())),
-                given => Ok(given),
-            });
-        }
-        match client.kick.take() {
-            Some(kick) => Poll::Ready(Err(Refusal::Kicked(kick))),
-            // the janitor wakes whoever waits long, for this
-            None if self.stream.is_some_and(|stream| hung_up(stream, cx)) && client.has_hung_up() => {
-                Poll::Ready(Err(Refusal::Kicked(Kick::HungUp)))
-            }
+        self.client.watch(cx);
+        let gone = self.stream.is_some_and(|stream| {
+            // to be told when it has
+            let _ = stream.poll_read_ready(cx);
+            stream.is_read_closed()
+        });
+        match self.worker.look_in_queue(self.client, gone) {
+            Some(outcome) => Poll::Ready(outcome),
             None => Poll::Pending,
         }
     }
@@ -94,13 +81,7 @@ impl Future for Ticket<'_> {
 
 impl Drop for Ticket<'_> {
     fn drop(&mut self) {
-        self.worker.ledger.borrow_mut().leave(self.client.pool.id, self.client.slot);
-        let granted = self.client.grant.borrow_mut().take();
-        let now = Instant::now();
-        if let Some(Grant::Server(server)) = granted {
-            self.worker.release(server, now);
-        }
-        self.worker.settle_wants(self.client.pool.id, now);
+        self.worker.leave_queue(self.client);
     }
 }
 
@@ -111,10 +92,10 @@ impl Worker {
     pub(crate) async fn checkout<'a>(
         self: &Rc<Self>,
         client: &Rc<ClientShared>,
-        stream: impl Into<Option<&'a TcpStream>>,
+        stream: impl Into<Option<&'a Socket>>,
         now: Instant,
     ) -> Result<Box<ServerConn>, Refusal> {
-        let server = match self.take_idle(client) {
+        let mut server = match self.take_idle(client) {
             Some(server) => server,
             None => match self.wait(client, stream.into(), now).await? {
                 Grant::Server(server) => server,
@@ -122,23 +103,76 @@ impl Worker {
                 Grant::Slot(_) | Grant::Refused(_) => return Err(Refusal::Kicked(Kick::HungUp)),
             },
         };
+        self.take_up(client, &mut server);
+        Ok(server)
+    }
+
+    /// A server connection at once, or the client is in the queue.
+    pub(crate) fn try_checkout(
+        self: &Rc<Self>,
+        client: &Rc<ClientShared>,
+        now: Instant,
+    ) -> Option<Box<ServerConn>> {
+        if let Some(mut server) = self.take_idle(client) {
+            self.take_up(client, &mut server);
+            return Some(server);
+        }
+        client.enter(ClientState::Waiting, now);
+        self.settle_wants(client.pool.id, now);
+        None
+    }
+
+    /// What a client in the queue has come by. `gone`: its side of the connection is closed.
+    pub(crate) fn look_in_queue(&self, client: &ClientShared, gone: bool) -> Option<Result<Grant, Refusal>> {
+        // before what may have been granted meanwhile: whoever cancels must not be ignored for that
+        if client.kick.get() == Some(Kick::Canceled) {
+            client.kick.set(None);
+            return Some(Err(Refusal::Kicked(Kick::Canceled)));
+        }
+        if let Some(grant) = client.grant.borrow_mut().take() {
+            return Some(match grant {
+                Grant::Refused(response) => Err(Refusal::Server(response.to_vec())),
+                given => Ok(given),
+            });
+        }
+        match client.kick.take() {
+            Some(kick) => Some(Err(Refusal::Kicked(kick))),
+            // the janitor wakes whoever waits long, for this
+            None if gone && client.has_hung_up() => Some(Err(Refusal::Kicked(Kick::HungUp))),
+            None => None,
+        }
+    }
+
+    /// A client does not wait any more. What it was given meanwhile goes back.
+    pub(crate) fn leave_queue(self: &Rc<Self>, client: &ClientShared) {
+        self.ledger.borrow_mut().leave(client.pool.id, client.slot);
+        let granted = client.grant.borrow_mut().take();
+        let now = Instant::now();
+        if let Some(Grant::Server(server)) = granted {
+            self.release(server, now);
+        }
+        self.settle_wants(client.pool.id, now);
+    }
+
+    /// A client has this server connection from now on.
+    pub(crate) fn take_up(&self, client: &ClientShared, server: &mut ServerConn) {
         // what came too late for the wait is not for the next one
         if client.kick.get().is_some_and(|kick| kick != Kick::Shutdown) {
             client.kick.set(None);
         }
+        let now = reactor::now();
         server.shared.state.set(ServerState::Active);
         server.shared.link.set(Some(client.id));
-        server.shared.requested.set(Some(std::time::SystemTime::now()));
+        server.shared.requested.set(Some(now));
         client.server.replace(Some(Rc::clone(&server.shared)));
-        client.enter(ClientState::Active, Instant::now());
-        Ok(server)
+        client.enter(ClientState::Active, now);
     }
 
     /// A slot for a connection that the client opens itself. Cancel-safe, as [`Self::checkout`].
     pub(crate) async fn checkout_slot(
         self: &Rc<Self>,
         client: &Rc<ClientShared>,
-        stream: &TcpStream,
+        stream: &Socket,
     ) -> Result<HeldSlot, Refusal> {
         // nothing is ever idle in a dedicated pool
         let _ = self.ledger.borrow_mut().checkout(client.pool.id, client.slot);
@@ -198,7 +232,7 @@ impl Worker {
     async fn wait(
         self: &Rc<Self>,
         client: &Rc<ClientShared>,
-        stream: Option<&TcpStream>,
+        stream: Option<&Socket>,
         now: Instant,
     ) -> Result<Grant, Refusal> {
         client.enter(ClientState::Waiting, now);
@@ -395,12 +429,6 @@ impl Worker {
             worker.recycle(server, Instant::now());
         });
     }
-}
-
-/// The peer has closed its side, as far as the poller knows; costs no system call.
-fn hung_up(stream: &TcpStream, cx: &mut Context<'_>) -> bool {
-    let ready = pin!(stream.ready(Interest::READABLE));
-    matches!(ready.poll(cx), Poll::Ready(Ok(state)) if state.is_read_closed())
 }
 
 /// Reads what an idle connection has been sent: mostly nothing, which costs no system call.

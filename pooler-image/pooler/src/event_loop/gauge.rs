@@ -119,7 +119,7 @@ impl Worker {
                 connected: server.connected,
                 tls: told(server.tls.as_ref().and_then(|peer| peer.protocol)),
             },
-            requested: server.requested.get(),
+            requested: server.requested.get().and_then(|at| SystemTime::now().checked_sub(at.elapsed())),
             close_needed: server.doomed.get() || pool.is_some_and(|pool| server.epoch < pool.epoch.get()),
             link: server.link.get(),
             backend_pid: server.key.as_ref().map_or(0, |key| key.process_id() as u32),

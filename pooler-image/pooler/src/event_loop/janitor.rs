@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use pgpooler_config::Document;
 use pgpooler_core::pool::{LoopId, Pressure};
-use tokio::time::{MissedTickBehavior, interval};
 
 use crate::event_loop::client::{ClientShared, Kick};
 use crate::event_loop::worker::Worker;
+use crate::reactor::sleep_until;
 use crate::report::ClientState;
 
 /// How late a timeout may come.
@@ -25,10 +25,8 @@ const DOUBT_ROUNDS: u64 = 50;
 
 /// Looks after a loop; never returns.
 pub(crate) async fn run(worker: Rc<Worker>) {
-    let mut ticks = interval(PERIOD);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for round in 0_u64.. {
-        ticks.tick().await;
+        sleep_until(Instant::now() + PERIOD).await;
         let now = Instant::now();
         worker.sweep_clients(now, round % LOOK_ROUNDS == 0);
         worker.sweep_idle();

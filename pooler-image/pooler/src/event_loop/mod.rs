@@ -23,6 +23,7 @@ mod pool;
 mod refuse;
 mod relay;
 mod replication;
+mod seat;
 pub(crate) mod server;
 mod tidy;
 mod welcome;

@@ -9,12 +9,12 @@ use pgpooler_core::login::LoginError;
 use pgpooler_core::session::{Reject, Rejected};
 use pgpooler_core::wire::{ErrorResponse, SqlState};
 use tokio::io::AsyncWriteExt;
-use tokio::time::timeout;
 
 use crate::connect::ConnectErrorKind;
 use crate::event_loop::buffers::poll_read;
 use crate::event_loop::client::ClientConn;
 use crate::event_loop::worker::Worker;
+use crate::reactor::timeout;
 use crate::socket;
 use crate::transport::Transport;
 

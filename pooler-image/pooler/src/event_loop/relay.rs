@@ -4,7 +4,7 @@
 //! released as soon as its last reply was read, before the client has taken it.
 
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use pgpooler_core::session::{ClientFault, Naming, ServerFault, Tally};
@@ -15,6 +15,7 @@ use crate::event_loop::buffers::poll_read;
 use crate::event_loop::client::ClientConn;
 use crate::event_loop::server::{ServerConn, WorkKind};
 use crate::event_loop::worker::{Scratch, Worker};
+use crate::reactor;
 
 /// How a link ended.
 #[derive(Debug)]
@@ -30,17 +31,26 @@ pub(crate) enum End {
 /// Turns of one link before others get theirs.
 const TURNS: u32 = 16;
 
-/// A client's server connection for now.
-#[derive(Debug)]
-pub(crate) struct Link {
-    /// There until the link ends. A link that is dropped before is of a task that ends with its loop, and then the
-    /// connection ends too.
-    server: Option<Box<ServerConn>>,
+/// What is to be known of a server connection while a client has it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lease {
     asked: Instant,
     given: Instant,
     /// Since when replies are owed.
     busy: Option<Instant>,
     begun: bool,
+}
+
+impl Lease {
+    pub(crate) fn begin(asked: Instant, given: Instant) -> Self {
+        Self { asked, given, busy: None, begun: false }
+    }
+}
+
+/// A client's server connection, while bytes are moved.
+struct Link {
+    /// There until the link ends.
+    server: Option<Box<ServerConn>>,
 }
 
 /// What one side's turn came to.
@@ -50,37 +60,41 @@ enum Turn {
     End(End),
 }
 
-impl Link {
-    pub(crate) fn new(server: Box<ServerConn>, asked: Instant) -> Self {
-        let given = Instant::now();
-        Self { server: Some(server), asked, given, busy: None, begun: false }
+/// Moves bytes both ways until nothing moves; the server connection comes back while the link goes on.
+pub(crate) fn poll(
+    worker: &Rc<Worker>,
+    client: &mut ClientConn,
+    server: Box<ServerConn>,
+) -> Result<Box<ServerConn>, End> {
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut link = Link { server: Some(server) };
+    let end = link.poll(worker, client, &mut cx);
+    match (end, link.server) {
+        (None, Some(server)) => Ok(server),
+        (end, _) => Err(end.unwrap_or(End::ClientGone)),
     }
+}
 
-    /// Moves bytes both ways until the link ends. Not to be polled after that.
-    pub(crate) fn poll(
-        &mut self,
-        worker: &Rc<Worker>,
-        client: &mut ClientConn,
-        cx: &mut Context<'_>,
-    ) -> Poll<End> {
-        client.shared.watch(cx);
+impl Link {
+    /// None: whatever the link waits for lets the client's seat be served again.
+    fn poll(&mut self, worker: &Rc<Worker>, client: &mut ClientConn, cx: &mut Context<'_>) -> Option<End> {
         let scratch = &mut *worker.scratch.borrow_mut();
         for _ in 0..TURNS {
             match self.turn(worker, client, scratch, cx) {
                 Turn::Progress => {}
-                Turn::Nothing => return Poll::Pending,
+                Turn::Nothing => return None,
                 Turn::End(end) => {
                     // answers of our own are owed all the same
                     let delivered =
                         client.spill.send(&mut client.stream, cx, &mut scratch.desk.to_client, &[]);
                     scratch.desk.to_server.clear();
                     self.let_go(worker, client);
-                    return Poll::Ready(if delivered.is_ok() { end } else { End::ClientGone });
+                    return Some(if delivered.is_ok() { end } else { End::ClientGone });
                 }
             }
         }
-        cx.waker().wake_by_ref();
-        Poll::Pending
+        client.shared.wake();
+        None
     }
 
     fn turn(
@@ -94,9 +108,9 @@ impl Link {
         if let Some(end) = flush(server, client, cx) {
             return Turn::End(end);
         }
-        let sent = match from_client(server, client, scratch, &mut self.begun, cx) {
+        let sent = match from_client(server, client, scratch, cx) {
             // the poller was wrong: the client has sent nothing, and must not hold a server connection for that
-            Turn::Nothing if !self.begun => return Turn::End(End::Released),
+            Turn::Nothing if !server.lease.begun => return Turn::End(End::Released),
             // what the server sends now is for nobody
             Turn::End(end) => return Turn::End(end),
             sent => sent,
@@ -134,7 +148,7 @@ impl Link {
             return Some(client.last_words.take().map_or(End::Released, End::Told));
         }
         let parts = server.session.may_part() && server.is_quiet();
-        (parts && self.begun && client.session.naming() == Naming::Shared).then_some(End::Released)
+        (parts && server.lease.begun && client.session.naming() == Naming::Shared).then_some(End::Released)
     }
 
     fn note_work(&self, worker: &Rc<Worker>) {
@@ -148,8 +162,11 @@ impl Link {
     }
 
     fn note_start(&mut self) {
-        if self.busy.is_none() && self.server.as_ref().is_some_and(|server| server.session.is_busy()) {
-            self.busy = Some(Instant::now());
+        if let Some(server) = &mut self.server
+            && server.lease.busy.is_none()
+            && server.session.is_busy()
+        {
+            server.lease.busy = Some(reactor::now());
         }
     }
 
@@ -158,9 +175,9 @@ impl Link {
         if server.session.is_busy() {
             return;
         }
-        let Some(began) = self.busy.take() else { return };
+        let Some(began) = server.lease.busy.take() else { return };
         let tally = server.session.take_tally();
-        client.shared.pool.note_queries(tally, began.elapsed());
+        client.shared.pool.note_queries(tally, reactor::now().saturating_duration_since(began));
         let (held, holds) = (server.shared.holds.get(), server.session.holds());
         if held != holds {
             server.shared.holds.set(holds);
@@ -171,13 +188,15 @@ impl Link {
     /// Gives the server connection to whoever it is for next.
     fn let_go(&mut self, worker: &Rc<Worker>, client: &ClientConn) {
         let Some(mut server) = self.server.take() else { return };
-        let now = Instant::now();
+        let now = reactor::now();
+        server.stream.tcp().own(None);
         server.session.part(&client.session);
         let sequences = server.session.has_sequences_of(&client.session);
         client.shared.sequences.set(sequences.then_some(server.shared.id));
         server.shared.holds.take();
         let tally: Tally = server.session.take_tally();
-        client.shared.pool.note_link(tally, self.given - self.asked, now - self.given);
+        let Lease { asked, given, .. } = server.lease;
+        client.shared.pool.note_link(tally, given - asked, now - given);
         server.shared.statements.set(server.session.statement_count() as u32);
         server.shared.link.set(None);
         worker.turn_to(&server.shared, WorkKind::Nobodys);
@@ -204,7 +223,6 @@ fn from_client(
     server: &mut ServerConn,
     client: &mut ClientConn,
     scratch: &mut Scratch,
-    begun: &mut bool,
     cx: &mut Context<'_>,
 ) -> Turn {
     if client.session.is_leaving() {
@@ -217,7 +235,7 @@ fn from_client(
         return Turn::Nothing;
     }
     let Scratch { read, desk } = scratch;
-    let fresh = if !*begun && client.carry.is_unseen() || server.session.may_resume() {
+    let fresh = if !server.lease.begun && client.carry.is_unseen() || server.session.may_resume() {
         0
     } else {
         match poll_read(&mut client.stream, cx, read) {
@@ -237,8 +255,8 @@ fn from_client(
     let fresh = read.get(..fresh).unwrap_or_default();
     let input = carry.join(fresh);
     let mut exchange = desk.exchange(session, &mut server.session);
-    if !*begun {
-        *begun = true;
+    if !server.lease.begun {
+        server.lease.begun = true;
         exchange.begin();
     }
     let outcome = exchange.client_bytes(input);

@@ -25,6 +25,7 @@ use crate::event_loop::tidy::EOF_LIMIT;
 use crate::event_loop::worker::Worker;
 use crate::event_loop::{refuse, welcome};
 use crate::handshake;
+use crate::reactor::spawn_local;
 use crate::report::{ClientState, ServerState};
 use crate::tls;
 use crate::transport::Transport;
@@ -142,7 +143,7 @@ fn failed(worker: &Rc<Worker>, database: &str, error: ConnectError, slot: HeldSl
         refuse::no_login(&error.kind)
     };
     if let Some(stream) = error.stream {
-        tokio::task::spawn_local(async move {
+        spawn_local(async move {
             connect::close_and_wait_eof(stream, EOF_LIMIT).await;
             drop(slot);
         });
@@ -211,7 +212,7 @@ impl Place {
         if let Some(shared) = &shared {
             shared.state.set(ServerState::Closing);
         }
-        tokio::task::spawn_local(async move {
+        spawn_local(async move {
             connect::close_and_wait_eof(server, EOF_LIMIT).await;
             if let Some(shared) = shared {
                 worker.forget_server(shared.id);

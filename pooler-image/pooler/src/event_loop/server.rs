@@ -12,6 +12,7 @@ use pgpooler_core::wire::CancelKey;
 
 use crate::event_loop::buffers::{Carry, Spill};
 use crate::event_loop::cancel::{Cancels, Done};
+use crate::event_loop::relay::Lease;
 use crate::report::ServerState;
 use crate::tls::TlsPeer;
 use crate::transport::{Parked, Transport};
@@ -23,6 +24,7 @@ pub(crate) struct ServerConn {
     pub(crate) session: session::Server,
     pub(crate) carry: Carry,
     pub(crate) spill: Spill,
+    pub(crate) lease: Lease,
     pub(crate) shared: Rc<ServerShared>,
 }
 
@@ -51,7 +53,7 @@ pub(crate) struct ServerShared {
     /// To be closed whatever its state.
     pub(crate) doomed: Cell<bool>,
     pub(crate) link: Cell<Option<u64>>,
-    pub(crate) requested: Cell<Option<SystemTime>>,
+    pub(crate) requested: Cell<Option<Instant>>,
     pub(crate) statements: Cell<u32>,
     /// What ties it to its client.
     pub(crate) holds: Cell<Holds>,
@@ -161,6 +163,7 @@ impl Lent {
             session: self.session,
             carry: Carry::default(),
             spill: Spill::default(),
+            lease: Lease::begin(self.opened, self.opened),
             shared: Rc::new(shared),
         })
     }

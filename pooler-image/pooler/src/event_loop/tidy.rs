@@ -12,16 +12,16 @@ use pgpooler_core::pool::{LoopId, PoolId, Slots};
 use pgpooler_core::session::{self, Dirt};
 use pgpooler_core::wire::error_response::field;
 use pgpooler_core::wire::{ErrorFields, SqlState};
-use tokio::task::spawn_local;
-use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
 use crate::connect::{self, ConnectError, ConnectErrorKind, ConnectRequest, ServerLogin};
 use crate::event_loop::buffers::{Carry, Spill, poll_read};
 use crate::event_loop::checkout::Grant;
 use crate::event_loop::pool::{Kind, Pool};
+use crate::event_loop::relay::Lease;
 use crate::event_loop::server::{ServerConn, ServerShared};
 use crate::event_loop::worker::Worker;
+use crate::reactor::{spawn_local, timeout};
 use crate::report::ServerState;
 
 /// How long a rollback or a reset may take before the connection is closed instead.
@@ -93,6 +93,7 @@ impl Worker {
             session: session::Server::of(login.parameters, Arc::clone(&pool.catalog)),
             carry: Carry::default(),
             spill: Spill::default(),
+            lease: Lease::begin(Instant::now(), Instant::now()),
             shared,
         };
         self.release(Box::new(server), Instant::now());

@@ -14,7 +14,6 @@ use pgpooler_core::startup::{Replication, StartupParameters};
 use pgpooler_core::wire::error_response::field;
 use pgpooler_core::wire::{ErrorFields, ErrorResponse, Severity, SqlState, TransactionStatus, backend};
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tracing::{debug, info};
 
 use crate::admin::{self, AdminClient};
@@ -28,6 +27,7 @@ use crate::event_loop::worker::{Scratch, Worker};
 use crate::event_loop::{refuse, replication};
 use crate::handshake::{self, Accepted, HandshakeError};
 use crate::process::Welcome;
+use crate::reactor::Socket;
 use crate::tls::Session;
 
 /// Counts a connection as logging in, however that ends.
@@ -56,7 +56,7 @@ pub(crate) enum Admitted {
 }
 
 /// Logs a client in; `None`: the connection was for something else, or has ended.
-pub(crate) async fn admit(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr) -> Option<Admitted> {
+pub(crate) async fn admit(worker: &Rc<Worker>, stream: Socket, peer: SocketAddr) -> Option<Admitted> {
     let _login = LoggingIn::begin(worker);
     let current = Arc::clone(&worker.current.borrow());
     let document = &current.loaded.document;

@@ -10,17 +10,17 @@ use std::time::{Duration, Instant};
 use pgpooler_core::pool::{ClientId, Ledger, LoopId, PoolId, ServerId};
 use pgpooler_core::session::{self, Exchange, Interner, Outbox};
 use slab::Slab;
-use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
-use tokio::task::{LocalSet, spawn_local};
 use tracing::{debug, warn};
 
 use crate::event_loop::buffers::READ_SIZE;
 use crate::event_loop::client::{self, ClientShared, Kick};
 use crate::event_loop::memory;
 use crate::event_loop::pool::{Kind, Pool, Rule};
+use crate::event_loop::seat::Sitter;
 use crate::event_loop::server::{ServerConn, ServerShared};
 use crate::process::{Current, Mail, Process};
+use crate::reactor::{Reactor, Socket, spawn_local, timeout};
 use crate::report::{ErrorCounts, LoginCounts};
 
 /// What all links of a loop use in turn.
@@ -68,6 +68,15 @@ pub(crate) enum Phase {
     Leaving {
         at_latest: Instant,
     },
+    Over,
+}
+
+/// A client's place in the loop.
+#[derive(Debug, Default)]
+struct Place {
+    shared: Option<Rc<ClientShared>>,
+    /// Not there while it is being served, or with a task.
+    sitter: Option<Box<Sitter>>,
 }
 
 /// An event loop. Nothing in it is shared with another thread.
@@ -78,7 +87,7 @@ pub(crate) struct Worker {
     pub(crate) ledger: RefCell<Ledger>,
     pub(crate) pools: RefCell<HashMap<PoolId, Rc<Pool>>>,
     idle: RefCell<Slab<Box<ServerConn>>>,
-    clients: RefCell<Slab<Option<Rc<ClientShared>>>>,
+    clients: RefCell<Slab<Place>>,
     pub(crate) servers: RefCell<HashMap<u64, Rc<ServerShared>>>,
     pub(crate) current: RefCell<Arc<Current>>,
     pub(crate) phase: Cell<Phase>,
@@ -101,13 +110,15 @@ pub(crate) fn run(
     process: Arc<Process>,
     mail: mpsc::UnboundedReceiver<Mail>,
 ) -> std::io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let local = LocalSet::new();
-    local.block_on(&runtime, async move {
-        let worker = Rc::new(Worker::new(me, process));
-        spawn_local(crate::event_loop::janitor::run(Rc::clone(&worker)));
-        worker.read_mail(mail).await;
-    });
+    let mut reactor = Reactor::start()?;
+    let worker = Rc::new(Worker::new(me, process));
+    spawn_local(crate::event_loop::janitor::run(Rc::clone(&worker)));
+    spawn_local(Rc::clone(&worker).read_mail(mail));
+    while worker.phase.get() != Phase::Over {
+        reactor.wait()?;
+        worker.serve_ready();
+        reactor.run_tasks();
+    }
     Ok(())
 }
 
@@ -140,23 +151,26 @@ impl Worker {
         }
     }
 
-    async fn read_mail(self: &Rc<Self>, mut mail: mpsc::UnboundedReceiver<Mail>) {
+    async fn read_mail(self: Rc<Self>, mut mail: mpsc::UnboundedReceiver<Mail>) {
         loop {
             // while leaving, the end is looked for at every letter and now and then
             let letter = if self.is_leaving() {
-                tokio::time::timeout(LEAVING_LOOK, mail.recv()).await.ok().flatten()
+                timeout(LEAVING_LOOK, mail.recv()).await.ok().flatten()
             } else {
                 mail.recv().await
             };
             match letter {
                 Some(letter) => self.deliver(letter),
                 None if self.is_leaving() => {}
-                None => return,
+                None => break,
             }
             if self.is_leaving() && self.is_over_with() {
-                return;
+                break;
             }
         }
+        // letters that come now find the box closed
+        drop(mail);
+        self.phase.set(Phase::Over);
     }
 
     fn deliver(self: &Rc<Self>, mail: Mail) {
@@ -178,7 +192,7 @@ impl Worker {
     }
 
     fn welcome(self: &Rc<Self>, stream: std::net::TcpStream, peer: SocketAddr) {
-        match TcpStream::from_std(stream) {
+        match Socket::from_std(stream) {
             Ok(stream) => {
                 spawn_local(client::serve(Rc::clone(self), stream, peer));
             }
@@ -361,7 +375,7 @@ impl Worker {
 
     /// A place for a client; it is filled by [`Self::seat`].
     pub(crate) fn reserve_seat(&self) -> ClientId {
-        ClientId(self.clients.borrow_mut().insert(None) as u32)
+        ClientId(self.clients.borrow_mut().insert(Place::default()) as u32)
     }
 
     pub(crate) fn seat(&self, client: &Rc<ClientShared>) {
@@ -371,8 +385,20 @@ impl Worker {
 
     /// Seats one of our own, which does not count.
     pub(crate) fn seat_own(&self, client: &Rc<ClientShared>) {
-        if let Some(seat) = self.clients.borrow_mut().get_mut(client.slot.0 as usize) {
-            *seat = Some(Rc::clone(client));
+        if let Some(place) = self.clients.borrow_mut().get_mut(client.slot.0 as usize) {
+            place.shared = Some(Rc::clone(client));
+        }
+    }
+
+    /// Takes a client out of its seat, to serve it.
+    pub(crate) fn stand_up(&self, slot: ClientId) -> Option<Box<Sitter>> {
+        self.clients.borrow_mut().get_mut(slot.0 as usize).and_then(|place| place.sitter.take())
+    }
+
+    /// Puts it back.
+    pub(crate) fn put_back(&self, slot: ClientId, sitter: Box<Sitter>) {
+        if let Some(place) = self.clients.borrow_mut().get_mut(slot.0 as usize) {
+            place.sitter = Some(sitter);
         }
     }
 
@@ -387,11 +413,11 @@ impl Worker {
     }
 
     pub(crate) fn client(&self, slot: ClientId) -> Option<Rc<ClientShared>> {
-        self.clients.borrow().get(slot.0 as usize).and_then(Clone::clone)
+        self.clients.borrow().get(slot.0 as usize).and_then(|place| place.shared.clone())
     }
 
     pub(crate) fn clients(&self) -> Vec<Rc<ClientShared>> {
-        self.clients.borrow().iter().filter_map(|(_, client)| client.clone()).collect()
+        self.clients.borrow().iter().filter_map(|(_, place)| place.shared.clone()).collect()
     }
 
     pub(crate) fn client_count(&self) -> usize {

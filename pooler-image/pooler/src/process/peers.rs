@@ -4,20 +4,19 @@
 //! connection that brought it is closed when its owner has dealt with it: then whoever sent it may go on.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pgpooler_core::cancel::{CancelKeys, KeyForm, Origin, Owner, Place, Proof, Request};
 use pgpooler_core::pool::{ClientId, LoopId};
 use pgpooler_core::wire::CancelKey;
 use siphasher::sip128::{Hasher128, SipHasher24};
-use tokio::net::{TcpStream, lookup_host};
 use tokio::sync::{Mutex, Semaphore, oneshot};
-use tokio::time::{Instant, timeout};
 use tracing::{debug, info};
 
 use super::{Mail, Process};
 use crate::auth;
 use crate::connect::{self, ConnectErrorKind};
+use crate::reactor::{Socket, lookup_host, timeout};
 use crate::reload::Loaded;
 
 /// How long a peer may take to deal with a request; it has a limit of its own for PostgreSQL.
@@ -125,9 +124,19 @@ impl Peers {
     }
 }
 
-async fn reach(peer: &[SocketAddr]) -> Result<TcpStream, ConnectErrorKind> {
-    match timeout(CONNECT_LIMIT, TcpStream::connect(peer)).await {
-        Ok(connected) => connected.map_err(ConnectErrorKind::Connect),
+async fn reach(peer: &[SocketAddr]) -> Result<Socket, ConnectErrorKind> {
+    let first = async {
+        let mut last = std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
+        for address in peer {
+            match Socket::connect(*address).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = error,
+            }
+        }
+        Err(ConnectErrorKind::Connect(last))
+    };
+    match timeout(CONNECT_LIMIT, first).await {
+        Ok(connected) => connected,
         Err(_) => Err(ConnectErrorKind::Timeout(CONNECT_LIMIT)),
     }
 }
@@ -160,7 +169,7 @@ impl Process {
 /// None when the name has none, or nobody answers: there is nobody to wait for then.
 async fn addresses((host, port): (&str, u16)) -> Vec<SocketAddr> {
     match timeout(RESOLVE_LIMIT, lookup_host((host, port))).await {
-        Ok(Ok(addresses)) => addresses.collect(),
+        Ok(Ok(addresses)) => addresses,
         failed => {
             info!(host, failure = ?failed.map(|found| found.map(drop)), "peers could not be found");
             Vec::new()

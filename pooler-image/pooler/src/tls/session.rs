@@ -18,10 +18,10 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::UnbufferedServerConnection;
 use rustls::{ClientConfig, CommonState, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use super::Protocol;
 use super::records::{Ending, Records, Side, Wants};
+use crate::reactor::Socket;
 
 /// Sealed bytes read at once when somebody waits for them.
 const READ_SIZE: usize = 64 * 1024;
@@ -103,7 +103,7 @@ impl Session {
 
     pub(crate) fn poll_handshake(
         &mut self,
-        tcp: &mut TcpStream,
+        tcp: &mut Socket,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
         loop {
@@ -124,7 +124,7 @@ impl Session {
 
     pub(crate) fn poll_read_ready(
         &mut self,
-        tcp: &mut TcpStream,
+        tcp: &mut Socket,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
         if !self.records.opened.is_empty() || self.records.ending == Ending::PeerClosed {
@@ -135,7 +135,7 @@ impl Session {
 
     pub(crate) fn poll_read(
         &mut self,
-        tcp: &mut TcpStream,
+        tcp: &mut Socket,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
@@ -159,7 +159,7 @@ impl Session {
     /// Takes what all the slices hold, or nothing: see [`Transport`](crate::transport::Transport).
     pub(crate) fn poll_write(
         &mut self,
-        tcp: &mut TcpStream,
+        tcp: &mut Socket,
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
@@ -175,7 +175,7 @@ impl Session {
     }
 
     /// Until the socket has taken all that is sealed.
-    pub(crate) fn poll_flush(&mut self, tcp: &mut TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_flush(&mut self, tcp: &mut Socket, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let unsent = &mut self.records.unsent;
         if unsent.is_empty() {
             return Poll::Ready(Ok(()));
@@ -190,7 +190,7 @@ impl Session {
     }
 
     /// Says goodbye as far as the socket takes it now.
-    pub(crate) fn say_goodbye(&mut self, tcp: &mut TcpStream, cx: &mut Context<'_>) {
+    pub(crate) fn say_goodbye(&mut self, tcp: &mut Socket, cx: &mut Context<'_>) {
         self.records.say_goodbye();
         // best effort: the connection ends in any case
         let _ = self.poll_flush(tcp, cx);
@@ -199,7 +199,7 @@ impl Session {
     /// Says goodbye, once, and closes our side.
     pub(crate) fn poll_shutdown(
         &mut self,
-        tcp: &mut TcpStream,
+        tcp: &mut Socket,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
         self.records.say_goodbye();
@@ -211,7 +211,7 @@ impl Session {
     /// fit there stays.
     fn poll_open(
         &mut self,
-        tcp: &mut TcpStream,
+        tcp: &mut Socket,
         cx: &mut Context<'_>,
         size: usize,
         buffer: &mut ReadBuf<'_>,
@@ -249,7 +249,7 @@ impl Session {
     }
 
     /// Reads once into what is kept; 0: the end.
-    fn poll_fetch(&mut self, tcp: &mut TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    fn poll_fetch(&mut self, tcp: &mut Socket, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let sealed = &mut self.records.sealed;
         let kept = sealed.len();
         sealed.resize(kept + LOOK_SIZE, 0);
@@ -264,7 +264,7 @@ impl Session {
     /// Seals bytes of the slices, as many as go into one write, and sends what the socket takes; how many were sealed.
     fn seal(
         &mut self,
-        tcp: &mut TcpStream,
+        tcp: &mut Socket,
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> io::Result<usize> {
@@ -282,7 +282,7 @@ impl Session {
 }
 
 /// Writes until the socket takes no more; how much that was.
-fn write_some(tcp: &mut TcpStream, cx: &mut Context<'_>, bytes: &[u8]) -> io::Result<usize> {
+fn write_some(tcp: &mut Socket, cx: &mut Context<'_>, bytes: &[u8]) -> io::Result<usize> {
     let mut sent = 0;
     while let Some(rest) = bytes.get(sent..).filter(|rest| !rest.is_empty()) {
         match Pin::new(&mut *tcp).poll_write(cx, rest) {

@@ -1,0 +1,169 @@
+//! The thread's sources of events, and who is told of them.
+
+use std::cell::{OnceCell, RefCell};
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::AsFd;
+use std::task::{Context, Waker};
+
+use slab::Slab;
+
+use super::poller::{Ready, Registrar};
+use super::tasks::{self, Queue};
+
+/// A seat of the thread's loop, which is served by number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Seat(pub(crate) u32);
+
+/// Who is told that a file is ready.
+#[derive(Debug, Default)]
+enum Owner {
+    #[default]
+    Nobody,
+    Seat(Seat),
+    Task(Waker),
+}
+
+#[derive(Debug)]
+struct Source {
+    owner: Owner,
+    ready: Ready,
+}
+
+#[derive(Debug, Default)]
+struct Local {
+    registrar: OnceCell<Registrar>,
+    sources: Slab<Source>,
+    /// Seats that something is new for.
+    ready: VecDeque<Seat>,
+}
+
+thread_local! {
+    static LOCAL: RefCell<Local> = RefCell::default();
+}
+
+pub(super) fn install(registrar: Registrar, queue: Queue) {
+    LOCAL.with_borrow_mut(|local| {
+        *local = Local::default();
+        local.registrar = OnceCell::from(registrar);
+    });
+    tasks::install(queue);
+}
+
+pub(super) fn uninstall() {
+    LOCAL.with_borrow_mut(|local| *local = Local::default());
+}
+
+/// Whether this thread has a reactor.
+pub(super) fn is_there() -> bool {
+    LOCAL.try_with(|local| local.borrow().registrar.get().is_some()).unwrap_or(false)
+}
+
+/// Makes a file a source; its key.
+pub(super) fn add(file: impl AsFd) -> io::Result<u32> {
+    LOCAL.with_borrow_mut(|local| {
+        let Local { registrar, sources, .. } = local;
+        let registrar = registrar.get().ok_or(io::ErrorKind::NotConnected)?;
+        let entry = sources.vacant_entry();
+        registrar.add(file, entry.key() as u32)?;
+        let key = entry.key() as u32;
+        // a fresh socket takes bytes, and whether it has any is told by its first event
+        entry.insert(Source { owner: Owner::Nobody, ready: Ready::WRITABLE });
+        Ok(key)
+    })
+}
+
+/// Forgets a source whose file is about to be closed, which takes it off the poller.
+pub(super) fn forget(key: u32) {
+    // at the end of the thread there may be nothing left
+    let _ = LOCAL.try_with(|local| {
+        if let Ok(mut local) = local.try_borrow_mut() {
+            local.sources.try_remove(key as usize);
+        }
+    });
+}
+
+/// Takes a file off the poller that goes to another thread.
+pub(super) fn remove(file: impl AsFd) -> io::Result<()> {
+    LOCAL.with_borrow(|local| local.registrar.get().map_or(Ok(()), |registrar| registrar.remove(file)))
+}
+
+fn with<T>(key: u32, act: impl FnOnce(&mut Source) -> T) -> Option<T> {
+    LOCAL.with_borrow_mut(|local| local.sources.get_mut(key as usize).map(act))
+}
+
+/// From now on the seat is told; a task is no more.
+pub(super) fn own(key: u32, seat: Option<Seat>) {
+    with(key, |source| source.owner = seat.map_or(Owner::Nobody, Owner::Seat));
+}
+
+/// What the file is ready for; if it is not for what is wanted, the task is told when it is, unless a seat is.
+pub(super) fn poll(key: u32, wanted: Ready, cx: &Context<'_>) -> bool {
+    with(key, |source| {
+        let is_ready = source.ready.intersects(wanted);
+        if !is_ready {
+            match &mut source.owner {
+                Owner::Seat(_) => {}
+                Owner::Task(waker) if waker.will_wake(cx.waker()) => {}
+                owner => *owner = Owner::Task(cx.waker().clone()),
+            }
+        }
+        is_ready
+    })
+    .unwrap_or(true)
+}
+
+/// What the file is known to be ready for.
+pub(super) fn ready_for(key: u32) -> Ready {
+    with(key, |source| source.ready).unwrap_or_default()
+}
+
+/// The kernel has said that the file is ready for this no more, or will say so when it is asked.
+pub(super) fn not_ready(key: u32, no_more: Ready) {
+    with(key, |source| {
+        // of an end no event comes again
+        let stays = no_more == Ready::READABLE && source.ready.intersects(Ready::READ_CLOSED.with(Ready::ERROR));
+        if !stays {
+            source.ready = source.ready.without(no_more);
+        }
+    });
+}
+
+/// There is nothing to read after all, whatever the events have said.
+pub(super) fn not_ready_at_all(key: u32) {
+    with(key, |source| source.ready = source.ready.without(Ready::READABLE));
+}
+
+/// An event has come.
+pub(super) fn note(key: u32, ready: Ready) {
+    LOCAL.with_borrow_mut(|local| {
+        let Some(source) = local.sources.get_mut(key as usize) else { return };
+        source.ready = source.ready.with(ready);
+        match &source.owner {
+            Owner::Nobody => {}
+            Owner::Seat(seat) => local.ready.push_back(*seat),
+            Owner::Task(waker) => waker.wake_by_ref(),
+        }
+    });
+}
+
+/// Lets a seat be served again.
+pub(crate) fn ready(seat: Seat) {
+    LOCAL.with_borrow_mut(|local| local.ready.push_back(seat));
+}
+
+pub(super) fn has_ready() -> bool {
+    LOCAL.with_borrow(|local| !local.ready.is_empty())
+}
+
+impl Seat {
+    /// The next seat that something is new for.
+    pub(crate) fn next_ready() -> Option<Self> {
+        LOCAL.with_borrow_mut(|local| local.ready.pop_front())
+    }
+
+    /// How many there are now.
+    pub(crate) fn count_ready() -> usize {
+        LOCAL.with_borrow(|local| local.ready.len())
+    }
+}

@@ -1,0 +1,151 @@
+//! Tasks of one thread, for all that is not a transaction.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Wake, Waker};
+
+use slab::Slab;
+
+use super::poller::Bell;
+
+type Work = Pin<Box<dyn Future<Output = ()>>>;
+
+/// Woken tasks, by any thread.
+#[derive(Debug)]
+pub(super) struct Queue {
+    woken: Mutex<VecDeque<usize>>,
+    /// The thread waits for events, or is about to.
+    asleep: AtomicBool,
+    bell: Bell,
+}
+
+impl Queue {
+    pub(super) fn new(bell: Bell) -> Self {
+        Self { woken: Mutex::default(), asleep: AtomicBool::new(false), bell }
+    }
+
+    fn push(&self, task: usize) {
+        self.woken.lock().unwrap_or_else(PoisonError::into_inner).push_back(task);
+        if self.asleep.swap(false, Ordering::SeqCst) {
+            self.bell.ring();
+        }
+    }
+
+    fn take(&self) -> VecDeque<usize> {
+        std::mem::take(&mut self.woken.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.woken.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+}
+
+/// Wakes a task, once until it has run.
+#[derive(Debug)]
+struct Alarm {
+    task: usize,
+    rung: AtomicBool,
+    queue: Arc<Queue>,
+}
+
+impl Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.rung.swap(true, Ordering::AcqRel) {
+            self.queue.push(self.task);
+        }
+    }
+}
+
+struct Task {
+    /// Not there while it runs.
+    work: Option<Work>,
+    alarm: Arc<Alarm>,
+}
+
+#[derive(Default)]
+struct Tasks {
+    queue: Option<Arc<Queue>>,
+    all: Slab<Task>,
+}
+
+thread_local! {
+    static TASKS: RefCell<Tasks> = RefCell::default();
+}
+
+pub(super) fn install(queue: Queue) {
+    TASKS.with_borrow_mut(|tasks| *tasks = Tasks { queue: Some(Arc::new(queue)), all: Slab::new() });
+}
+
+/// Begins a task. On a thread without a reactor nothing comes of it.
+pub(crate) fn spawn_local(work: impl Future<Output = ()> + 'static) {
+    TASKS.with_borrow_mut(|tasks| {
+        let Some(queue) = &tasks.queue else { return };
+        let entry = tasks.all.vacant_entry();
+        let alarm = Arc::new(Alarm { task: entry.key(), rung: AtomicBool::new(false), queue: Arc::clone(queue) });
+        entry.insert(Task { work: Some(Box::pin(work)), alarm: Arc::clone(&alarm) });
+        alarm.wake_by_ref();
+    });
+}
+
+/// Runs what was woken, and not what is woken meanwhile.
+pub(super) fn run() {
+    let woken = TASKS.with_borrow(|tasks| tasks.queue.as_ref().map(|queue| queue.take()));
+    for task in woken.unwrap_or_default() {
+        run_one(task);
+    }
+}
+
+fn run_one(id: usize) {
+    let taken = TASKS.with_borrow_mut(|tasks| {
+        let task = tasks.all.get_mut(id)?;
+        task.alarm.rung.store(false, Ordering::Release);
+        Some((task.work.take()?, Arc::clone(&task.alarm)))
+    });
+    // it has ended, and was woken for nothing
+    let Some((mut work, alarm)) = taken else { return };
+    let waker = Waker::from(alarm);
+    if work.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
+        return TASKS.with_borrow_mut(|tasks| {
+            if let Some(task) = tasks.all.get_mut(id) {
+                task.work = Some(work);
+            }
+        });
+    }
+    TASKS.with_borrow_mut(|tasks| tasks.all.try_remove(id));
+    // what it owns may begin tasks when it is dropped
+    drop(work);
+}
+
+/// Whoever wakes a task from now on rings the bell; whether some are awake already.
+pub(super) fn fall_asleep() -> bool {
+    TASKS.with_borrow(|tasks| {
+        let Some(queue) = &tasks.queue else { return false };
+        queue.asleep.store(true, Ordering::SeqCst);
+        !queue.is_empty()
+    })
+}
+
+pub(super) fn awake() {
+    TASKS.with_borrow(|tasks| {
+        if let Some(queue) = &tasks.queue {
+            queue.asleep.store(false, Ordering::SeqCst);
+        }
+    });
+}
+
+/// Drops all tasks, and those that begin meanwhile.
+pub(super) fn clear() {
+    while let Some(tasks) = TASKS.with_borrow_mut(|tasks| {
+        let all = std::mem::take(&mut tasks.all);
+        (!all.is_empty()).then_some(all)
+    }) {
+        drop(tasks);
+    }
+}
