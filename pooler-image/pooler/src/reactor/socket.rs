@@ -111,6 +111,14 @@ impl Socket {
         }
     }
 
+    /// Sends what the socket takes at once, past whatever lies over it.
+    pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match &self.0 {
+            Kind::Own(own) => Ok(rustix::net::send(&own.tcp, bytes, SendFlags::NOSIGNAL)?),
+            Kind::Tokio(tcp) => tcp.try_write(bytes),
+        }
+    }
+
     pub(crate) fn options(&self) -> SockRef<'_> {
         match &self.0 {
             Kind::Own(own) => SockRef::from(&own.tcp),
