@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Settings;
-use super::interner::Statement;
+use super::interner::{Interner, Statement};
 use super::statements::ClientStatements;
 
 /// Whose names for prepared statements a server connection knows.
@@ -37,10 +37,13 @@ pub struct Client {
     /// What RESET goes back to.
     pub(super) startup: Settings,
     pub(super) settings: Settings,
+    /// The last that were shared with others: the same as `settings`, unless these have changed since.
+    pub(super) shared: Settings,
     pub(super) statements: ClientStatements,
     pub(super) unnamed: Option<Arc<Statement>>,
-    /// Names that it has given by SQL, on the server connection that it is pinned to.
-    pub(super) prepared_by_sql: BTreeSet<Box<[u8]>>,
+    /// Names that it has given by SQL, on the server connection that it is pinned to. Few clients ever do.
+    #[expect(clippy::box_collection, reason = "two words less for each of ten thousand clients")]
+    pub(super) prepared_by_sql: Option<Box<BTreeSet<Box<[u8]>>>>,
     /// Tells clients apart on a server connection; 0: it has not been linked yet.
     pub(super) serial: u64,
     pub(super) leaving: bool,
@@ -53,10 +56,11 @@ impl Client {
             naming,
             policy,
             startup: settings.clone(),
+            shared: Settings::default(),
             settings,
             statements: ClientStatements::default(),
             unnamed: None,
-            prepared_by_sql: BTreeSet::new(),
+            prepared_by_sql: None,
             serial: 0,
             leaving: false,
         }
@@ -80,6 +84,16 @@ impl Client {
             {
                 self.settings.note(name, value);
             }
+        }
+    }
+
+    /// Keeps its settings in memory together with all who have the same: at checkout their place is compared.
+    pub fn share(&mut self, interner: &mut Interner) {
+        if !self.settings.is(&self.shared) {
+            let is_startup = self.settings.is(&self.startup);
+            self.settings = interner.share(&self.settings);
+            self.shared = self.settings.clone();
+            self.startup = if is_startup { self.settings.clone() } else { interner.share(&self.startup) };
         }
     }
 

@@ -96,11 +96,17 @@ impl Exchange<'_> {
     }
 
     pub(super) fn bring_settings(&mut self) {
+        self.client.share(self.interner);
         let state = &mut self.server.state;
         state.pace = Pace::Together;
-        let Some(sql) = state.settings.sql_towards(&self.client.settings) else { return };
+        if state.settings.is(&self.client.settings) {
+            return;
+        }
+        let sql = state.settings.sql_towards(&self.client.settings);
         state.settings = self.client.settings.clone();
-        self.slip_query(&sql);
+        if let Some(sql) = sql {
+            self.slip_query(&sql);
+        }
     }
 
     /// Sends a Query of ours. Only between batches.

@@ -1,6 +1,6 @@
 //! Statement texts, once in memory for all clients of a loop.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Arc, OnceLock};
 
@@ -96,7 +96,13 @@ pub struct Interner {
     known: HashMap<StatementKey, Arc<Statement>, BuildHasherDefault<KeyHasher>>,
     bytes: usize,
     sweep_at: usize,
+    /// Settings that clients have or had, each once.
+    settings: HashSet<Settings>,
+    sweep_settings_at: usize,
 }
+
+/// Below so many settings nothing is swept at login.
+const SETTINGS_FLOOR: usize = 64;
 
 /// Below this many bytes of statements nothing is ever swept.
 const SWEEP_FLOOR: usize = 256 * 1024;
@@ -108,7 +114,27 @@ impl Interner {
     /// `secret` must be random, since it makes collisions (one client running another's statement) infeasible to
     /// construct. It and the clock must be the same in all loops of a process: server connections change loops.
     pub fn new(secret: [u8; 16], clock: Arc<Clock>) -> Self {
-        Self { secret, clock, known: HashMap::default(), bytes: 0, sweep_at: SWEEP_FLOOR }
+        Self {
+            secret,
+            clock,
+            known: HashMap::default(),
+            bytes: 0,
+            sweep_at: SWEEP_FLOOR,
+            settings: HashSet::new(),
+            sweep_settings_at: SETTINGS_FLOOR,
+        }
+    }
+
+    /// These settings, in the place of memory where all who have them keep them.
+    pub(super) fn share(&mut self, settings: &Settings) -> Settings {
+        if let Some(known) = self.settings.get(settings) {
+            return known.clone();
+        }
+        if self.settings.len() >= self.sweep_settings_at {
+            self.sweep_settings();
+        }
+        self.settings.insert(settings.clone());
+        settings.clone()
     }
 
     /// The statement with this definition (all of Parse behind the name), parsed under these settings.
@@ -138,6 +164,12 @@ impl Interner {
         if self.bytes > SWEEP_FLOOR {
             self.sweep();
         }
+        self.sweep_settings();
+    }
+
+    fn sweep_settings(&mut self) {
+        self.settings.retain(|known| !known.is_lonely());
+        self.sweep_settings_at = SETTINGS_FLOOR.max(self.settings.len() * 2);
     }
 
     fn sweep(&mut self) {

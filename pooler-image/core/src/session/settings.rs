@@ -59,6 +59,16 @@ impl Settings {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
+    /// The very same, in the same place of memory.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Nobody else has them.
+    pub(super) fn is_lonely(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+
     /// No settings.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -99,7 +109,7 @@ impl Settings {
 
     /// The SQL that brings a session with `self` to `wanted`; `None` when it is there already.
     pub fn sql_towards(&self, wanted: &Self) -> Option<String> {
-        if Arc::ptr_eq(&self.0, &wanted.0) || self.0 == wanted.0 {
+        if self.is(wanted) || self.0 == wanted.0 {
             return None;
         }
         let mut sql = String::new();

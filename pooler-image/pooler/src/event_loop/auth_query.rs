@@ -26,8 +26,8 @@ use crate::event_loop::checkout::Refusal;
 use crate::event_loop::client::ClientShared;
 use crate::event_loop::server::ServerConn;
 use crate::event_loop::worker::{Scratch, Worker};
-use crate::reactor::{spawn_local, timeout};
 use crate::process::Current;
+use crate::reactor::{spawn_local, timeout};
 
 /// How long a login waits for PostgreSQL before an older answer stands in.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -156,7 +156,7 @@ async fn ask(worker: &Rc<Worker>, inquiry: &Inquiry) -> Result<Option<Zeroizing<
     let pool = worker.pool(database, &inquiry.rule().user);
     let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
     let (slot, id) = (worker.reserve_seat(), worker.process.next_id());
-    let shared = Rc::new(ClientShared::new(id, slot, pool, (nowhere, nowhere), APPLICATION_NAME.to_owned()));
+    let shared = Rc::new(ClientShared::new(id, slot, pool, (nowhere, nowhere)).named(APPLICATION_NAME));
     worker.seat_own(&shared);
     let seat = Seat { worker, shared };
     let mut server = match worker.checkout(&seat.shared, None, Instant::now()).await {
@@ -166,7 +166,7 @@ async fn ask(worker: &Rc<Worker>, inquiry: &Inquiry) -> Result<Option<Zeroizing<
     };
     let mut query = Query::new(&inquiry.rule().query, user);
     let outcome = poll_fn(|cx| query.poll(worker, &mut server, cx)).await;
-    seat.shared.server.borrow_mut().take();
+    seat.shared.set_server(None);
     server.session.part(&query.session);
     if outcome.is_err() {
         server.doom();

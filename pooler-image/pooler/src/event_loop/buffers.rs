@@ -29,9 +29,12 @@ const ROOMY: usize = 2 * READ_SIZE;
 /// Slices handed to one writev.
 const SLICES: usize = 32;
 
-/// What is still to be written to a peer.
+/// What is still to be written to a peer: one word while that is nothing.
 #[derive(Debug, Default)]
-pub(crate) struct Spill {
+pub(crate) struct Spill(Option<Box<Spilled>>);
+
+#[derive(Debug, Default)]
+struct Spilled {
     bytes: Vec<u8>,
     written: usize,
     held: Held,
@@ -39,18 +42,20 @@ pub(crate) struct Spill {
 
 impl Spill {
     pub(crate) fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.0.as_ref().is_none_or(|spilled| spilled.bytes.is_empty())
     }
 
     /// Nothing more is to be read for this peer until it has taken some.
     pub(crate) fn is_full(&self) -> bool {
-        let left = self.bytes.len() - self.written;
-        left >= SPILL_LIMIT || left > 0 && memory::is_short()
+        self.0.as_ref().is_some_and(|spilled| {
+            let left = spilled.bytes.len() - spilled.written;
+            left >= SPILL_LIMIT || left > 0 && memory::is_short()
+        })
     }
 
     /// Appends bytes of our own.
     pub(crate) fn bytes(&mut self) -> &mut Vec<u8> {
-        &mut self.bytes
+        &mut self.0.get_or_insert_default().bytes
     }
 
     /// Writes until it is empty or the peer takes no more.
@@ -59,27 +64,17 @@ impl Spill {
         stream: &mut Transport,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        self.held.is_now(self.bytes.capacity());
-        while self.written < self.bytes.len() {
-            let rest = self.bytes.get(self.written..).unwrap_or_default();
+        let Some(spilled) = &mut self.0 else { return Poll::Ready(Ok(())) };
+        spilled.held.is_now(spilled.bytes.capacity());
+        while let Some(rest) = spilled.bytes.get(spilled.written..).filter(|rest| !rest.is_empty()) {
             let written = ready!(Pin::new(&mut *stream).poll_write(cx, rest))?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.written += written;
+            spilled.written += written;
         }
-        self.written = 0;
-        self.bytes = Vec::new();
-        self.held.is_now(0);
+        self.0 = None;
         Poll::Ready(Ok(()))
-    }
-
-    /// A peer that takes a little at a time must not make it grow.
-    fn forget_written(&mut self) {
-        if self.written > self.bytes.len() / 2 {
-            self.bytes.drain(..self.written);
-            self.written = 0;
-        }
     }
 
     /// Writes an outbox, or what the peer takes of it; keeps the rest. Empties the outbox.
@@ -94,12 +89,22 @@ impl Spill {
         if let Ok(sent) = sent
             && sent < outbox.len()
         {
-            self.forget_written();
-            outbox.copy_remaining(input, sent, &mut self.bytes);
-            self.held.is_now(self.bytes.capacity());
+            self.0.get_or_insert_default().append(outbox, input, sent);
         }
         outbox.clear();
         sent.map(drop)
+    }
+}
+
+impl Spilled {
+    fn append(&mut self, outbox: &Outbox, input: &[u8], sent: usize) {
+        // a peer that takes a little at a time must not make it grow
+        if self.written > self.bytes.len() / 2 {
+            self.bytes.drain(..self.written);
+            self.written = 0;
+        }
+        outbox.copy_remaining(input, sent, &mut self.bytes);
+        self.held.is_now(self.bytes.capacity());
     }
 }
 
@@ -138,9 +143,13 @@ pub(crate) fn poll_read(
     Poll::Ready(Ok(buffer.filled().len()))
 }
 
-/// Bytes that were read and not dealt with: mostly the beginning of a message whose end has not arrived.
+/// Bytes that were read and not dealt with: mostly the beginning of a message whose end has not arrived. One word while
+/// there are none.
 #[derive(Debug, Default)]
-pub(crate) struct Carry {
+pub(crate) struct Carry(Option<Box<Carried>>);
+
+#[derive(Debug, Default)]
+struct Carried {
     bytes: Vec<u8>,
     /// Nobody has looked at them yet: whole messages may be among them.
     unseen: bool,
@@ -150,52 +159,62 @@ pub(crate) struct Carry {
 impl Carry {
     /// Bytes that were read before their reader was there.
     pub(crate) fn unseen(bytes: Vec<u8>) -> Self {
-        let unseen = !bytes.is_empty();
-        let mut carry = Self { bytes, unseen, held: Held::default() };
-        carry.count();
-        carry
+        Self::holding(bytes, true)
+    }
+
+    fn holding(bytes: Vec<u8>, unseen: bool) -> Self {
+        if bytes.is_empty() {
+            return Self(None);
+        }
+        let mut carried = Carried { bytes, unseen, held: Held::default() };
+        carried.count();
+        Self(Some(Box::new(carried)))
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.0.is_none()
     }
 
     pub(crate) fn is_unseen(&self) -> bool {
-        self.unseen
+        self.0.as_ref().is_some_and(|carried| carried.unseen)
     }
 
     /// What to look at now: what was kept and what has come.
     pub(crate) fn join<'a>(&'a mut self, read: &'a [u8]) -> &'a [u8] {
-        self.unseen = false;
-        if self.bytes.is_empty() {
-            return read;
-        }
-        self.bytes.extend_from_slice(read);
-        &self.bytes
+        let Some(carried) = &mut self.0 else { return read };
+        carried.unseen = false;
+        carried.bytes.extend_from_slice(read);
+        &carried.bytes
     }
 
     /// Keeps what was not dealt with of the bytes that [`Self::join`] gave.
     pub(crate) fn keep(&mut self, read: &[u8], dealt_with: usize) {
-        if self.bytes.is_empty() {
-            self.bytes.extend_from_slice(read.get(dealt_with..).unwrap_or_default());
-        } else {
-            self.bytes.drain(..dealt_with.min(self.bytes.len()));
-            if self.bytes.is_empty() {
-                self.bytes = Vec::new();
-            } else if self.bytes.capacity() > ROOMY && self.bytes.len() < self.bytes.capacity() / 4 {
-                self.bytes.shrink_to_fit();
-            }
+        match &mut self.0 {
+            None => *self = Self::holding(read.get(dealt_with..).unwrap_or_default().to_vec(), false),
+            Some(carried) if dealt_with >= carried.bytes.len() => self.0 = None,
+            Some(carried) => carried.drop_front(dealt_with),
+        }
+    }
+
+    /// What is left is to be looked at again: a new reader begins.
+    pub(crate) fn reread(&mut self) {
+        if let Some(carried) = &mut self.0 {
+            carried.unseen = true;
+        }
+    }
+}
+
+impl Carried {
+    fn drop_front(&mut self, length: usize) {
+        self.bytes.drain(..length);
+        if self.bytes.capacity() > ROOMY && self.bytes.len() < self.bytes.capacity() / 4 {
+            self.bytes.shrink_to_fit();
         }
         self.count();
     }
 
     fn count(&mut self) {
         self.held.is_now(self.bytes.capacity());
-    }
-
-    /// What is left is to be looked at again: a new reader begins.
-    pub(crate) fn reread(&mut self) {
-        self.unseen = !self.bytes.is_empty();
     }
 }
 

@@ -77,7 +77,7 @@ impl Worker {
         else {
             return;
         };
-        let server = client.server.borrow().clone();
+        let server = client.server();
         match (client.state.get(), server) {
             (ClientState::Waiting, _) => client.kick(Kick::Canceled),
             (ClientState::Active, Some(server)) => match server.work.get().kind() {

@@ -22,9 +22,9 @@ use crate::report::{ClientState, ServerState};
 pub(crate) enum Grant {
     Server(Box<ServerConn>),
     /// The slot alone, in a dedicated pool.
-    Slot(HeldSlot),
+    Slot(Box<HeldSlot>),
     /// PostgreSQL will not have this pool's user or database: its ErrorResponse.
-    Refused(Arc<[u8]>),
+    Refused(Arc<Vec<u8>>),
 }
 
 /// A slot that no connection of the pool stands for; it is given back when dropped.
@@ -129,7 +129,7 @@ impl Worker {
             client.kick.set(None);
             return Some(Err(Refusal::Kicked(Kick::Canceled)));
         }
-        if let Some(grant) = client.grant.borrow_mut().take() {
+        if let Some(grant) = client.grant.take() {
             return Some(match grant {
                 Grant::Refused(response) => Err(Refusal::Server(response.to_vec())),
                 given => Ok(given),
@@ -146,7 +146,7 @@ impl Worker {
     /// A client does not wait any more. What it was given meanwhile goes back.
     pub(crate) fn leave_queue(self: &Rc<Self>, client: &ClientShared) {
         self.ledger.borrow_mut().leave(client.pool.id, client.slot);
-        let granted = client.grant.borrow_mut().take();
+        let granted = client.grant.take();
         let now = Instant::now();
         if let Some(Grant::Server(server)) = granted {
             self.release(server, now);
@@ -164,7 +164,7 @@ impl Worker {
         server.shared.state.set(ServerState::Active);
         server.shared.link.set(Some(client.id));
         server.shared.requested.set(Some(now));
-        client.server.replace(Some(Rc::clone(&server.shared)));
+        client.set_server(Some(Rc::clone(&server.shared)));
         client.enter(ClientState::Active, now);
     }
 
@@ -177,7 +177,7 @@ impl Worker {
         // nothing is ever idle in a dedicated pool
         let _ = self.ledger.borrow_mut().checkout(client.pool.id, client.slot);
         match self.wait(client, Some(stream), Instant::now()).await? {
-            Grant::Slot(slot) => Ok(slot),
+            Grant::Slot(slot) => Ok(*slot),
             Grant::Server(_) | Grant::Refused(_) => Err(Refusal::Kicked(Kick::HungUp)),
         }
     }
@@ -195,13 +195,13 @@ impl Worker {
             })
         };
         if let Some(Release::Hand(client)) = waiting {
-            self.grant(client, Grant::Slot(slot));
+            self.grant(client, Grant::Slot(Box::new(slot)));
         }
     }
 
     /// An idle connection that is still alive; else the client is in the queue.
     fn take_idle(self: &Rc<Self>, client: &Rc<ClientShared>) -> Option<Box<ServerConn>> {
-        if let Some(server) = client.sequences.get().and_then(|id| self.take_again(client, id)) {
+        if let Some(server) = client.sequences.get().and_then(|id| self.take_again(client, id.get())) {
             return Some(server);
         }
         loop {
@@ -312,7 +312,7 @@ impl Worker {
 
     pub(crate) fn grant(&self, client: ClientId, grant: Grant) {
         if let Some(client) = self.client(client) {
-            client.grant.replace(Some(grant));
+            client.grant.set(Some(grant));
             client.wake();
         }
     }

@@ -1,16 +1,18 @@
 //! A client, and what others see of it.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::rc::Rc;
 use std::task::{Context, Waker};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use pgpooler_core::pool::ClientId;
 use pgpooler_core::session;
 
 use crate::event_loop::buffers::{Carry, Spill};
 use crate::event_loop::checkout::Grant;
+use crate::event_loop::compact::{Address, Stamp};
 use crate::event_loop::pool::Pool;
 use crate::event_loop::server::ServerShared;
 use crate::event_loop::welcome::{self, Admitted};
@@ -28,35 +30,45 @@ pub(crate) struct ClientConn {
     pub(crate) carry: Carry,
     pub(crate) spill: Spill,
     /// What it is told when it has got what it is owed.
-    pub(crate) last_words: Option<Vec<u8>>,
+    pub(crate) last_words: Option<Box<[u8]>>,
     pub(crate) shared: Rc<ClientShared>,
 }
 
-/// What others may see of a client, and how they reach it.
-#[derive(Debug)]
+/// What others may see of a client, and how they reach it. Small, since there are many.
 pub(crate) struct ClientShared {
     /// Unique in the process.
     pub(crate) id: u64,
     /// Its place in the loop.
     pub(crate) slot: ClientId,
     pub(crate) pool: Rc<Pool>,
-    pub(crate) peer: SocketAddr,
-    pub(crate) local: SocketAddr,
+    peer: Address,
+    local: Address,
     pub(crate) tls: Option<Protocol>,
-    pub(crate) connected: SystemTime,
-    pub(crate) application_name: RefCell<String>,
+    connected: Stamp,
+    /// Of those who never have a seat; a seated client's is among its settings.
+    pub(crate) application_name: Option<Box<str>>,
     pub(crate) state: Cell<ClientState>,
     /// Since when it is in that state.
-    pub(crate) since: Cell<Instant>,
+    since: Cell<Stamp>,
     pub(crate) statements: Cell<u32>,
-    pub(crate) server: RefCell<Option<Rc<ServerShared>>>,
+    server: Cell<Option<Rc<ServerShared>>>,
     /// The server connection that has its sequences, by its id in the process.
-    pub(crate) sequences: Cell<Option<u64>>,
-    pub(crate) grant: RefCell<Option<Grant>>,
+    pub(crate) sequences: Cell<Option<NonZeroU64>>,
+    pub(crate) grant: Cell<Option<Grant>>,
     pub(crate) kick: Cell<Option<Kick>>,
     /// Since when its side of the connection is closed while it is owed replies.
-    pub(crate) left: Cell<Option<Instant>>,
-    waker: RefCell<Option<Waker>>,
+    left: Cell<Option<Stamp>>,
+    waker: Cell<Option<Waker>>,
+}
+
+impl std::fmt::Debug for ClientShared {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("ClientShared")
+            .field("id", &self.id)
+            .field("slot", &self.slot)
+            .finish_non_exhaustive()
+    }
 }
 
 /// How long a client that has closed its side may wait in a queue.
@@ -87,40 +99,77 @@ impl ClientShared {
         slot: ClientId,
         pool: Rc<Pool>,
         (peer, local): (SocketAddr, SocketAddr),
-        application_name: String,
     ) -> Self {
+        let now = Stamp::from(Instant::now());
         Self {
             id,
             slot,
             pool,
-            peer,
-            local,
+            peer: peer.into(),
+            local: local.into(),
             tls: None,
-            connected: SystemTime::now(),
-            application_name: RefCell::new(application_name),
+            connected: now,
+            application_name: None,
             state: Cell::new(ClientState::Idle),
-            since: Cell::new(Instant::now()),
+            since: Cell::new(now),
             statements: Cell::new(0),
-            server: RefCell::new(None),
+            server: Cell::new(None),
             sequences: Cell::new(None),
-            grant: RefCell::new(None),
+            grant: Cell::new(None),
             kick: Cell::new(None),
             left: Cell::new(None),
-            waker: RefCell::new(None),
+            waker: Cell::new(None),
         }
+    }
+
+    /// One that has no seat.
+    pub(crate) fn named(self, application_name: &str) -> Self {
+        Self { application_name: Some(application_name.into()), ..self }
+    }
+
+    /// The addresses of its connection: the client's, ours.
+    pub(crate) fn addresses(&self) -> (SocketAddr, SocketAddr) {
+        ((&self.peer).into(), (&self.local).into())
+    }
+
+    /// Since when it is there.
+    pub(crate) fn connected(&self) -> Instant {
+        self.connected.into()
+    }
+
+    /// Since when it is in its state.
+    pub(crate) fn since(&self) -> Instant {
+        self.since.get().into()
+    }
+
+    /// The server connection that it has.
+    pub(crate) fn server(&self) -> Option<Rc<ServerShared>> {
+        let server = self.server.take();
+        self.server.set(server.clone());
+        server
+    }
+
+    /// It has this server connection from now on, or none.
+    pub(crate) fn set_server(&self, server: Option<Rc<ServerShared>>) {
+        self.server.set(server);
     }
 
     /// It closed its side while it waits, some time ago: it may have asked for something before and listen still, but
     /// has more likely given up, and what it asked for must not be done then.
     pub(crate) fn has_hung_up(&self) -> bool {
-        let left = self.left.get().unwrap_or_else(Instant::now);
+        let left = self.left.get().unwrap_or_else(|| Instant::now().into());
         self.left.set(Some(left));
-        left.elapsed() >= WAIT_AFTER_LEAVING
+        Instant::from(left).elapsed() >= WAIT_AFTER_LEAVING
+    }
+
+    /// It has closed its side while it is owed replies.
+    pub(crate) fn leaves(&self) {
+        self.left.set(Some(Instant::now().into()));
     }
 
     /// It has closed its side, and its replies take so long that it has more likely gone for good.
     pub(crate) fn is_overdue(&self) -> bool {
-        self.left.get().is_some_and(|left| left.elapsed() >= PATIENCE)
+        self.left.get().is_some_and(|left| Instant::from(left).elapsed() >= PATIENCE)
     }
 
     /// On a connection with TLS.
@@ -130,15 +179,17 @@ impl ClientShared {
 
     pub(crate) fn enter(&self, state: ClientState, now: Instant) {
         self.state.set(state);
-        self.since.set(now);
+        self.since.set(now.into());
     }
 
     /// Lets it look at what is new: in its seat, or in the task that it is with.
     pub(crate) fn wake(&self) {
-        match &*self.waker.borrow() {
+        let waker = self.waker.take();
+        match &waker {
             Some(waker) => waker.wake_by_ref(),
             None => reactor::ready(self.seat()),
         }
+        self.waker.set(waker);
     }
 
     pub(crate) fn seat(&self) -> Seat {
@@ -157,10 +208,8 @@ impl ClientShared {
 
     /// The task to wake, until it sits down.
     pub(crate) fn watch(&self, cx: &Context<'_>) {
-        let mut waker = self.waker.borrow_mut();
-        if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
-            *waker = Some(cx.waker().clone());
-        }
+        let waker = self.waker.take().filter(|known| known.will_wake(cx.waker()));
+        self.waker.set(Some(waker.unwrap_or_else(|| cx.waker().clone())));
     }
 }
 

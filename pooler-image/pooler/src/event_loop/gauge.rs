@@ -74,20 +74,22 @@ impl Worker {
             user: client.pool.user_name.clone(),
             state: client.state.get(),
             socket: SocketReport {
-                peer: client.peer,
-                local: client.local,
-                connected: client.connected,
+                peer: client.addresses().0,
+                local: client.addresses().1,
+                connected: wall
+                    .checked_sub(now.saturating_duration_since(client.connected()))
+                    .unwrap_or(wall),
                 tls: told(client.tls),
             },
-            requested: wall.checked_sub(now.saturating_duration_since(client.since.get())),
+            requested: wall.checked_sub(now.saturating_duration_since(client.since())),
             wait: match client.state.get() {
-                ClientState::Waiting => now.saturating_duration_since(client.since.get()),
+                ClientState::Waiting => now.saturating_duration_since(client.since()),
                 _ => Duration::ZERO,
             },
-            link: client.server.borrow().as_ref().map(|server| server.id),
-            application_name: client.application_name.borrow().clone(),
+            link: client.server().map(|server| server.id),
+            application_name: self.application_name(client),
             prepared_statements: client.statements.get(),
-            pinned: client.server.borrow().as_ref().map(|server| server.holds.get()).unwrap_or_default(),
+            pinned: client.server().map(|server| server.holds.get()).unwrap_or_default(),
         };
         self.clients().iter().map(report).collect()
     }
@@ -96,7 +98,7 @@ impl Worker {
         let clients = self.clients();
         let name_of = |link: Option<u64>| {
             let client = clients.iter().find(|client| Some(client.id) == link);
-            client.map_or_else(String::new, |client| client.application_name.borrow().clone())
+            client.map_or_else(String::new, |client| self.application_name(client))
         };
         self.servers
             .borrow()
@@ -135,7 +137,7 @@ fn count_client(report: &mut PoolReport, client: &ClientShared, now: Instant) {
         ClientState::Active => report.clients.active += 1,
         ClientState::Waiting => {
             report.clients.waiting += 1;
-            report.max_wait = report.max_wait.max(now.saturating_duration_since(client.since.get()));
+            report.max_wait = report.max_wait.max(now.saturating_duration_since(client.since()));
         }
         _ => report.clients.idle += 1,
     }

@@ -77,7 +77,7 @@ impl Worker {
 }
 
 fn due(client: &ClientShared, document: &Document, now: Instant) -> Option<Kick> {
-    let since = now.saturating_duration_since(client.since.get());
+    let since = now.saturating_duration_since(client.since());
     let over = |limit: Duration| !limit.is_zero() && since >= limit;
     match client.state.get() {
         ClientState::Waiting if over(client.pool.rule().query_wait_timeout) => Some(Kick::WaitedTooLong),

@@ -16,6 +16,7 @@ mod buffers;
 pub(crate) mod cancel;
 mod checkout;
 mod client;
+mod compact;
 mod gauge;
 mod janitor;
 pub(crate) mod memory;

@@ -3,6 +3,7 @@
 //! Both sockets are driven by one poll function, so nothing is sent between tasks. The server connection is
 //! released as soon as its last reply was read, before the client has taken it.
 
+use std::num::NonZeroU64;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
@@ -145,7 +146,7 @@ impl Link {
         let server = self.server.as_deref()?;
         if client.session.is_leaving() && !server.session.is_busy() && server.is_quiet() {
             // it goes when it has taken what is left
-            return Some(client.last_words.take().map_or(End::Released, End::Told));
+            return Some(client.last_words.take().map_or(End::Released, |words| End::Told(words.into())));
         }
         let parts = server.session.may_part() && server.is_quiet();
         (parts && server.lease.begun && client.session.naming() == Naming::Shared).then_some(End::Released)
@@ -192,7 +193,7 @@ impl Link {
         server.stream.tcp().own(None);
         server.session.part(&client.session);
         let sequences = server.session.has_sequences_of(&client.session);
-        client.shared.sequences.set(sequences.then_some(server.shared.id));
+        client.shared.sequences.set(NonZeroU64::new(server.shared.id).filter(|_| sequences));
         server.shared.holds.take();
         let tally: Tally = server.session.take_tally();
         let Lease { asked, given, .. } = server.lease;
@@ -243,7 +244,7 @@ fn from_client(
             Poll::Ready(Ok(0)) if server.session.is_busy() => {
                 // it may only have closed its own side
                 client.session.leave();
-                client.shared.left.set(Some(Instant::now()));
+                client.shared.leaves();
                 server.session.terminate(server.spill.bytes());
                 return Turn::Progress;
             }
@@ -266,16 +267,16 @@ fn from_client(
         Ok(dealt_with) => {
             client.carry.keep(fresh, dealt_with);
             if server.session.is_ending() {
-                client.shared.left.set(Some(Instant::now()));
+                client.shared.leaves();
             }
         }
         Err(fault) => {
-            client.last_words = faulted(fault);
+            client.last_words = faulted(fault).map(Vec::into_boxed_slice);
             client.session.leave();
             // what is owed comes first
             if !(server.session.is_busy() && server.session.needs_no_more()) {
                 return Turn::End(
-                    client.last_words.take().map_or(End::ClientGone, |words| told(server, words)),
+                    client.last_words.take().map_or(End::ClientGone, |words| told(server, words.into())),
                 );
             }
         }

@@ -51,7 +51,7 @@ struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.client.server.borrow_mut().take();
+        self.client.set_server(None);
         self.worker.forget_client(&self.client);
         if let Some(server) = &self.server {
             self.worker.forget_server(server.id);
@@ -73,7 +73,7 @@ pub(crate) async fn begin(
     let (slot, id) = (worker.reserve_seat(), worker.process.next_id());
     let name = parameters.application_name.clone();
     let tls = stream.tls().and_then(tls::Session::protocol);
-    let shared = Rc::new(ClientShared::new(id, slot, pool, (peer, local), name).over(tls));
+    let shared = Rc::new(ClientShared::new(id, slot, pool, (peer, local)).named(&name).over(tls));
     worker.seat(&shared);
     let mut place = Place { worker: Rc::clone(worker), client: shared, server: None, slot: None };
     match open(&mut place, &stream, &parameters, document).await {
@@ -119,7 +119,7 @@ async fn open(
     server.link.set(Some(place.client.id));
     // nobody reads what passes, so a request to cancel is always passed on
     server.work.set(server.work.get().turn_to(WorkKind::Clients));
-    place.client.server.replace(Some(Rc::clone(&server)));
+    place.client.set_server(Some(Rc::clone(&server)));
     place.client.enter(ClientState::Active, Instant::now());
     place.server = Some(server);
     Ok(login)

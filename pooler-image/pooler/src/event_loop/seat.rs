@@ -19,7 +19,7 @@ use pgpooler_core::wire::{ErrorResponse, SqlState};
 use tracing::debug;
 
 use crate::event_loop::checkout::{Grant, Refusal};
-use crate::event_loop::client::{ClientConn, Kick};
+use crate::event_loop::client::{ClientConn, ClientShared, Kick};
 use crate::event_loop::refuse;
 use crate::event_loop::relay::{self, End};
 use crate::event_loop::server::ServerConn;
@@ -89,6 +89,14 @@ impl Worker {
             Fate::Leaves => self.see_off(sitter.client),
             Fate::Away(errand) => self.send_away(sitter.client, errand),
         }
+    }
+
+    /// How a client calls its application.
+    pub(crate) fn application_name(&self, client: &ClientShared) -> String {
+        self.with_sitter(client.slot, |sitter| {
+            let own = sitter.and_then(|sitter| sitter.client.session.settings().get("application_name"));
+            own.or(client.application_name.as_deref()).unwrap_or_default().to_owned()
+        })
     }
 
     /// A client is served in its seat from now on.
@@ -238,7 +246,7 @@ impl Sitter {
             Err(end) => end,
         };
         let shared = &self.client.shared;
-        shared.server.borrow_mut().take();
+        shared.set_server(None);
         shared.statements.set(self.client.session.statement_count() as u32);
         shared.enter(ClientState::Idle, reactor::now());
         match end {

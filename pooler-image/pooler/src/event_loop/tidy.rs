@@ -165,7 +165,7 @@ impl Worker {
 
     /// Waiting would not help: everybody in the queue hears why.
     fn refuse_waiting(&self, pool: &Pool, kind: &ConnectErrorKind) {
-        let response: Arc<[u8]> = crate::event_loop::refuse::no_login(kind).into();
+        let response = Arc::new(crate::event_loop::refuse::no_login(kind));
         let waiting = self.ledger.borrow_mut().drain_waiting(pool.id);
         for client in waiting {
             self.grant(client, Grant::Refused(Arc::clone(&response)));

@@ -135,10 +135,9 @@ async fn seat(
     let pool = worker.pool(&parameters.database, &user);
     let local = stream.local_addr().ok()?;
     let slot = worker.reserve_seat();
-    let name = parameters.application_name.clone();
     let id = worker.process.next_id();
     let tls = stream.tls().and_then(Session::protocol);
-    let shared = Rc::new(ClientShared::new(id, slot, Rc::clone(&pool), (peer, local), name).over(tls));
+    let shared = Rc::new(ClientShared::new(id, slot, Rc::clone(&pool), (peer, local)).over(tls));
     worker.seat(&shared);
     let naming = if pool.mode() == PoolMode::Session { Naming::Own } else { Naming::Shared };
     let policy = policy(pool.rule().session_state);
@@ -150,6 +149,7 @@ async fn seat(
     match greet(worker, &mut client, &parameters).await {
         Ok(()) => {
             worker.logins.borrow_mut().client_succeeded += 1;
+            worker.scratch.borrow_mut().desk.share_settings(&mut client.session);
             Some(client)
         }
         Err(response) => {
@@ -254,7 +254,7 @@ async fn learn(
     };
     let outcome = poll_fn(|cx| poll_learn(worker, client, &mut server, cx)).await;
     server.session.part(&client.session);
-    client.shared.server.borrow_mut().take();
+    client.shared.set_server(None);
     client.shared.enter(crate::report::ClientState::Idle, Instant::now());
     let mut welcome: Welcome =
         server.session.reported().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();

@@ -43,6 +43,11 @@ impl Desk {
         self.interner.trim();
     }
 
+    /// Keeps a client's settings together with those of the others.
+    pub(crate) fn share_settings(&mut self, client: &mut session::Client) {
+        client.share(&mut self.interner);
+    }
+
     /// The two sides of a link, put together for a moment.
     pub(crate) fn exchange<'a>(
         &'a mut self,
@@ -393,6 +398,11 @@ impl Worker {
     /// Takes a client out of its seat, to serve it.
     pub(crate) fn stand_up(&self, slot: ClientId) -> Option<Box<Sitter>> {
         self.clients.borrow_mut().get_mut(slot.0 as usize).and_then(|place| place.sitter.take())
+    }
+
+    /// Looks at who sits there; nobody, while it is served or with a task.
+    pub(crate) fn with_sitter<T>(&self, slot: ClientId, look: impl FnOnce(Option<&Sitter>) -> T) -> T {
+        look(self.clients.borrow().get(slot.0 as usize).and_then(|place| place.sitter.as_deref()))
     }
 
     /// Puts it back.

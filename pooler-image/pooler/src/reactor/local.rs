@@ -122,7 +122,8 @@ pub(super) fn ready_for(key: u32) -> Ready {
 pub(super) fn not_ready(key: u32, no_more: Ready) {
     with(key, |source| {
         // of an end no event comes again
-        let stays = no_more == Ready::READABLE && source.ready.intersects(Ready::READ_CLOSED.with(Ready::ERROR));
+        let stays =
+            no_more == Ready::READABLE && source.ready.intersects(Ready::READ_CLOSED.with(Ready::ERROR));
         if !stays {
             source.ready = source.ready.without(no_more);
         }

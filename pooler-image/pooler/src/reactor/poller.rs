@@ -81,11 +81,7 @@ impl Poller {
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         // edge-triggered: it rings at every write, and need not be read
         epoll::add(&epoll, &bell, EventData::new_u64(BELL), EventFlags::IN | EventFlags::ET)?;
-        Ok(Self {
-            epoll: Arc::new(epoll),
-            bell: Bell(Arc::new(bell)),
-            events: Vec::with_capacity(events),
-        })
+        Ok(Self { epoll: Arc::new(epoll), bell: Bell(Arc::new(bell)), events: Vec::with_capacity(events) })
     }
 
     pub(super) fn bell(&self) -> Bell {
@@ -97,7 +93,11 @@ impl Poller {
     }
 
     /// Waits for events, and gives each with the key of its file.
-    pub(super) fn wait(&mut self, timeout: Option<Duration>, mut note: impl FnMut(u32, Ready)) -> io::Result<()> {
+    pub(super) fn wait(
+        &mut self,
+        timeout: Option<Duration>,
+        mut note: impl FnMut(u32, Ready),
+    ) -> io::Result<()> {
         self.events.clear();
         let timeout = timeout.map(in_millis);
         match epoll::wait(&self.epoll, spare_capacity(&mut self.events), timeout.as_ref()) {

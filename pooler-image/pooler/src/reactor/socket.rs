@@ -144,9 +144,7 @@ impl Socket {
     /// The peer has closed its side, as far as the poller knows. Costs no system call.
     pub(crate) fn is_read_closed(&self) -> bool {
         match &self.0 {
-            Kind::Own(own) => {
-                local::ready_for(own.key.0).intersects(Ready::READ_CLOSED.with(Ready::ERROR))
-            }
+            Kind::Own(own) => local::ready_for(own.key.0).intersects(Ready::READ_CLOSED.with(Ready::ERROR)),
             // loops have a reactor
             Kind::Tokio(_) => false,
         }

@@ -88,7 +88,8 @@ pub(crate) fn spawn_local(work: impl Future<Output = ()> + 'static) {
     TASKS.with_borrow_mut(|tasks| {
         let Some(queue) = &tasks.queue else { return };
         let entry = tasks.all.vacant_entry();
-        let alarm = Arc::new(Alarm { task: entry.key(), rung: AtomicBool::new(false), queue: Arc::clone(queue) });
+        let alarm =
+            Arc::new(Alarm { task: entry.key(), rung: AtomicBool::new(false), queue: Arc::clone(queue) });
         entry.insert(Task { work: Some(Box::pin(work)), alarm: Arc::clone(&alarm) });
         alarm.wake_by_ref();
     });

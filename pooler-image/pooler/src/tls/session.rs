@@ -101,11 +101,7 @@ impl Session {
         self.records.state()
     }
 
-    pub(crate) fn poll_handshake(
-        &mut self,
-        tcp: &mut Socket,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_handshake(&mut self, tcp: &mut Socket, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             let opened = self.records.open_kept();
             // an alert goes out even if the handshake has failed
@@ -122,11 +118,7 @@ impl Session {
         }
     }
 
-    pub(crate) fn poll_read_ready(
-        &mut self,
-        tcp: &mut Socket,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_read_ready(&mut self, tcp: &mut Socket, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.records.opened.is_empty() || self.records.ending == Ending::PeerClosed {
             return Poll::Ready(Ok(()));
         }
@@ -197,11 +189,7 @@ impl Session {
     }
 
     /// Says goodbye, once, and closes our side.
-    pub(crate) fn poll_shutdown(
-        &mut self,
-        tcp: &mut Socket,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_shutdown(&mut self, tcp: &mut Socket, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.records.say_goodbye();
         ready!(self.poll_flush(tcp, cx))?;
         Pin::new(tcp).poll_shutdown(cx)
@@ -262,12 +250,7 @@ impl Session {
     }
 
     /// Seals bytes of the slices, as many as go into one write, and sends what the socket takes; how many were sealed.
-    fn seal(
-        &mut self,
-        tcp: &mut Socket,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> io::Result<usize> {
+    fn seal(&mut self, tcp: &mut Socket, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         SCRATCH.with_borrow_mut(|Scratch { plain, out, .. }| {
             let plain = gather(slices, plain);
             let length = self.records.seal(plain, out)?;

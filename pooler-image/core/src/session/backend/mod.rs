@@ -245,12 +245,12 @@ impl Exchange<'_> {
         let names = &mut self.client.prepared_by_sql;
         match &effect {
             Some(Effect::Prepare { name }) => {
-                names.insert(name.text.clone().into());
+                names.get_or_insert_default().insert(name.text.clone().into());
             }
             Some(Effect::Deallocate { name }) => {
-                names.remove(&*name.text);
+                names.as_mut().map(|names| names.remove(&*name.text));
             }
-            Some(Effect::DeallocateAll | Effect::DiscardAll) => names.clear(),
+            Some(Effect::DeallocateAll | Effect::DiscardAll) => *names = None,
             None if matches!(command, b"DEALLOCATE ALL" | b"DISCARD ALL") => self.all_deallocated(),
             _ => {}
         }
@@ -262,7 +262,7 @@ impl Exchange<'_> {
 
     /// By a text that nobody has read.
     fn all_deallocated(&mut self) {
-        self.client.prepared_by_sql.clear();
+        self.client.prepared_by_sql = None;
         if self.client.naming == Naming::Shared {
             self.client.statements = crate::session::ClientStatements::default();
             self.server.statements.clear();

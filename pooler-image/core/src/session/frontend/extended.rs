@@ -118,7 +118,7 @@ impl Exchange<'_> {
     }
 
     fn parse_named(&mut self, message: Message<'_>, name: &[u8], statement: &Arc<Statement>) -> Step {
-        if self.client.prepared_by_sql.contains(name) {
+        if self.client.prepared_by_sql.as_ref().is_some_and(|names| names.contains(name)) {
             // the server knows the name, and says so
             return self.owe(message, Owed::Parse(Undo::Nothing));
         }
@@ -296,7 +296,7 @@ impl Exchange<'_> {
 
     fn close_named(&mut self, message: Message<'_>, name: &[u8]) -> Step {
         let Some(known) = self.client.statements.remove(name) else {
-            self.client.prepared_by_sql.remove(name);
+            self.client.prepared_by_sql.as_mut().map(|names| names.remove(name));
             return self.forward_unknown(message, HEADER + 1, name, Owed::Close(Undo::Nothing));
         };
         let undo = Undo::Forget { known, prepared: None };
