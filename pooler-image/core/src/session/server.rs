@@ -304,7 +304,7 @@ impl Server {
     /// Takes note of a ParameterStatus.
     pub(super) fn note_parameter(&mut self, body: &[u8]) {
         if let Some((name, value)) = parameter(body) {
-            self.state.reported.insert(name.to_owned(), value.to_owned());
+            self.state.note_reported(name, value);
         }
     }
 

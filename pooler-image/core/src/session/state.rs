@@ -12,6 +12,9 @@ use crate::sql::Strings;
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) settings: Settings,
+    /// How texts are to be read, as the reported parameters say.
+    strings: Strings,
+    encoding: Encoding,
     pub(super) reported: BTreeMap<String, String>,
     /// As whom it logged in.
     user: String,
@@ -22,6 +25,16 @@ pub(super) struct State {
     pub(super) catalog: Arc<Catalog>,
     /// Its transaction may have defined a function or a trigger.
     pub(super) defining: Option<Defining>,
+}
+
+/// How characters are made of bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Encoding {
+    /// A quote or a backslash is never a part of another character.
+    #[default]
+    Plain,
+    /// It may be: texts cannot be read byte by byte.
+    Shifted,
 }
 
 /// How its settings stand to those of a client.
@@ -61,7 +74,11 @@ impl State {
     /// Of a connection whose login reported these parameters.
     pub(super) fn new(reported: BTreeMap<String, String>, catalog: Arc<Catalog>) -> Self {
         let user = reported.get("session_authorization").cloned().unwrap_or_default();
-        Self { reported, user, catalog, ..Self::default() }
+        let mut state = Self { user, catalog, ..Self::default() };
+        for (name, value) in &reported {
+            state.read_by(name, value);
+        }
+        Self { reported, ..state }
     }
 
     /// As whom it logged in.
@@ -71,15 +88,29 @@ impl State {
 
     /// How the server reads string literals.
     pub(super) fn strings(&self) -> Strings {
-        match self.reported.get("standard_conforming_strings").map(String::as_str) {
-            Some("off") => Strings::Backslash,
-            _ => Strings::Standard,
-        }
+        self.strings
     }
 
     /// A quote or a backslash may be a part of a character: texts cannot be read byte by byte.
     pub(super) fn is_unreadable(&self) -> bool {
-        let encoding = self.reported.get("client_encoding").map(String::as_str);
-        matches!(encoding, Some("BIG5" | "GB18030" | "GBK" | "JOHAB" | "SHIFT_JIS_2004" | "SJIS" | "UHC"))
+        self.encoding == Encoding::Shifted
+    }
+
+    /// The server has told the value of a parameter.
+    pub(super) fn note_reported(&mut self, name: &str, value: &str) {
+        self.read_by(name, value);
+        self.reported.insert(name.to_owned(), value.to_owned());
+    }
+
+    fn read_by(&mut self, name: &str, value: &str) {
+        match (name, value) {
+            ("standard_conforming_strings", "off") => self.strings = Strings::Backslash,
+            ("standard_conforming_strings", _) => self.strings = Strings::Standard,
+            ("client_encoding", "BIG5" | "GB18030" | "GBK" | "JOHAB" | "SHIFT_JIS_2004" | "SJIS" | "UHC") => {
+                self.encoding = Encoding::Shifted;
+            }
+            ("client_encoding", _) => self.encoding = Encoding::Plain,
+            _ => {}
+        }
     }
 }

@@ -50,6 +50,19 @@ impl Header {
     }
 }
 
+/// How far the whole messages of this type reach that `input` begins with. Rows come by the million.
+pub fn run_of(tag: u8, input: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(rest) = input.get(at..)
+        && let Ok(Some(header)) = Header::parse(rest)
+        && header.tag == tag
+        && header.total() <= rest.len()
+    {
+        at += header.total();
+    }
+    at
+}
+
 /// Header, body, and what follows the message.
 pub type Split<'a> = (Header, &'a [u8], &'a [u8]);
 
@@ -89,6 +102,17 @@ mod tests {
         let header = Header { tag: b'Z', len: 5 };
         assert_eq!(Header::parse(b"Z\0\0\0\x05I"), Ok(Some(header)));
         assert_eq!((header.total(), header.body_len()), (6, 1));
+    }
+
+    #[test]
+    fn a_run_ends_before_another_type_a_cut_message_and_an_impossible_length() {
+        let row = b"D\0\0\0\x06ab";
+        for (end, whole) in
+            [(&b""[..], 2), (b"Z\0\0\0\x05I", 2), (&row[..6], 2), (b"D\0\0\0\x03", 2), (row, 3)]
+        {
+            let input = [row, row, end].concat();
+            assert_eq!(run_of(b'D', &input), whole * row.len(), "{end:?}");
+        }
     }
 
     #[test]

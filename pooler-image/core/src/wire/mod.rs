@@ -17,7 +17,7 @@ pub mod sqlstate;
 
 pub use cancel_key::CancelKey;
 pub use error_response::{ErrorFields, ErrorResponse, Severity};
-pub use frame::{FrameError, Header, split_message};
+pub use frame::{FrameError, Header, run_of, split_message};
 pub use reader::{ReadError, Reader};
 pub use sqlstate::SqlState;
 pub use startup::{ProtocolVersion, StartupMessage, StartupPacket, StartupPacketError};

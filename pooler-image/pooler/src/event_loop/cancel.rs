@@ -12,7 +12,7 @@ use tracing::warn;
 
 use crate::connect;
 use crate::event_loop::client::Kick;
-use crate::event_loop::server::{ServerShared, Work, WorkKind};
+use crate::event_loop::server::{Outlook, ServerShared, Work, WorkKind};
 use crate::event_loop::worker::Worker;
 use crate::reactor::{spawn_local, timeout};
 use crate::report::ClientState;
@@ -132,7 +132,7 @@ async fn deliver(server: &ServerShared) {
         failed => {
             warn!(server = server.id, ?failed, "cancel request could not be delivered");
             // it may arrive yet, and must not find somebody else's query
-            server.doomed.set(true);
+            server.outlook.set(Outlook::Doomed);
         }
     }
 }

@@ -11,7 +11,7 @@ use pgpooler_core::session::Dirt;
 
 use crate::event_loop::buffers::poll_read;
 use crate::event_loop::client::{ClientShared, Kick};
-use crate::event_loop::server::{Lent, ServerConn};
+use crate::event_loop::server::{Lent, Outlook, ServerConn};
 use crate::event_loop::worker::Worker;
 use crate::process::Mail;
 use crate::reactor::{self, Socket, spawn_local};
@@ -72,7 +72,7 @@ impl Future for Ticket<'_> {
             let _ = stream.poll_read_ready(cx);
             stream.is_read_closed()
         });
-        match self.worker.look_in_queue(self.client, gone) {
+        match look_in_queue(self.client, gone) {
             Some(outcome) => Poll::Ready(outcome),
             None => Poll::Pending,
         }
@@ -95,7 +95,7 @@ impl Worker {
         stream: impl Into<Option<&'a Socket>>,
         now: Instant,
     ) -> Result<Box<ServerConn>, Refusal> {
-        let mut server = match self.take_idle(client) {
+        let server = match self.take_idle(client) {
             Some(server) => server,
             None => match self.wait(client, stream.into(), now).await? {
                 Grant::Server(server) => server,
@@ -103,7 +103,7 @@ impl Worker {
                 Grant::Slot(_) | Grant::Refused(_) => return Err(Refusal::Kicked(Kick::HungUp)),
             },
         };
-        self.take_up(client, &mut server);
+        take_up(client, &server);
         Ok(server)
     }
 
@@ -113,34 +113,13 @@ impl Worker {
         client: &Rc<ClientShared>,
         now: Instant,
     ) -> Option<Box<ServerConn>> {
-        if let Some(mut server) = self.take_idle(client) {
-            self.take_up(client, &mut server);
+        if let Some(server) = self.take_idle(client) {
+            take_up(client, &server);
             return Some(server);
         }
         client.enter(ClientState::Waiting, now);
         self.settle_wants(client.pool.id, now);
         None
-    }
-
-    /// What a client in the queue has come by. `gone`: its side of the connection is closed.
-    pub(crate) fn look_in_queue(&self, client: &ClientShared, gone: bool) -> Option<Result<Grant, Refusal>> {
-        // before what may have been granted meanwhile: whoever cancels must not be ignored for that
-        if client.kick.get() == Some(Kick::Canceled) {
-            client.kick.set(None);
-            return Some(Err(Refusal::Kicked(Kick::Canceled)));
-        }
-        if let Some(grant) = client.grant.take() {
-            return Some(match grant {
-                Grant::Refused(response) => Err(Refusal::Server(response.to_vec())),
-                given => Ok(given),
-            });
-        }
-        match client.kick.take() {
-            Some(kick) => Some(Err(Refusal::Kicked(kick))),
-            // the janitor wakes whoever waits long, for this
-            None if gone && client.has_hung_up() => Some(Err(Refusal::Kicked(Kick::HungUp))),
-            None => None,
-        }
     }
 
     /// A client does not wait any more. What it was given meanwhile goes back.
@@ -152,20 +131,6 @@ impl Worker {
             self.release(server, now);
         }
         self.settle_wants(client.pool.id, now);
-    }
-
-    /// A client has this server connection from now on.
-    pub(crate) fn take_up(&self, client: &ClientShared, server: &mut ServerConn) {
-        // what came too late for the wait is not for the next one
-        if client.kick.get().is_some_and(|kick| kick != Kick::Shutdown) {
-            client.kick.set(None);
-        }
-        let now = reactor::now();
-        server.shared.state.set(ServerState::Active);
-        server.shared.link.set(Some(client.id));
-        server.shared.requested.set(Some(now));
-        client.set_server(Some(Rc::clone(&server.shared)));
-        client.enter(ClientState::Active, now);
     }
 
     /// A slot for a connection that the client opens itself. Cancel-safe, as [`Self::checkout`].
@@ -248,7 +213,7 @@ impl Worker {
     /// What becomes of a connection whose client has finished with it, whatever state it is in.
     pub(crate) fn recycle(self: &Rc<Self>, server: Box<ServerConn>, now: Instant) {
         let session = &server.session;
-        if server.shared.doomed.get() {
+        if server.shared.outlook.get() == Outlook::Doomed {
             self.retire(server);
         } else if !session.can_be_tidied() || !server.is_quiet() {
             self.abandon(server);
@@ -266,8 +231,7 @@ impl Worker {
     /// The only way back into the pool. Whoever calls has seen that it is clean; it is looked at once more.
     pub(crate) fn release(self: &Rc<Self>, server: Box<ServerConn>, now: Instant) {
         let session = &server.session;
-        if !(session.is_clean() && server.is_quiet() && session.dirt() == Dirt::None)
-            || self.is_over(&server, now)
+        if !(session.is_clean() && server.is_quiet() && session.dirt() == Dirt::None) || self.is_over(&server)
         {
             return self.retire(server);
         }
@@ -402,7 +366,7 @@ impl Worker {
 
     /// Takes a connection from another loop.
     pub(crate) fn borrow_server(self: &Rc<Self>, lent: Lent) {
-        let pool = lent.pool;
+        let pool = lent.facts.pool;
         self.ensure_pool(pool);
         self.ledger.borrow_mut().borrowed(pool);
         match lent.receive() {
@@ -429,6 +393,41 @@ impl Worker {
             worker.recycle(server, Instant::now());
         });
     }
+}
+
+/// What a client in the queue has come by. `gone`: its side of the connection is closed.
+pub(crate) fn look_in_queue(client: &ClientShared, gone: bool) -> Option<Result<Grant, Refusal>> {
+    // before what may have been granted meanwhile: whoever cancels must not be ignored for that
+    if client.kick.get() == Some(Kick::Canceled) {
+        client.kick.set(None);
+        return Some(Err(Refusal::Kicked(Kick::Canceled)));
+    }
+    if let Some(grant) = client.grant.take() {
+        return Some(match grant {
+            Grant::Refused(response) => Err(Refusal::Server(response.to_vec())),
+            given => Ok(given),
+        });
+    }
+    match client.kick.take() {
+        Some(kick) => Some(Err(Refusal::Kicked(kick))),
+        // the janitor wakes whoever waits long, for this
+        None if gone && client.has_hung_up() => Some(Err(Refusal::Kicked(Kick::HungUp))),
+        None => None,
+    }
+}
+
+/// A client has this server connection from now on.
+pub(crate) fn take_up(client: &ClientShared, server: &ServerConn) {
+    // what came too late for the wait is not for the next one
+    if client.kick.get().is_some_and(|kick| kick != Kick::Shutdown) {
+        client.kick.set(None);
+    }
+    let now = reactor::now();
+    server.shared.state.set(ServerState::Active);
+    server.shared.link.set(Some(client.id));
+    server.shared.requested.set(Some(now));
+    client.set_server(Some(Rc::clone(&server.shared)));
+    client.enter(ClientState::Active, now);
 }
 
 /// Reads what an idle connection has been sent: mostly nothing, which costs no system call.

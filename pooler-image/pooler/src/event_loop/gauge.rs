@@ -9,7 +9,7 @@ use pgpooler_core::session::Holds;
 use crate::event_loop::client::ClientShared;
 use crate::event_loop::memory;
 use crate::event_loop::pool::Pool;
-use crate::event_loop::server::ServerShared;
+use crate::event_loop::server::{Outlook, ServerShared};
 use crate::event_loop::worker::Worker;
 use crate::report::{
     ClientReport, ClientState, Detail, LoopReport, PoolReport, ServerReport, ServerState, SocketReport,
@@ -122,7 +122,8 @@ impl Worker {
                 tls: told(server.tls.as_ref().and_then(|peer| peer.protocol)),
             },
             requested: server.requested.get().and_then(|at| SystemTime::now().checked_sub(at.elapsed())),
-            close_needed: server.doomed.get() || pool.is_some_and(|pool| server.epoch < pool.epoch.get()),
+            close_needed: server.outlook.get() != Outlook::Good
+                || pool.is_some_and(|pool| server.epoch < pool.epoch.get()),
             link: server.link.get(),
             backend_pid: server.key.as_ref().map_or(0, |key| key.process_id() as u32),
             application_name,

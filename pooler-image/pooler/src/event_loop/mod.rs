@@ -8,7 +8,8 @@
 //!
 //! [`worker::Worker`] is the loop. Its methods stand where their subject is: checkout and release in `checkout`, opening,
 //! cleaning and closing in `tidy`, cancel requests in `cancel`, look-ups of users in `auth_query`, timeouts in `janitor`,
-//! reports in `gauge`, what is held for slow peers in `memory`. Nothing here
+//! reports in `gauge`, what is held for slow peers in `memory`, who is there in `places`. A client between login and leave is in
+//! [`seat`]. Nothing here
 //! is shared with another thread but [`Process`](crate::process::Process).
 
 mod auth_query;
@@ -20,6 +21,7 @@ mod compact;
 mod gauge;
 mod janitor;
 pub(crate) mod memory;
+mod places;
 mod pool;
 mod refuse;
 mod relay;

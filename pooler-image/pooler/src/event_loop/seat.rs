@@ -18,7 +18,7 @@ use pgpooler_core::pool::ClientId;
 use pgpooler_core::wire::{ErrorResponse, SqlState};
 use tracing::debug;
 
-use crate::event_loop::checkout::{Grant, Refusal};
+use crate::event_loop::checkout::{Grant, Refusal, look_in_queue, take_up};
 use crate::event_loop::client::{ClientConn, ClientShared, Kick};
 use crate::event_loop::refuse;
 use crate::event_loop::relay::{self, End};
@@ -208,13 +208,13 @@ impl Sitter {
 
     fn queued(&mut self, worker: &Rc<Worker>, asked: Instant) -> Poll<Fate> {
         let shared = &self.client.shared;
-        match worker.look_in_queue(shared, self.client.stream.tcp().is_read_closed()) {
+        match look_in_queue(shared, self.client.stream.tcp().is_read_closed()) {
             None => {
                 self.stage = Stage::Queued(asked);
                 Poll::Ready(Fate::Stays)
             }
-            Some(Ok(Grant::Server(mut server))) => {
-                worker.take_up(shared, &mut server);
+            Some(Ok(Grant::Server(server))) => {
+                take_up(shared, &server);
                 self.stage = Stage::Linked(self.link(server, asked));
                 Poll::Pending
             }

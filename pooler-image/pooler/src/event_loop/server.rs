@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::rc::Rc;
 use std::time::{Instant, SystemTime};
 
@@ -28,9 +29,9 @@ pub(crate) struct ServerConn {
     pub(crate) shared: Rc<ServerShared>,
 }
 
-/// What others may see of it while somebody holds it.
-#[derive(Debug)]
-pub(crate) struct ServerShared {
+/// What is known of a connection from its login, and stays.
+#[derive(Debug, Clone)]
+pub(crate) struct Facts {
     /// Unique in the process.
     pub(crate) id: u64,
     pub(crate) pool: PoolId,
@@ -43,6 +44,12 @@ pub(crate) struct ServerShared {
     pub(crate) local: SocketAddr,
     pub(crate) opened: Instant,
     pub(crate) connected: SystemTime,
+}
+
+/// What others may see of it while somebody holds it.
+#[derive(Debug)]
+pub(crate) struct ServerShared {
+    facts: Facts,
     pub(crate) state: Cell<ServerState>,
     /// What it is at.
     pub(crate) work: Cell<Work>,
@@ -50,13 +57,49 @@ pub(crate) struct ServerShared {
     pub(crate) cancels: RefCell<Cancels>,
     /// Requests to cancel that wait until it is at the client's work.
     pub(crate) held: RefCell<Vec<Done>>,
-    /// To be closed whatever its state.
-    pub(crate) doomed: Cell<bool>,
+    pub(crate) outlook: Cell<Outlook>,
     pub(crate) link: Cell<Option<u64>>,
     pub(crate) requested: Cell<Option<Instant>>,
     pub(crate) statements: Cell<u32>,
     /// What ties it to its client.
     pub(crate) holds: Cell<Holds>,
+}
+
+/// Whether it is used again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Outlook {
+    #[default]
+    Good,
+    /// It has lived long enough: to be closed when it comes back.
+    Outlived,
+    /// To be closed whatever its state.
+    Doomed,
+}
+
+impl Deref for ServerShared {
+    type Target = Facts;
+
+    fn deref(&self) -> &Facts {
+        &self.facts
+    }
+}
+
+impl ServerShared {
+    /// Idle, with so many prepared statements.
+    pub(crate) fn new(facts: Facts, statements: usize) -> Self {
+        Self {
+            facts,
+            state: Cell::new(ServerState::Idle),
+            work: Cell::default(),
+            cancels: RefCell::default(),
+            held: RefCell::default(),
+            outlook: Cell::default(),
+            link: Cell::default(),
+            requested: Cell::default(),
+            statements: Cell::new(statements as u32),
+            holds: Cell::default(),
+        }
+    }
 }
 
 /// What a server connection is at.
@@ -94,39 +137,18 @@ impl Work {
 pub(crate) struct Lent {
     stream: Parked,
     session: session::Server,
-    id: u64,
-    pub(crate) pool: PoolId,
-    epoch: u32,
-    key: Option<CancelKey>,
-    tls: Option<TlsPeer>,
-    peer: SocketAddr,
-    local: SocketAddr,
-    opened: Instant,
-    connected: SystemTime,
+    pub(crate) facts: Facts,
 }
 
 impl ServerConn {
     /// Takes it off this loop's poller. Only for an idle connection with nothing unread or unwritten.
     pub(crate) fn lend(self) -> io::Result<Lent> {
-        let shared = self.shared;
-        Ok(Lent {
-            stream: self.stream.park()?,
-            session: self.session,
-            id: shared.id,
-            pool: shared.pool,
-            epoch: shared.epoch,
-            key: shared.key.clone(),
-            tls: shared.tls.clone(),
-            peer: shared.peer,
-            local: shared.local,
-            opened: shared.opened,
-            connected: shared.connected,
-        })
+        Ok(Lent { stream: self.stream.park()?, session: self.session, facts: self.shared.facts.clone() })
     }
 
     /// It must not be used again.
     pub(crate) fn doom(&self) {
-        self.shared.doomed.set(true);
+        self.shared.outlook.set(Outlook::Doomed);
     }
 
     /// Nothing of an earlier message is left on either side.
@@ -138,32 +160,14 @@ impl ServerConn {
 impl Lent {
     /// Puts it on this loop's poller.
     pub(crate) fn receive(self) -> io::Result<ServerConn> {
-        let shared = ServerShared {
-            id: self.id,
-            pool: self.pool,
-            epoch: self.epoch,
-            key: self.key,
-            tls: self.tls,
-            peer: self.peer,
-            local: self.local,
-            opened: self.opened,
-            connected: self.connected,
-            state: Cell::new(ServerState::Idle),
-            work: Cell::default(),
-            cancels: RefCell::default(),
-            held: RefCell::default(),
-            doomed: Cell::new(false),
-            link: Cell::new(None),
-            requested: Cell::new(None),
-            statements: Cell::new(self.session.statement_count() as u32),
-            holds: Cell::default(),
-        };
+        let opened = self.facts.opened;
+        let shared = ServerShared::new(self.facts, self.session.statement_count());
         Ok(ServerConn {
             stream: self.stream.unpark()?,
             session: self.session,
             carry: Carry::default(),
             spill: Spill::default(),
-            lease: Lease::begin(self.opened, self.opened),
+            lease: Lease::begin(opened, opened),
             shared: Rc::new(shared),
         })
     }

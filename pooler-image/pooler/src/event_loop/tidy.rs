@@ -1,6 +1,5 @@
 //! Server connections without a client: opened, cleaned, closed.
 
-use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
@@ -19,7 +18,7 @@ use crate::event_loop::buffers::{Carry, Spill, poll_read};
 use crate::event_loop::checkout::Grant;
 use crate::event_loop::pool::{Kind, Pool};
 use crate::event_loop::relay::Lease;
-use crate::event_loop::server::{ServerConn, ServerShared};
+use crate::event_loop::server::{Facts, ServerConn, ServerShared};
 use crate::event_loop::worker::Worker;
 use crate::reactor::{spawn_local, timeout};
 use crate::report::ServerState;
@@ -106,7 +105,7 @@ impl Worker {
         login: &ServerLogin,
         epoch: u32,
     ) -> io::Result<Rc<ServerShared>> {
-        let shared = Rc::new(ServerShared {
+        let facts = Facts {
             id: self.process.next_id(),
             pool: pool.id,
             epoch,
@@ -116,16 +115,8 @@ impl Worker {
             local: login.stream.local_addr()?,
             opened: Instant::now(),
             connected: SystemTime::now(),
-            state: Cell::new(ServerState::Idle),
-            work: Cell::default(),
-            cancels: RefCell::default(),
-            held: RefCell::default(),
-            doomed: Cell::new(false),
-            link: Cell::new(None),
-            requested: Cell::new(None),
-            statements: Cell::new(0),
-            holds: Cell::default(),
-        });
+        };
+        let shared = Rc::new(ServerShared::new(facts, 0));
         self.remember_server(&shared);
         self.process.slots(|slots| slots.unbar(pool.id));
         Ok(shared)

@@ -47,7 +47,6 @@ impl Drop for LoggingIn<'_> {
 }
 
 /// What a connection became.
-#[expect(clippy::large_enum_variant, reason = "moved once and taken apart: a box for each client would stay")]
 pub(crate) enum Admitted {
     /// A client of a pool.
     Client(ClientConn),

@@ -1,26 +1,26 @@
 //! One event loop: its clients, its server connections, and what it is told.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pgpooler_core::pool::{ClientId, Ledger, LoopId, PoolId, ServerId};
+use pgpooler_core::pool::{Ledger, LoopId, PoolId, ServerId};
 use pgpooler_core::session::{self, Exchange, Interner, Outbox};
 use slab::Slab;
 use tokio::sync::{Notify, mpsc};
-use tracing::{debug, warn};
+use tracing::warn;
 
 use crate::event_loop::buffers::READ_SIZE;
-use crate::event_loop::client::{self, ClientShared, Kick};
+use crate::event_loop::client::{self, Kick};
 use crate::event_loop::memory;
+use crate::event_loop::places::Place;
 use crate::event_loop::pool::{Kind, Pool, Rule};
-use crate::event_loop::seat::Sitter;
-use crate::event_loop::server::{ServerConn, ServerShared};
+use crate::event_loop::server::{Outlook, ServerConn, ServerShared};
 use crate::process::{Current, Mail, Process};
-use crate::reactor::{Reactor, Socket, spawn_local, timeout};
+use crate::reactor::{self, Reactor, Socket, spawn_local, timeout};
 use crate::report::{ErrorCounts, LoginCounts};
 
 /// What all links of a loop use in turn.
@@ -76,23 +76,15 @@ pub(crate) enum Phase {
     Over,
 }
 
-/// A client's place in the loop.
-#[derive(Debug, Default)]
-struct Place {
-    shared: Option<Rc<ClientShared>>,
-    /// Not there while it is being served, or with a task.
-    sitter: Option<Box<Sitter>>,
-}
-
 /// An event loop. Nothing in it is shared with another thread.
 pub(crate) struct Worker {
     pub(crate) me: LoopId,
     pub(crate) process: Arc<Process>,
     pub(crate) scratch: RefCell<Scratch>,
     pub(crate) ledger: RefCell<Ledger>,
-    pub(crate) pools: RefCell<HashMap<PoolId, Rc<Pool>>>,
-    idle: RefCell<Slab<Box<ServerConn>>>,
-    clients: RefCell<Slab<Place>>,
+    pub(crate) pools: RefCell<BTreeMap<PoolId, Rc<Pool>>>,
+    pub(super) idle: RefCell<Slab<Box<ServerConn>>>,
+    pub(super) clients: RefCell<Slab<Place>>,
     pub(crate) servers: RefCell<HashMap<u64, Rc<ServerShared>>>,
     pub(crate) current: RefCell<Arc<Current>>,
     pub(crate) phase: Cell<Phase>,
@@ -122,7 +114,7 @@ pub(crate) fn run(
     while worker.phase.get() != Phase::Over {
         reactor.wait()?;
         worker.serve_ready();
-        reactor.run_tasks();
+        reactor::run_tasks();
     }
     Ok(())
 }
@@ -349,10 +341,10 @@ impl Worker {
 
     /// Closes what a new epoch, or age, has made useless.
     pub(crate) fn close_stale_idle(self: &Rc<Self>) {
-        let now = Instant::now();
+        self.doom_aged(Instant::now());
         let stale: Vec<_> = {
             let idle = self.idle.borrow();
-            let over = idle.iter().filter(|(_, server)| self.is_over(server, now));
+            let over = idle.iter().filter(|(_, server)| self.is_over(server));
             over.map(|(id, server)| (ServerId(id as u32), server.shared.pool)).collect()
         };
         for (id, pool) in stale {
@@ -364,130 +356,25 @@ impl Worker {
     }
 
     /// It must not be used again, however clean.
-    pub(crate) fn is_over(&self, server: &ServerConn, now: Instant) -> bool {
+    pub(crate) fn is_over(&self, server: &ServerConn) -> bool {
         let shared = &server.shared;
-        let lifetime = self.current.borrow().loaded.document.server_lifetime.as_duration();
-        let aged = !lifetime.is_zero()
-            && now.saturating_duration_since(shared.opened) >= jittered(lifetime, shared.id);
         let pools = self.pools.borrow();
         let pool = pools.get(&shared.pool);
         let unwanted = pool.is_none_or(|pool| pool.paused.get() || shared.epoch < pool.epoch.get());
         let leaving = self.is_leaving() && self.ledger.borrow().is_spare(shared.pool);
-        aged || unwanted || leaving || shared.doomed.get()
+        unwanted || leaving || shared.outlook.get() != Outlook::Good
     }
 
-    // --- clients -----------------------------------------------------------------------------------------
-
-    /// A place for a client; it is filled by [`Self::seat`].
-    pub(crate) fn reserve_seat(&self) -> ClientId {
-        ClientId(self.clients.borrow_mut().insert(Place::default()) as u32)
-    }
-
-    pub(crate) fn seat(&self, client: &Rc<ClientShared>) {
-        self.seat_own(client);
-        self.process.client_arrived();
-    }
-
-    /// Seats one of our own, which does not count.
-    pub(crate) fn seat_own(&self, client: &Rc<ClientShared>) {
-        if let Some(place) = self.clients.borrow_mut().get_mut(client.slot.0 as usize) {
-            place.shared = Some(Rc::clone(client));
+    /// Those that have lived long enough are closed when they come back.
+    fn doom_aged(&self, now: Instant) {
+        let lifetime = self.current.borrow().loaded.document.server_lifetime.as_duration();
+        if lifetime.is_zero() {
+            return;
         }
-    }
-
-    /// Takes a client out of its seat, to serve it.
-    pub(crate) fn stand_up(&self, slot: ClientId) -> Option<Box<Sitter>> {
-        self.clients.borrow_mut().get_mut(slot.0 as usize).and_then(|place| place.sitter.take())
-    }
-
-    /// Looks at who sits there; nobody, while it is served or with a task.
-    pub(crate) fn with_sitter<T>(&self, slot: ClientId, look: impl FnOnce(Option<&Sitter>) -> T) -> T {
-        look(self.clients.borrow().get(slot.0 as usize).and_then(|place| place.sitter.as_deref()))
-    }
-
-    /// Puts it back.
-    pub(crate) fn put_back(&self, slot: ClientId, sitter: Box<Sitter>) {
-        if let Some(place) = self.clients.borrow_mut().get_mut(slot.0 as usize) {
-            place.sitter = Some(sitter);
-        }
-    }
-
-    pub(crate) fn free_seat(&self, slot: ClientId) {
-        self.clients.borrow_mut().try_remove(slot.0 as usize);
-    }
-
-    pub(crate) fn forget_client(&self, client: &ClientShared) {
-        debug!(client = client.id, "client left");
-        self.free_seat(client.slot);
-        self.process.client_left();
-    }
-
-    pub(crate) fn client(&self, slot: ClientId) -> Option<Rc<ClientShared>> {
-        self.clients.borrow().get(slot.0 as usize).and_then(|place| place.shared.clone())
-    }
-
-    pub(crate) fn clients(&self) -> Vec<Rc<ClientShared>> {
-        self.clients.borrow().iter().filter_map(|(_, place)| place.shared.clone()).collect()
-    }
-
-    pub(crate) fn client_count(&self) -> usize {
-        self.clients.borrow().len()
-    }
-
-    pub(crate) fn count_error(&self, sqlstate: &str) {
-        self.errors.borrow_mut().record_pooler(sqlstate.as_bytes());
-    }
-
-    // --- idle server connections -------------------------------------------------------------------------
-
-    pub(crate) fn vacant_idle(&self) -> ServerId {
-        ServerId(self.idle.borrow().vacant_key() as u32)
-    }
-
-    /// Under the id that [`Self::vacant_idle`] gave.
-    pub(crate) fn insert_idle(&self, server: Box<ServerConn>) {
-        let mut idle = self.idle.borrow_mut();
-        idle.insert(server);
-        self.process.note_idle(self.me, idle.len());
-    }
-
-    /// Where the connection with this id in the process is.
-    pub(crate) fn idle_place(&self, id: u64) -> Option<ServerId> {
-        let idle = self.idle.borrow();
-        idle.iter().find(|(_, server)| server.shared.id == id).map(|(place, _)| ServerId(place as u32))
-    }
-
-    pub(crate) fn remove_idle(&self, id: ServerId) -> Option<Box<ServerConn>> {
-        let mut idle = self.idle.borrow_mut();
-        let server = idle.try_remove(id.0 as usize);
-        self.process.note_idle(self.me, idle.len());
-        server
-    }
-
-    /// Closes idle connections that PostgreSQL has closed, and frees their slots.
-    pub(crate) fn sweep_idle(self: &Rc<Self>) {
-        let ids: Vec<usize> = self.idle.borrow().iter().map(|(id, _)| id).collect();
-        for id in ids {
-            let dead = {
-                let mut idle = self.idle.borrow_mut();
-                idle.get_mut(id).is_some_and(|server| !crate::event_loop::checkout::is_alive(server))
-            };
-            if dead && let Some(server) = self.remove_idle(ServerId(id as u32)) {
-                self.ledger.borrow_mut().forget_idle(server.shared.pool, ServerId(id as u32));
-                self.retire(server);
+        for server in self.servers.borrow().values() {
+            if now.saturating_duration_since(server.opened) >= jittered(lifetime, server.id) {
+                server.outlook.set(server.outlook.get().max(Outlook::Outlived));
             }
-        }
-    }
-
-    pub(crate) fn remember_server(&self, server: &Rc<ServerShared>) {
-        self.servers.borrow_mut().insert(server.id, Rc::clone(server));
-        self.process.note_server(server.pool, true);
-    }
-
-    pub(crate) fn forget_server(&self, id: u64) {
-        let known = self.servers.borrow_mut().remove(&id);
-        if let Some(server) = known {
-            self.process.note_server(server.pool, false);
         }
     }
 }

@@ -31,6 +31,11 @@ use self::poller::Poller;
 /// Events taken from the kernel at once.
 const EVENTS: usize = 512;
 
+/// Runs the tasks of this thread that were woken.
+pub(crate) fn run_tasks() {
+    tasks::run();
+}
+
 /// A thread's reactor. What belongs to it ends with it.
 #[derive(Debug)]
 pub(crate) struct Reactor {
@@ -41,14 +46,9 @@ impl Reactor {
     /// Makes this thread's sockets, tasks and timers work.
     pub(crate) fn start() -> io::Result<Self> {
         let poller = Poller::new(EVENTS)?;
-        local::install(poller.registrar()?, tasks::Queue::new(poller.bell()));
+        local::install(poller.registrar(), tasks::Queue::new(poller.bell()));
         timers::tick();
         Ok(Self { poller })
-    }
-
-    /// Runs the tasks that were woken.
-    pub(crate) fn run_tasks(&mut self) {
-        tasks::run();
     }
 
     /// Waits until something is ready, and notes what is. Returns at once while there is other work.

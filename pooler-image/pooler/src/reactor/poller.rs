@@ -88,8 +88,8 @@ impl Poller {
         self.bell.clone()
     }
 
-    pub(super) fn registrar(&self) -> io::Result<Registrar> {
-        Ok(Registrar(Arc::clone(&self.epoll)))
+    pub(super) fn registrar(&self) -> Registrar {
+        Registrar(Arc::clone(&self.epoll))
     }
 
     /// Waits for events, and gives each with the key of its file.

@@ -13,7 +13,7 @@ use crate::session::state::Pace;
 use crate::session::{Dirt, Naming, Rest, SessionState};
 use crate::sql::Effect;
 use crate::wire::backend as tag;
-use crate::wire::{Header, TransactionStatus, backend};
+use crate::wire::{Header, TransactionStatus, backend, run_of};
 
 const HEADER: usize = 5;
 
@@ -43,10 +43,14 @@ impl Exchange<'_> {
             if whole.is_none() && self.must_be_whole(header.tag) {
                 break;
             }
-            let here = total.min(rest.len());
+            let mut here = total.min(rest.len());
             if self.server_message(header.tag, whole.unwrap_or_default())? {
+                if matches!(header.tag, tag::DATA_ROW | tag::COPY_DATA) {
+                    // those that follow are of the same reply, and change as little
+                    here += run_of(header.tag, rest.get(here..).unwrap_or_default());
+                }
                 self.to_client.forward(at, at + here);
-                self.server.unread = Rest::forward(total - here);
+                self.server.unread = Rest::forward(total.saturating_sub(here));
             } else {
                 self.server.unread = Rest::drop(total - here);
             }

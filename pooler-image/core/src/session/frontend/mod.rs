@@ -11,7 +11,7 @@ use super::state::Pace;
 use super::undo::Undo;
 use super::{Naming, Rest};
 use crate::wire::frontend as tag;
-use crate::wire::{FrameError, Header};
+use crate::wire::{FrameError, Header, run_of};
 
 const HEADER: usize = 5;
 
@@ -95,6 +95,11 @@ impl Exchange<'_> {
             let total = header.total();
             let bytes = rest.get(..total.min(rest.len())).unwrap_or_default();
             match self.client_message(header.tag, Message { at, total, bytes })? {
+                Step::To(next) if header.tag == tag::COPY_DATA && self.server.copy_in => {
+                    // those that follow are of the same copy
+                    at = next + run_of(header.tag, input.get(next..).unwrap_or_default());
+                    self.to_server.forward(next, at);
+                }
                 Step::To(next) => at = next,
                 Step::More => break,
                 Step::Wait => {
