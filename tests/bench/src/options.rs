@@ -110,6 +110,10 @@ impl Options {
             peers.extend(self.peer(*name)?);
         }
         ensure!(!peers.is_empty(), "there is nothing to measure");
+        for (at, peer) in peers.iter().enumerate() {
+            let twice = peers.iter().skip(at + 1).any(|other| other.name == peer.name);
+            ensure!(!twice, "two peers are called {}: use --pgpooler NAME=PATH", peer.name);
+        }
         Ok(peers)
     }
 

@@ -31,6 +31,10 @@ impl Cpu {
             nanos += text.split(' ').next().and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
         }
         let [user, system, ..] = times(&stat).with_context(|| format!("/proc/{pid}/stat"))?;
+        if nanos == 0 {
+            // a kernel without the finer account
+            nanos = ((user + system) * 1e9) as u64;
+        }
         Ok(Self { nanos, user, system })
     }
 

@@ -79,6 +79,7 @@ pub(crate) struct Summary {
 impl Results {
     /// Takes down a figure.
     pub(crate) fn add(&mut self, row: Row<'_>, peer: &str, round: usize, value: f64) {
+        let value = stats::rounded(value);
         let known = self.series.iter_mut().find(|series| series.row() == row && series.peer == peer);
         if let Some(series) = known {
             series.rounds.insert(round, value);

@@ -17,6 +17,11 @@ use crate::{
     results::{Failure, Results, Row},
 };
 
+/// Very many clients, where the limit of open files allows them.
+const MANY: usize = 10_000;
+/// Open files of a pooler and of the harness besides clients.
+const OTHER_FILES: usize = 200;
+
 /// Measures what was asked for and reports it.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let clock = Clock(Instant::now());
@@ -36,13 +41,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 fn measure(options: &Options, clock: Clock) -> Result<Report> {
     let peers = options.peers()?;
-    raise_file_limit()?;
+    let files = raise_file_limit()?;
     let mut about = About::here(options.command.clone(), options.commit.clone(), options.rounds);
     about.versions = versions(options, &peers)?;
     clock.say("starting PostgreSQL");
     let postgres = Postgres::start(&options.postgres()?)?;
     let cells = Cell::all(options);
-    let mut world = World::new(postgres, pace(options.quick))?;
+    let mut world = World::new(postgres, pace(options.quick, files))?;
     let mut results = Results {
         peers: peers.iter().map(|peer| peer.name.clone()).collect(),
         ours: peers.iter().filter(|peer| peer.kind == Kind::Pgpooler).map(|peer| peer.name.clone()).collect(),
@@ -100,18 +105,19 @@ fn rotated(peers: &[Peer], by: usize) -> impl Iterator<Item = &Peer> {
     peers.iter().cycle().skip(by % peers.len()).take(peers.len())
 }
 
-fn pace(quick: bool) -> Pace {
+fn pace(quick: bool, files: usize) -> Pace {
     let millis = Duration::from_millis;
     if quick {
-        Pace { warm_up: millis(50), measure: millis(150), quick }
-    } else {
-        Pace { warm_up: millis(250), measure: millis(800), quick }
+        return Pace { warm_up: millis(50), measure: millis(150), many: MANY.min(files) / 20, quick };
     }
+    Pace { warm_up: millis(250), measure: millis(800), many: MANY.min(files), quick }
 }
 
-/// Ten thousand clients need as many files here as in a pooler, which inherits the limit.
-fn raise_file_limit() -> Result<()> {
+/// Ten thousand clients need as many files here as in a pooler, which inherits the limit; what there may be of them.
+fn raise_file_limit() -> Result<usize> {
     let limit = getrlimit(Resource::Nofile);
     let wanted = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    setrlimit(Resource::Nofile, wanted).context("the limit of open files")
+    setrlimit(Resource::Nofile, wanted).context("the limit of open files")?;
+    let files = limit.maximum.map_or(usize::MAX, |files| files as usize);
+    Ok(files.saturating_sub(OTHER_FILES))
 }

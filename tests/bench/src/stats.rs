@@ -30,6 +30,11 @@ pub(crate) fn ratios(values: &BTreeMap<usize, f64>, base: &BTreeMap<usize, f64>)
     values.iter().filter_map(|(round, value)| Some(value / of_round(round)?)).collect()
 }
 
+/// With six digits: more than any measurement here is good for.
+pub(crate) fn rounded(value: f64) -> f64 {
+    format!("{value:.5e}").parse().unwrap_or(value)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -39,6 +44,14 @@ mod tests {
         assert_eq!(median([3.0, 1.0, 2.0]), Some(2.0));
         assert_eq!(median([4.0, 1.0, 2.0, 3.0]), Some(2.5));
         assert_eq!(median([]), None);
+    }
+
+    #[test]
+    fn six_digits_are_kept() {
+        assert_eq!(
+            [12.345_678_9, 0.0, 1_234_567.0].map(|value| rounded(value).to_string()),
+            ["12.3457", "0", "1234570"]
+        );
     }
 
     #[test]

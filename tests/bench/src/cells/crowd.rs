@@ -8,8 +8,6 @@ use crate::{
     peers::{Kind, MAX_CONNECTIONS, Peer},
 };
 
-/// Clients, and the same with `--quick`.
-const CROWD: (usize, usize) = (10_000, 500);
 /// Server connections of the crowd.
 const CROWD_SERVERS: usize = 50;
 /// Clients of the storm.
@@ -19,7 +17,7 @@ const STORM_TRANSACTIONS: u64 = 5;
 
 /// Ten thousand clients arrive at once; then all ask at once.
 pub(super) fn crowd(peer: &Peer, world: &World, notes: &mut Notes) -> Result<()> {
-    let clients = if world.pace.quick { CROWD.1 } else { CROWD.0 };
+    let clients = world.pace.many;
     let started = world.start(peer, CROWD_SERVERS, Security::Plain)?;
     let mut load = world.load(&started, Security::Plain)?;
     let (refused, arrival) = load.try_log_in(clients, clients).with_context(|| started.log())?;

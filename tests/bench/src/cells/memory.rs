@@ -10,8 +10,6 @@ use anyhow::{Context as _, Result, ensure};
 use super::{LOGINS_AT_ONCE, Notes, SERVERS, Security, World, cost};
 use crate::{load::Protocol, peers::Peer, proc};
 
-/// Clients, and the same with `--quick`.
-const CLIENTS: (usize, usize) = (10_000, 500);
 /// How long a pooler has to notice that its clients have left, and to give memory back.
 const AFTERMATH: Duration = Duration::from_secs(10);
 /// How long clients are idle before their memory counts: time to give back what a login or a query took.
@@ -20,7 +18,7 @@ const MEGABYTE: f64 = 1e6;
 
 /// Ten thousand clients log in, ask once each, and leave.
 pub(super) fn visit(security: Security, peer: &Peer, world: &World, notes: &mut Notes) -> Result<()> {
-    let clients = if world.pace.quick { CLIENTS.1 } else { CLIENTS.0 };
+    let clients = world.pace.many;
     let cell = security.named("memory");
     let started = world.start(peer, SERVERS, security)?;
     let mut load = world.load(&started, security)?;

@@ -83,6 +83,8 @@ pub(crate) struct Pace {
     pub(crate) warm_up: Duration,
     /// What counts.
     pub(crate) measure: Duration,
+    /// How many clients very many are.
+    pub(crate) many: usize,
     /// Large things are small.
     pub(crate) quick: bool,
 }

@@ -175,12 +175,14 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         const PATIENCE: Duration = Duration::from_secs(5);
+        // a process that cannot die is left to the machine
+        const END: Duration = Duration::from_secs(20);
         if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
             // one that has ended already has failed its cell elsewhere
             let _ = kill_process(pid, self.signal);
         }
         let asked = Instant::now();
-        while self.runs() {
+        while self.runs() && asked.elapsed() < END {
             if asked.elapsed() > PATIENCE {
                 let _ = self.child.kill();
             }

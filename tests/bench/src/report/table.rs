@@ -42,7 +42,7 @@ pub(crate) fn terminal(report: &Report) -> String {
 
 /// The promises and what became of them; those that were not measured are left out.
 pub(crate) fn promises(results: &Results) -> Vec<Vec<String>> {
-    let mut lines = vec![["promise", "bar", "median", "ratio", ""].map(str::to_owned).to_vec()];
+    let mut lines = vec![["promise", "bar", "median", "ratio", "verdict"].map(str::to_owned).to_vec()];
     lines.extend(BARS.iter().filter_map(|bar| {
         let verdict = bar.judge(results)?;
         let ratio = verdict.ratio.map(|ratio| format!("{ratio:.2}")).unwrap_or_default();

@@ -44,7 +44,11 @@ impl Bar {
             }
             Promise::BestPeer => {
                 let (name, best) = self.best_peer(results)?;
-                (format!("<= {} ({name})", number(best)), number(median), median <= best)
+                let figure = match results.summary(self.row(), DIRECT) {
+                    Some(direct) => format!("{} ({} added)", number(median), number(median - direct.median)),
+                    None => number(median),
+                };
+                (format!("<= {} ({name})", number(best)), figure, median <= best)
             }
             Promise::Zero => ("0".to_owned(), number(summary.highest), summary.highest == 0.0),
             Promise::Scale(one, least) => {
