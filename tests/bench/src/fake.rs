@@ -100,6 +100,11 @@ impl Drop for Fake {
     }
 }
 
+/// What a server says to a StartupMessage when it trusts everybody.
+pub(crate) fn login() -> Vec<u8> {
+    Answers::new().login
+}
+
 fn serve(listener: &TcpListener, mut poll: Poll, ends: &AtomicBool) -> Result<()> {
     let answers = Answers::new();
     let (mut events, mut buffer) = (Events::with_capacity(64), vec![0; BUFFER]);

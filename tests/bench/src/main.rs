@@ -3,6 +3,7 @@
 
 mod cells;
 mod fake;
+mod floor;
 mod load;
 mod options;
 mod peers;

@@ -18,7 +18,12 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 5)]
     pub(crate) rounds: usize,
     /// Whom to measure.
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "direct,pgbouncer,odyssey,pgpooler")]
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "direct,pgbouncer,odyssey,floor,pgpooler"
+    )]
     peers: Vec<PeerName>,
     /// Clients of the cost cells.
     #[arg(long, value_delimiter = ',', default_value = "1,16,64,256,1000")]
@@ -50,6 +55,9 @@ pub(crate) struct Options {
     /// Measures nothing and writes the page of the results.json in `--out` anew.
     #[arg(long, requires = "out")]
     pub(crate) render: bool,
+    /// Is the floor: port, port of the server, server connections.
+    #[arg(long, num_args = 3, hide = true)]
+    pub(crate) floor: Option<Vec<u16>>,
     /// State of the repository, for the page.
     #[arg(long, default_value = "", hide = true)]
     pub(crate) commit: String,
@@ -85,6 +93,8 @@ enum PeerName {
     Direct,
     Pgbouncer,
     Odyssey,
+    /// No pooler, but the least that a pool on epoll can cost; in cells of `SELECT 1` only.
+    Floor,
     Pgpooler,
 }
 
@@ -128,6 +138,10 @@ impl Options {
             PeerName::Odyssey => {
                 let program = self.other(self.odyssey.as_ref(), "/usr/bin/odyssey")?;
                 vec![one("odyssey", Kind::Odyssey, program, self.workers)]
+            }
+            PeerName::Floor => {
+                let program = Program::plain(&std::env::current_exe().context("our own path")?);
+                vec![one("floor", Kind::Floor, program, 1)]
             }
             PeerName::Pgpooler => {
                 ensure!(!self.pgpooler.is_empty(), "--pgpooler must say where pgpooler's program is");

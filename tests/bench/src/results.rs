@@ -10,6 +10,8 @@ use crate::stats;
 pub(crate) const BASE: &str = "pgbouncer";
 /// PostgreSQL itself, which is no pooler.
 pub(crate) const DIRECT: &str = "direct";
+/// The least that a pool can cost, which is no pooler either.
+pub(crate) const FLOOR: &str = "floor";
 
 /// One figure of one peer in every round.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

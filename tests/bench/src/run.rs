@@ -10,6 +10,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::{
     cells::{Cell, Figure, Notes, Pace, World},
+    floor,
     options::Options,
     peers::{Kind, Peer, Postgres},
     proc,
@@ -25,6 +26,9 @@ const OTHER_FILES: usize = 200;
 /// Measures what was asked for and reports it.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let clock = Clock(Instant::now());
+    if let Some(&[port, server_port, servers]) = options.floor.as_deref() {
+        return floor::run(port, server_port, servers.into());
+    }
     if let (true, Some(folder)) = (options.render, &options.out) {
         return Report::read(folder)?.write(folder);
     }
@@ -78,7 +82,7 @@ impl Clock {
 
 fn versions(options: &Options, peers: &[Peer]) -> Result<BTreeMap<String, String>> {
     let mut versions = BTreeMap::from([("PostgreSQL".to_owned(), options.postgres()?.says("--version")?)]);
-    for peer in peers.iter().filter(|peer| peer.kind != Kind::Direct) {
+    for peer in peers.iter().filter(|peer| !matches!(peer.kind, Kind::Direct | Kind::Floor)) {
         versions.insert(peer.name.clone(), peer.program.says("--version")?);
     }
     Ok(versions)
@@ -110,7 +114,7 @@ fn pace(quick: bool, files: usize) -> Pace {
     if quick {
         return Pace { warm_up: millis(50), measure: millis(150), many: MANY.min(files) / 20, quick };
     }
-    Pace { warm_up: millis(250), measure: millis(800), many: MANY.min(files), quick }
+    Pace { warm_up: millis(200), measure: millis(700), many: MANY.min(files), quick }
 }
 
 /// Ten thousand clients need as many files here as in a pooler, which inherits the limit; what there may be of them.

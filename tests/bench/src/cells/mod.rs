@@ -179,6 +179,8 @@ impl Cell {
                 true
             }
             (_, Kind::Direct) => false,
+            (Self::Cost(_) | Self::OneCore | Self::Syscalls(_) | Self::Loops(1), Kind::Floor) => true,
+            (_, Kind::Floor) => false,
             (Self::Loops(loops), kind) => loops == 1 || kind != Kind::PgBouncer,
             _ => true,
         }

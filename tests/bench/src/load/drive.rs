@@ -200,3 +200,49 @@ fn ask(client: &mut Client, request: &Request, errors: &mut Errors) {
         errors.add(&format!("{error:#}"));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{super::Protocol, *};
+    use crate::fake::Fake;
+
+    fn load(fake: &Fake) -> Load {
+        Load::new(Target { port: fake.port(), tls: None }, Credentials::new("u", "p", "d")).unwrap()
+    }
+
+    #[test]
+    fn every_client_asks_as_often_as_it_is_told_and_checks_its_replies() {
+        let fake = Fake::start().unwrap();
+        let mut load = load(&fake);
+        load.log_in(20, 3).unwrap();
+        let preparation = Protocol::Prepared.preparation().unwrap();
+        assert_eq!(load.each(&preparation).unwrap().done(), 20);
+        for protocol in Protocol::ALL {
+            let request = protocol.select_1();
+            assert_eq!(load.bounded(&request, 105).unwrap().done(), 105);
+            assert!(load.run(&request, Duration::from_millis(5)).unwrap().done() > 0);
+            load.settle(&request).unwrap();
+        }
+        let wrong = Request { reply: preparation.reply, ..Protocol::Simple.select_1() };
+        let tally = load.each(&wrong).unwrap();
+        assert_eq!((tally.done(), tally.errors.to_string().as_str()), (0, "20 x a wrong reply"));
+    }
+
+    #[test]
+    fn clients_that_come_and_go_get_through_each_time() {
+        let fake = Fake::start().unwrap();
+        let tally = load(&fake).churn(&Protocol::Simple.select_1(), 4, Duration::from_millis(100)).unwrap();
+        assert!(tally.done() > 4, "{}", tally.done());
+        assert_eq!(tally.errors, Errors::default());
+    }
+
+    #[test]
+    fn a_server_that_goes_away_is_an_error_of_every_client() {
+        let fake = Fake::start().unwrap();
+        let mut load = load(&fake);
+        load.log_in(3, 3).unwrap();
+        drop(fake);
+        let tally = load.each(&Protocol::Simple.select_1()).unwrap();
+        assert_eq!((tally.done(), tally.errors.count()), (0, 3));
+    }
+}

@@ -11,5 +11,5 @@ mod scan;
 pub(crate) use drive::{Load, Tally};
 pub(crate) use engine::{Errors, Target};
 pub(crate) use histogram::Histogram;
-pub(crate) use login::Credentials;
+pub(crate) use login::{Credentials, Login, Step};
 pub(crate) use requests::{Protocol, Request};

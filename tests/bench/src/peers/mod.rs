@@ -4,7 +4,7 @@ pub(crate) mod config;
 mod place;
 mod postgres;
 
-use std::{path::Path, time::Duration};
+use std::{ffi::OsStr, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use pgpooler_test_support::{Certified, Login, RawClient, TlsOptions, free_port, wait_until};
@@ -24,6 +24,8 @@ pub(crate) enum Kind {
     PgBouncer,
     /// Odyssey.
     Odyssey,
+    /// The least that a pool can cost.
+    Floor,
     /// Ours.
     Pgpooler,
 }
@@ -78,10 +80,14 @@ impl Peer {
         };
         let folder = self.program.folder()?;
         let configuration = self.configure(&setup, wish, &folder)?;
-        let mut arguments = vec![configuration.as_os_str()];
-        if self.kind == Kind::Pgpooler {
-            arguments.insert(0, "--config".as_ref());
-        }
+        let numbers = [setup.port, setup.server_port, setup.servers as u16].map(|number| number.to_string());
+        let arguments: Vec<&OsStr> = match self.kind {
+            Kind::Floor => {
+                [OsStr::new("--floor")].into_iter().chain(numbers.iter().map(OsStr::new)).collect()
+            }
+            Kind::Pgpooler => vec!["--config".as_ref(), configuration.as_os_str()],
+            _ => vec![configuration.as_os_str()],
+        };
         let mut running = self.program.start(&folder, &arguments, Signal::KILL)?;
         wait_for(&setup, &mut running, &folder).with_context(|| format!("{} did not start", self.name))?;
         Ok(Started { port: setup.port, pid: running.pid(), running: Some((running, folder)) })
@@ -99,7 +105,9 @@ impl Peer {
         match self.kind {
             Kind::Odyssey => write("odyssey.conf", &config::odyssey(setup, inside)),
             Kind::Pgpooler => write("pgpooler.toml", &config::pgpooler(setup, free_port()?)),
-            Kind::PgBouncer | Kind::Direct => write("pgbouncer.ini", &config::pgbouncer(setup, inside)),
+            Kind::PgBouncer | Kind::Direct | Kind::Floor => {
+                write("pgbouncer.ini", &config::pgbouncer(setup, inside))
+            }
         }
     }
 }

@@ -10,7 +10,8 @@ const TOP: f64 = 64.0;
 const HEIGHT: f64 = 240.0;
 const BOTTOM: f64 = 40.0;
 /// A peer has its colour in every chart; builds of pgpooler take what is left in turn.
-const COLOURS: [(&str, &str); 3] = [("direct", "#8b98a8"), ("pgbouncer", "#d9822b"), ("odyssey", "#7c5cbf")];
+const COLOURS: [(&str, &str); 4] =
+    [("direct", "#8b98a8"), ("pgbouncer", "#d9822b"), ("odyssey", "#7c5cbf"), ("floor", "#b9c2cc")];
 const OURS: [&str; 3] = ["#1f9e89", "#c0527a", "#4a7bd0"];
 /// The text and the lines follow the reader's colour scheme; the bars do not need to.
 const STYLE: &str = "text{font:12px system-ui,sans-serif;fill:#3a4350}.title{font-size:15px;font-weight:600}\

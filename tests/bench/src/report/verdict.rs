@@ -5,7 +5,7 @@ use super::{
     number,
 };
 use crate::{
-    results::{DIRECT, Results, Row},
+    results::{DIRECT, FLOOR, Results, Row},
     stats,
 };
 
@@ -61,7 +61,10 @@ impl Bar {
 
     /// The other pooler with the lowest median.
     fn best_peer<'a>(&self, results: &'a Results) -> Option<(&'a str, f64)> {
-        let others = results.peers.iter().filter(|peer| *peer != DIRECT && !results.ours.contains(peer));
+        let others = results
+            .peers
+            .iter()
+            .filter(|peer| ![DIRECT, FLOOR].contains(&peer.as_str()) && !results.ours.contains(peer));
         let medians =
             others.filter_map(|peer| Some((peer.as_str(), results.summary(self.row(), peer)?.median)));
         medians.min_by(|(_, left), (_, right)| left.total_cmp(right))
