@@ -147,6 +147,8 @@ impl Scrape {
         counter(encoder, "binds", "Bind messages passed on", None, |pool| pool.traffic.binds)?;
         let help = "Questions to servers what state a session holds";
         counter(encoder, "probes", help, None, |pool| pool.traffic.probes)?;
+        let help = "Server connections that went to another event loop";
+        counter(encoder, "lends", help, None, |pool| pool.traffic.lends)?;
         let help = "Clients that became tied to their server connection, by the state that does it";
         encoder.counters("pins", help, None, |family| {
             self.pools().try_for_each(|pool| {

@@ -347,6 +347,9 @@ impl Worker {
         let id = server.shared.id;
         match server.lend() {
             Ok(lent) => {
+                if let Some(pool) = self.pools.borrow().get(&pool) {
+                    pool.note_lend();
+                }
                 self.forget_server(id);
                 self.ledger.borrow_mut().closed(pool);
                 self.process.slots(|slots| slots.lend((self.me, pool), to));

@@ -13,6 +13,7 @@ use pgpooler_core::session;
 use crate::event_loop::buffers::{Carry, Spill};
 use crate::event_loop::checkout::Grant;
 use crate::event_loop::compact::{Address, Stamp};
+use crate::event_loop::home::Newcomer;
 use crate::event_loop::pool::Pool;
 use crate::event_loop::server::ServerShared;
 use crate::event_loop::welcome::{self, Admitted};
@@ -210,6 +211,14 @@ impl ClientShared {
     pub(crate) fn watch(&self, cx: &Context<'_>) {
         let waker = self.waker.take().filter(|known| known.will_wake(cx.waker()));
         self.waker.set(Some(waker.unwrap_or_else(|| cx.waker().clone())));
+    }
+}
+
+/// Gives a seat to a client that has logged in on another loop.
+pub(crate) async fn move_in(worker: Rc<Worker>, newcomer: Box<Newcomer>) {
+    match newcomer.arrive(&worker).await {
+        Some(client) => worker.sit_down(client),
+        None => worker.process.connection_ended(worker.me),
     }
 }
 

@@ -8,7 +8,7 @@
 //!
 //! [`worker::Worker`] is the loop. Its methods stand where their subject is: checkout and release in `checkout`, opening,
 //! cleaning and closing in `tidy`, cancel requests in `cancel`, look-ups of users in `auth_query`, timeouts in `janitor`,
-//! reports in `gauge`, what is held for slow peers in `memory`, who is there in `places`. A client between login and leave is in
+//! reports in `gauge`, what is held for slow peers in `memory`, who is there in `places`, which loop a client goes to in `home`. A client between login and leave is in
 //! [`seat`]. Nothing here
 //! is shared with another thread but [`Process`](crate::process::Process).
 
@@ -19,6 +19,7 @@ mod checkout;
 mod client;
 mod compact;
 mod gauge;
+pub(crate) mod home;
 mod janitor;
 pub(crate) mod memory;
 mod places;

@@ -128,6 +128,11 @@ impl Pool {
         self.traffic.borrow_mut().sent += bytes as u64;
     }
 
+    /// A server connection goes to another loop.
+    pub(crate) fn note_lend(&self) {
+        self.traffic.borrow_mut().lends += 1;
+    }
+
     /// A client is tied to its server connection by other state than before.
     pub(crate) fn note_pin(&self, before: Holds, now: Holds) {
         let mut traffic = self.traffic.borrow_mut();

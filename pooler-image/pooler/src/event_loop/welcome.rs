@@ -24,17 +24,17 @@ use crate::event_loop::client::{ClientConn, ClientShared};
 use crate::event_loop::pool::Pool;
 use crate::event_loop::server::ServerConn;
 use crate::event_loop::worker::{Scratch, Worker};
-use crate::event_loop::{refuse, replication};
+use crate::event_loop::{home, refuse, replication};
 use crate::handshake::{self, Accepted, HandshakeError};
 use crate::process::Welcome;
 use crate::reactor::Socket;
 use crate::tls::Session;
 
 /// Counts a connection as logging in, however that ends.
-struct LoggingIn<'a>(&'a Worker);
+pub(super) struct LoggingIn<'a>(&'a Worker);
 
 impl<'a> LoggingIn<'a> {
-    fn begin(worker: &'a Worker) -> Self {
+    pub(super) fn begin(worker: &'a Worker) -> Self {
         worker.logging_in.set(worker.logging_in.get() + 1);
         Self(worker)
     }
@@ -85,7 +85,10 @@ pub(crate) async fn admit(worker: &Rc<Worker>, stream: Socket, peer: SocketAddr)
             let session = replication::begin(worker, *client, peer, document).await?;
             Some(Admitted::Walsender(Box::new(session)))
         }
-        Accepted::Client(client) => seat(worker, *client, peer, document).await.map(Admitted::Client),
+        Accepted::Client(client) => {
+            let client = home::at_home(worker, *client, peer, document)?;
+            seat(worker, client, peer, document).await.map(Admitted::Client)
+        }
     }
 }
 
@@ -123,7 +126,7 @@ async fn console(worker: &Rc<Worker>, client: handshake::Client, document: &Docu
     }
 }
 
-async fn seat(
+pub(super) async fn seat(
     worker: &Rc<Worker>,
     client: handshake::Client,
     peer: SocketAddr,

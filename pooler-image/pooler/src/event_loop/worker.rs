@@ -173,6 +173,7 @@ impl Worker {
     fn deliver(self: &Rc<Self>, mail: Mail) {
         match mail {
             Mail::Client(stream, peer) => self.welcome(stream, peer),
+            Mail::Newcomer(newcomer) => spawn_local(client::move_in(Rc::clone(self), newcomer)),
             Mail::Cancel(request, done) => self.cancel(&request, done),
             Mail::Lent(lent) => self.borrow_server(*lent),
             Mail::SlotFree => self.slot_came_free(),

@@ -13,12 +13,13 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Instant;
 
 use pgpooler_core::cancel::Request;
-use pgpooler_core::pool::{LoopId, PoolId, Pressure, Slots};
+use pgpooler_core::pool::{Homes, LoopId, PoolId, Pressure, Size, Slots};
 use pgpooler_core::session::{Clock, Settings};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::auth::AuthState;
 use crate::control::ShutdownMode;
+use crate::event_loop::home::Newcomer;
 use crate::event_loop::server::Lent;
 use crate::reload::{Loaded, Source};
 use crate::report::{Detail, LoopReport, Paused, Phase};
@@ -30,6 +31,8 @@ pub(crate) use peers::Peers;
 pub(crate) enum Mail {
     /// A new connection.
     Client(std::net::TcpStream, SocketAddr),
+    /// A client that has logged in on another loop.
+    Newcomer(Box<Newcomer>),
     /// A cancel request for one of its clients, and what is dropped when it is dealt with.
     Cancel(Request, oneshot::Sender<()>),
     /// A server connection with its slot.
@@ -77,6 +80,7 @@ pub(crate) struct Process {
     slots: Mutex<Slots>,
     pressure: AtomicU64,
     directory: Mutex<Directory>,
+    homes: Mutex<Homes>,
     /// Logged-in server connections, for each pool that has one.
     servers: Mutex<HashMap<PoolId, u32>>,
     loops: Vec<Post>,
@@ -148,6 +152,7 @@ impl Process {
             slots: Mutex::new(Slots::new(limit)),
             pressure: AtomicU64::new(NO_PRESSURE),
             directory: Mutex::default(),
+            homes: Mutex::default(),
             servers: Mutex::default(),
             loops: loops.into_iter().map(Post::new).collect(),
             door: OnceLock::new(),
@@ -246,6 +251,24 @@ impl Process {
         post.connections.fetch_add(1, Ordering::Relaxed);
         if post.mail.send(Mail::Client(stream, peer)).is_err() {
             post.connections.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The loop that a client of this pool is served on, having logged in `here`. It counts there from now on.
+    pub(crate) fn home(&self, pool: PoolId, here: LoopId, connections: u32) -> LoopId {
+        if self.loops.len() < 2 {
+            return here;
+        }
+        let pools = self.directory.lock().unwrap_or_else(PoisonError::into_inner).names.len() as u32;
+        let size = Size { loops: self.loops.len() as u16, pools, connections };
+        let home = self.homes.lock().unwrap_or_else(PoisonError::into_inner).place(pool, here, size);
+        match self.loops.get(usize::from(home.0)) {
+            // while the process leaves, loops end one by one
+            Some(post) if home != here && !post.mail.is_closed() => {
+                post.connections.fetch_add(1, Ordering::Relaxed);
+                home
+            }
+            _ => here,
         }
     }
 

@@ -67,6 +67,8 @@ pub struct Traffic {
     pub binds: u64,
     /// Questions to servers what a session holds.
     pub probes: u64,
+    /// Server connections that went to another loop.
+    pub lends: u64,
     /// Clients that became pinned to their server connection, by [`Holds::ALL`].
     pub pins: [u64; Holds::ALL.len()],
 }
@@ -158,7 +160,7 @@ impl Traffic {
     /// Adds another loop's.
     pub fn merge(&mut self, other: &Self) {
         let Self { transactions, queries, waits, received, sent, .. } = other;
-        let Self { client_parses, server_parses, binds, probes, pins, .. } = other;
+        let Self { client_parses, server_parses, binds, probes, lends, pins, .. } = other;
         self.transactions.merge(transactions);
         self.queries.merge(queries);
         self.waits.merge(waits);
@@ -168,6 +170,7 @@ impl Traffic {
         self.server_parses += server_parses;
         self.binds += binds;
         self.probes += probes;
+        self.lends += lends;
         self.pins.iter_mut().zip(pins).for_each(|(sum, count)| *sum += count);
     }
 }

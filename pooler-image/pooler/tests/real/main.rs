@@ -11,6 +11,7 @@ mod flow;
 mod limits;
 mod login;
 mod login_errors;
+mod loops;
 mod peers;
 mod pools;
 mod replication;
@@ -51,6 +52,13 @@ fn start(options: &PoolerOptions) -> Pooler {
 
 fn app(pooler: &Pooler) -> RawClient {
     RawClient::login(&app_login(pooler)).expect("a login through the pooler")
+}
+
+/// How often a server connection went to another loop.
+fn lends(pooler: &Pooler) -> u64 {
+    let (_, metrics) = pooler.http_get("/metrics").unwrap();
+    let counts = metrics.lines().filter(|line| line.starts_with("pgpooler_lends_total{"));
+    counts.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
 }
 
 fn app_login(pooler: &Pooler) -> Login {

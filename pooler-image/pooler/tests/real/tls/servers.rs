@@ -7,7 +7,7 @@ use pgpooler_test_support::{
 };
 
 use super::{Files, certified, large_goes_both_ways, over_tls, postgres, record};
-use crate::{app, app_login, server, sqlstate, start, value};
+use crate::{app, app_login, lends, server, sqlstate, start, value};
 
 const MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
 
@@ -151,9 +151,15 @@ fn a_request_to_cancel_is_as_secret_as_its_connection() {
 }
 
 #[test]
-fn the_only_server_connection_of_two_loops_keeps_its_tls_when_it_moves() {
+fn the_only_free_server_connection_of_two_loops_keeps_its_tls_when_it_moves() {
     let (server, files) = (postgres(&good(), "hostssl"), Files::new());
-    let pooler = start(&before(&server, "require", &files).setting("workers", "2"));
+    // a smaller pool would live on one loop
+    let settings = before(&server, "require", &files).setting("max_server_connections", "4");
+    let pooler = start(&settings.setting("workers", "2"));
+    let mut holders: Vec<_> = (0..3).map(|_| app(&pooler)).collect();
+    for holder in &mut holders {
+        holder.query("BEGIN").unwrap();
+    }
     let mut clients: Vec<_> = (0..4).map(|_| app(&pooler)).collect();
     let mut pids = Vec::new();
     for _ in 0..20 {
@@ -166,6 +172,7 @@ fn the_only_server_connection_of_two_loops_keeps_its_tls_when_it_moves() {
     }
     pids.dedup();
     assert_eq!(pids.len(), 1, "{pids:?}");
+    assert!(lends(&pooler) > 0, "it has not moved");
 }
 
 #[test]
