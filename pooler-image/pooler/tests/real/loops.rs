@@ -21,7 +21,9 @@ fn many_pools_live_on_one_loop_each_and_no_connection_moves() {
     let pooler = start(&options(POOLS.len() as u32).setting("workers", "2"));
     // until so many pools are known, they are thought to be few
     drop(POOLS.map(|pool| log_in(&pooler, pool)));
-    let mut clients: Vec<_> = (0..4).flat_map(|_| POOLS).map(|pool| (pool, log_in(&pooler, pool))).collect();
+    // one after the other, each would come to another loop
+    let mut clients: Vec<_> =
+        POOLS.into_iter().flat_map(|pool| [pool; 4]).map(|pool| (pool, log_in(&pooler, pool))).collect();
     let mut ask = || {
         let ask = |(pool, client): &mut _| (*pool, value(client, "select pg_backend_pid()"));
         clients.iter_mut().map(ask).collect::<BTreeSet<_>>()
