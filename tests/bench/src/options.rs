@@ -31,6 +31,22 @@ pub(crate) struct Options {
     /// Event loops of pgpooler and workers of Odyssey; PgBouncer has one.
     #[arg(long, default_value_t = 1)]
     workers: usize,
+    /// Short cells, for trying the bench itself.
+    #[arg(long)]
+    pub(crate) quick: bool,
+    #[command(flatten)]
+    programs: Programs,
+    /// What becomes of the figures.
+    #[command(flatten)]
+    pub(crate) page: Page,
+    /// Is the floor: port, port of the server, server connections.
+    #[arg(long, num_args = 3, hide = true)]
+    pub(crate) floor: Option<Vec<u16>>,
+}
+
+/// Where the programs are.
+#[derive(Debug, clap::Args)]
+struct Programs {
     /// pgpooler's program; several as NAME=PATH, to compare builds.
     #[arg(long, value_name = "[NAME=]PATH")]
     pgpooler: Vec<String>,
@@ -46,18 +62,17 @@ pub(crate) struct Options {
     /// The folder of initdb and postgres, instead of the root's.
     #[arg(long, value_name = "FOLDER")]
     postgres: Option<PathBuf>,
-    /// Short cells, for trying the bench itself.
-    #[arg(long)]
-    pub(crate) quick: bool,
+}
+
+/// What becomes of the figures.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Page {
     /// Folder for results.json and the plots; the page goes beside it.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) out: Option<PathBuf>,
     /// Measures nothing and writes the page of the results.json in `--out` anew.
     #[arg(long, requires = "out")]
     pub(crate) render: bool,
-    /// Is the floor: port, port of the server, server connections.
-    #[arg(long, num_args = 3, hide = true)]
-    pub(crate) floor: Option<Vec<u16>>,
     /// State of the repository, for the page.
     #[arg(long, default_value = "", hide = true)]
     pub(crate) commit: String,
@@ -106,7 +121,7 @@ impl Options {
 
     /// PostgreSQL's server program.
     pub(crate) fn postgres(&self) -> Result<Program> {
-        match (&self.postgres, &self.root) {
+        match (&self.programs.postgres, &self.programs.root) {
             (Some(folder), _) => Program::unprivileged(&folder.join("postgres")),
             (None, Some(root)) => Program::inside(root, &newest_postgres(root)?),
             (None, None) => anyhow::bail!("--root or --postgres must say where PostgreSQL is"),
@@ -132,11 +147,11 @@ impl Options {
         Ok(match name {
             PeerName::Direct => vec![one("direct", Kind::Direct, self.postgres()?, 1)],
             PeerName::Pgbouncer => {
-                let program = self.other(self.pgbouncer.as_ref(), "/usr/sbin/pgbouncer")?;
+                let program = self.other(self.programs.pgbouncer.as_ref(), "/usr/sbin/pgbouncer")?;
                 vec![one("pgbouncer", Kind::PgBouncer, program, 1)]
             }
             PeerName::Odyssey => {
-                let program = self.other(self.odyssey.as_ref(), "/usr/bin/odyssey")?;
+                let program = self.other(self.programs.odyssey.as_ref(), "/usr/bin/odyssey")?;
                 vec![one("odyssey", Kind::Odyssey, program, self.workers)]
             }
             PeerName::Floor => {
@@ -144,9 +159,15 @@ impl Options {
                 vec![one("floor", Kind::Floor, program, 1)]
             }
             PeerName::Pgpooler => {
-                ensure!(!self.pgpooler.is_empty(), "--pgpooler must say where pgpooler's program is");
-                let ours =
-                    self.pgpooler.iter().map(|text| text.split_once('=').unwrap_or(("pgpooler", text)));
+                ensure!(
+                    !self.programs.pgpooler.is_empty(),
+                    "--pgpooler must say where pgpooler's program is"
+                );
+                let ours = self
+                    .programs
+                    .pgpooler
+                    .iter()
+                    .map(|text| text.split_once('=').unwrap_or(("pgpooler", text)));
                 ours.map(|(name, path)| {
                     let path = std::path::absolute(path).context("path of pgpooler")?;
                     ensure!(path.is_file(), "there is no {}", path.display());
@@ -158,7 +179,7 @@ impl Options {
     }
 
     fn other(&self, path: Option<&PathBuf>, inside: &str) -> Result<Program> {
-        match (path, &self.root) {
+        match (path, &self.programs.root) {
             (Some(path), _) => Program::unprivileged(path),
             (None, Some(root)) => Program::inside(root, inside),
             (None, None) => anyhow::bail!("--root, or a path of its own, must say where {inside} is"),

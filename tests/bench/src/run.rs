@@ -29,13 +29,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if let Some(&[port, server_port, servers]) = options.floor.as_deref() {
         return floor::run(port, server_port, servers.into());
     }
-    if let (true, Some(folder)) = (options.render, &options.out) {
+    if let (true, Some(folder)) = (options.page.render, &options.page.out) {
         return Report::read(folder)?.write(folder);
     }
     ensure!(options.rounds > 0, "at least one round");
     let report = measure(options, clock)?;
     println!("{}", report::terminal(&report));
-    if let Some(folder) = &options.out {
+    if let Some(folder) = &options.page.out {
         report.write(folder)?;
         clock.say(&format!("written to {}", folder.display()));
     }
@@ -46,7 +46,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 fn measure(options: &Options, clock: Clock) -> Result<Report> {
     let peers = options.peers()?;
     let files = raise_file_limit()?;
-    let mut about = About::here(options.command.clone(), options.commit.clone(), options.rounds);
+    let mut about = About::here(options.page.command.clone(), options.page.commit.clone(), options.rounds);
     about.versions = versions(options, &peers)?;
     clock.say("starting PostgreSQL");
     let postgres = Postgres::start(&options.postgres()?)?;
