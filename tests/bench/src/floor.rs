@@ -75,7 +75,11 @@ pub(crate) fn run(port: u16, server_port: u16, servers: usize) -> Result<()> {
     }
     let (mut events, mut buffer) = (Events::with_capacity(256), vec![0; BUFFER]);
     loop {
-        poll.poll(&mut events, None)?;
+        match poll.poll(&mut events, None) {
+            // as strace does when it attaches
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            other => other?,
+        }
         for event in &events {
             match event.token() {
                 LISTENER => floor.accept(&listener, &poll)?,

@@ -118,7 +118,8 @@ const SECTIONS: &[Section] = &[
         text: "64 clients before a server that answers at once and costs next to nothing. PgBouncer has one thread; \
                Odyssey has as many workers as pgpooler has loops. Where load, server and pooler share two cores, the \
                transactions per second say little about two loops; that the CPU time of a transaction stays the same says that \
-               two cores do twice the work.",
+               two cores do twice the work. That is a lower bound: a loop with less to do finds less at once, so that each \
+               transaction costs more.",
         chart: None,
         cells: &[
             "simple, free server, 1 loop",
