@@ -312,7 +312,7 @@ async fn open(target: &Target) -> Result<Socket, ConnectErrorKind> {
     for address in addresses {
         match Socket::connect(address).await {
             Ok(stream) => {
-                socket::prepare(&stream).map_err(ConnectErrorKind::Connect)?;
+                socket::prepare(&stream.options()).map_err(ConnectErrorKind::Connect)?;
                 return Ok(stream);
             }
             Err(error) => last = error,

@@ -83,9 +83,7 @@ pub async fn accept(
     tls: Option<&ClientTls>,
     limit: Duration,
 ) -> Result<Accepted, HandshakeError> {
-    let stream = stream.into();
-    socket::prepare(&stream)?;
-    let mut stream = Transport::from(stream);
+    let mut stream = Transport::from(stream.into());
     let mut shell = Shell { input: Vec::new(), out: Vec::new(), stream: &mut stream, tls };
     let Ok(outcome) = timeout(limit, shell.run(auth)).await else {
         say_too_late(&mut stream);

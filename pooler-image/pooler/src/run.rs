@@ -11,9 +11,7 @@ use pgpooler_core::cancel::{CancelKeys, Owner};
 use pgpooler_core::pool::LoopId;
 use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
-use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tokio::time::sleep;
 use tracing::{error, info, warn};
 
 use crate::admin::Console;
@@ -22,9 +20,11 @@ use crate::control::{Control, ShutdownMode};
 use crate::event_loop::worker;
 use crate::http;
 use crate::process::{Identity, Mail, Peers, Process};
+use crate::reactor::{Listener, Reactor, sleep};
 use crate::reload::{Loaded, ReloadError, Source};
 use crate::report::Phase;
 use crate::service::{Service, SignalHandling};
+use crate::socket;
 
 /// Connections that wait to be accepted: a fleet may come in one instant. The kernel has a limit of its own.
 const BACKLOG: i32 = 4096;
@@ -198,6 +198,8 @@ fn bind(addr: &str, port: u16) -> io::Result<StdListener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    // accepted connections have them from here
+    socket::prepare(&(&socket).into())?;
     socket.bind(&addr.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
@@ -214,16 +216,18 @@ fn bind_http(document: &Document) -> Result<Option<StdListener>, RunError> {
 /// Takes connections, also while the process leaves: who comes then is told so, and cancel requests still work. Tells
 /// the loops until when they have time, and ends with them.
 fn accept(process: &Arc<Process>, listener: StdListener) -> Result<(), RunError> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(RunError::Thread)?;
-    runtime.block_on(async {
-        let listener = TcpListener::from_std(listener).map_err(RunError::Thread)?;
+    let process = Arc::clone(process);
+    let reactor = Reactor::start().map_err(RunError::Thread)?;
+    let accepted = reactor.block_on(async move {
+        let process = &process;
+        let listener = Listener::from_std(listener).map_err(RunError::Thread)?;
         tokio::select! {
             () = accept_forever(process, &listener) => {}
             () = end(process) => {}
         }
         Ok(())
-    })
+    });
+    accepted.map_err(RunError::Thread).flatten()
 }
 
 async fn end(process: &Arc<Process>) {
@@ -258,10 +262,9 @@ async fn no_clients(process: &Process) {
     }
 }
 
-async fn accept_forever(process: &Process, listener: &TcpListener) {
+async fn accept_forever(process: &Process, listener: &Listener) {
     loop {
-        let accepted = listener.accept().await.and_then(|(stream, peer)| Ok((stream.into_std()?, peer)));
-        match accepted {
+        match listener.accept().await {
             Ok((stream, peer)) => process.place(stream, peer),
             Err(error) => {
                 // out of file descriptors, most likely: those who wait are taken when somebody leaves

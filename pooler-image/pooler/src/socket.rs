@@ -3,10 +3,9 @@
 use std::io;
 use std::time::Duration;
 
-use socket2::TcpKeepalive;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::AsyncReadExt;
 
-use crate::reactor::Socket;
 use crate::transport::Transport;
 
 /// A peer that vanished is noticed after two minutes; cloud networks drop silent connections after four or more.
@@ -18,11 +17,10 @@ const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
 /// Bytes asked for at once while logging in.
 const CHUNK: usize = 2048;
 
-/// Sends without delay, and notices a vanished peer.
-pub(crate) fn prepare(stream: &Socket) -> io::Result<()> {
-    let options = stream.options();
-    options.set_tcp_nodelay(true)?;
-    options.set_tcp_keepalive(&KEEPALIVE)
+/// Sends without delay, and notices a vanished peer. What a listener accepts takes after it.
+pub(crate) fn prepare(socket: &SockRef<'_>) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(&KEEPALIVE)
 }
 
 /// Appends what the peer has sent; 0: it has closed. Cancel-safe.

@@ -8,7 +8,7 @@ use pgpooler_core::pool::{LoopId, Pressure};
 
 use crate::event_loop::client::{ClientShared, Kick};
 use crate::event_loop::worker::Worker;
-use crate::reactor::sleep_until;
+use crate::reactor::sleep;
 use crate::report::ClientState;
 
 /// How late a timeout may come.
@@ -26,7 +26,7 @@ const DOUBT_ROUNDS: u64 = 50;
 /// Looks after a loop; never returns.
 pub(crate) async fn run(worker: Rc<Worker>) {
     for round in 0_u64.. {
-        sleep_until(Instant::now() + PERIOD).await;
+        sleep(PERIOD).await;
         let now = Instant::now();
         worker.sweep_clients(now, round % LOOK_ROUNDS == 0);
         worker.sweep_idle();

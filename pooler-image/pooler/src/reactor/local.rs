@@ -15,6 +15,10 @@ use super::tasks::{self, Queue};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Seat(pub(crate) u32);
 
+/// A file's place among the sources; free again when it is dropped.
+#[derive(Debug)]
+pub(super) struct Key(u32);
+
 /// Who is told that a file is ready.
 #[derive(Debug, Default)]
 enum Owner {
@@ -60,7 +64,7 @@ pub(super) fn is_there() -> bool {
 }
 
 /// Makes a file a source; its key.
-pub(super) fn add(file: impl AsFd) -> io::Result<u32> {
+pub(super) fn add(file: impl AsFd) -> io::Result<Key> {
     LOCAL.with_borrow_mut(|local| {
         let Local { registrar, sources, .. } = local;
         let registrar = registrar.get().ok_or(io::ErrorKind::NotConnected)?;
@@ -69,18 +73,19 @@ pub(super) fn add(file: impl AsFd) -> io::Result<u32> {
         let key = entry.key() as u32;
         // a fresh socket takes bytes, and whether it has any is told by its first event
         entry.insert(Source { owner: Owner::Nobody, ready: Ready::WRITABLE });
-        Ok(key)
+        Ok(Key(key))
     })
 }
 
-/// Forgets a source whose file is about to be closed, which takes it off the poller.
-pub(super) fn forget(key: u32) {
-    // at the end of the thread there may be nothing left
-    let _ = LOCAL.try_with(|local| {
-        if let Ok(mut local) = local.try_borrow_mut() {
-            local.sources.try_remove(key as usize);
-        }
-    });
+impl Drop for Key {
+    fn drop(&mut self) {
+        // its file is about to be closed, which takes it off the poller; at the end of the thread nothing may be left
+        let _ = LOCAL.try_with(|local| {
+            if let Ok(mut local) = local.try_borrow_mut() {
+                local.sources.try_remove(self.0 as usize);
+            }
+        });
+    }
 }
 
 /// Takes a file off the poller that goes to another thread.
@@ -88,17 +93,17 @@ pub(super) fn remove(file: impl AsFd) -> io::Result<()> {
     LOCAL.with_borrow(|local| local.registrar.get().map_or(Ok(()), |registrar| registrar.remove(file)))
 }
 
-fn with<T>(key: u32, act: impl FnOnce(&mut Source) -> T) -> Option<T> {
-    LOCAL.with_borrow_mut(|local| local.sources.get_mut(key as usize).map(act))
+fn with<T>(key: &Key, act: impl FnOnce(&mut Source) -> T) -> Option<T> {
+    LOCAL.with_borrow_mut(|local| local.sources.get_mut(key.0 as usize).map(act))
 }
 
 /// From now on the seat is told; a task is no more.
-pub(super) fn own(key: u32, seat: Option<Seat>) {
+pub(super) fn own(key: &Key, seat: Option<Seat>) {
     with(key, |source| source.owner = seat.map_or(Owner::Nobody, Owner::Seat));
 }
 
 /// What the file is ready for; if it is not for what is wanted, the task is told when it is, unless a seat is.
-pub(super) fn poll(key: u32, wanted: Ready, cx: &Context<'_>) -> bool {
+pub(super) fn poll(key: &Key, wanted: Ready, cx: &Context<'_>) -> bool {
     with(key, |source| {
         let is_ready = source.ready.intersects(wanted);
         if !is_ready {
@@ -114,12 +119,12 @@ pub(super) fn poll(key: u32, wanted: Ready, cx: &Context<'_>) -> bool {
 }
 
 /// What the file is known to be ready for.
-pub(super) fn ready_for(key: u32) -> Ready {
+pub(super) fn ready_for(key: &Key) -> Ready {
     with(key, |source| source.ready).unwrap_or_default()
 }
 
 /// The kernel has said that the file is ready for this no more, or will say so when it is asked.
-pub(super) fn not_ready(key: u32, no_more: Ready) {
+pub(super) fn not_ready(key: &Key, no_more: Ready) {
     with(key, |source| {
         // of an end no event comes again
         let stays =
@@ -131,7 +136,7 @@ pub(super) fn not_ready(key: u32, no_more: Ready) {
 }
 
 /// There is nothing to read after all, whatever the events have said.
-pub(super) fn not_ready_at_all(key: u32) {
+pub(super) fn not_ready_at_all(key: &Key) {
     with(key, |source| source.ready = source.ready.without(Ready::READABLE));
 }
 

@@ -10,6 +10,7 @@
 //!
 //! [`poller`] is all that knows of epoll: another way to learn of readiness takes its place.
 
+mod listener;
 mod local;
 mod poller;
 mod resolve;
@@ -17,14 +18,17 @@ mod socket;
 mod tasks;
 mod timers;
 
+use std::cell::Cell;
 use std::io;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+pub(crate) use self::listener::Listener;
 pub(crate) use self::local::{Seat, ready};
 pub(crate) use self::resolve::lookup_host;
 pub use self::socket::Socket;
 pub(crate) use self::tasks::spawn_local;
-pub(crate) use self::timers::{now, sleep_until, tick, timeout, timeout_at};
+pub(crate) use self::timers::{now, sleep, tick, timeout, timeout_at};
 
 use self::poller::Poller;
 
@@ -49,6 +53,20 @@ impl Reactor {
         local::install(poller.registrar(), tasks::Queue::new(poller.bell()));
         timers::tick();
         Ok(Self { poller })
+    }
+
+    /// Runs this thread's tasks until this one has ended.
+    pub(crate) fn block_on<T: 'static>(mut self, work: impl Future<Output = T> + 'static) -> io::Result<T> {
+        let outcome = Rc::new(Cell::new(None));
+        let result = Rc::clone(&outcome);
+        spawn_local(async move { result.set(Some(work.await)) });
+        loop {
+            run_tasks();
+            if let Some(outcome) = outcome.take() {
+                return Ok(outcome);
+            }
+            self.wait()?;
+        }
     }
 
     /// Waits until something is ready, and notes what is. Returns at once while there is other work.

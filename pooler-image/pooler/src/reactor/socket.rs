@@ -30,17 +30,7 @@ enum Kind {
 #[derive(Debug)]
 struct Own {
     tcp: net::TcpStream,
-    key: Key,
-}
-
-/// Its place among the thread's sources.
-#[derive(Debug)]
-struct Key(u32);
-
-impl Drop for Key {
-    fn drop(&mut self) {
-        local::forget(self.0);
-    }
+    key: local::Key,
 }
 
 impl From<TcpStream> for Socket {
@@ -50,11 +40,10 @@ impl From<TcpStream> for Socket {
 }
 
 impl Socket {
-    /// Puts a connection on the thread's poller.
+    /// Puts a connection, which must not block, on the thread's poller.
     pub fn from_std(tcp: net::TcpStream) -> io::Result<Self> {
-        tcp.set_nonblocking(true)?;
         if local::is_there() {
-            let key = Key(local::add(&tcp)?);
+            let key = local::add(&tcp)?;
             Ok(Self(Kind::Own(Own { tcp, key })))
         } else {
             Ok(TcpStream::from_std(tcp)?.into())
@@ -86,7 +75,7 @@ impl Socket {
         }
         let connecting = Self::from_std(socket.into())?;
         if let Kind::Own(own) = &connecting.0 {
-            local::not_ready(own.key.0, Ready::WRITABLE);
+            local::not_ready(&own.key, Ready::WRITABLE);
             std::future::poll_fn(|cx| own.poll_ready(Ready::WRITABLE, cx)).await;
             if let Some(error) = own.tcp.take_error()? {
                 return Err(error);
@@ -129,7 +118,7 @@ impl Socket {
     /// From now on the seat is told when it is ready; none: nobody is, until a task waits for it.
     pub(crate) fn own(&self, seat: Option<Seat>) {
         if let Kind::Own(own) = &self.0 {
-            local::own(own.key.0, seat);
+            local::own(&own.key, seat);
         }
     }
 
@@ -144,7 +133,7 @@ impl Socket {
     /// The peer has closed its side, as far as the poller knows. Costs no system call.
     pub(crate) fn is_read_closed(&self) -> bool {
         match &self.0 {
-            Kind::Own(own) => local::ready_for(own.key.0).intersects(Ready::READ_CLOSED.with(Ready::ERROR)),
+            Kind::Own(own) => local::ready_for(&own.key).intersects(Ready::READ_CLOSED.with(Ready::ERROR)),
             // loops have a reactor
             Kind::Tokio(_) => false,
         }
@@ -157,7 +146,7 @@ fn is_under_way(error: &io::Error) -> bool {
 
 impl Own {
     fn poll_ready(&self, wanted: Ready, cx: &Context<'_>) -> Poll<()> {
-        if local::poll(self.key.0, wanted, cx) { Poll::Ready(()) } else { Poll::Pending }
+        if local::poll(&self.key, wanted, cx) { Poll::Ready(()) } else { Poll::Pending }
     }
 
     fn poll_read(&self, cx: &Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -168,12 +157,12 @@ impl Own {
                 Ok((length, _)) => {
                     // less than asked for: there is no more, and the next call would only say so
                     if length > 0 && length < room.len() {
-                        local::not_ready(self.key.0, Ready::READABLE);
+                        local::not_ready(&self.key, Ready::READABLE);
                     }
                     buffer.advance(length);
                     return Poll::Ready(Ok(()));
                 }
-                Err(Errno::AGAIN) => local::not_ready_at_all(self.key.0),
+                Err(Errno::AGAIN) => local::not_ready_at_all(&self.key),
                 Err(Errno::INTR) => {}
                 Err(error) => return Poll::Ready(Err(error.into())),
             }
@@ -190,7 +179,7 @@ impl Own {
             };
             match written {
                 Ok(length) => return Poll::Ready(Ok(length)),
-                Err(Errno::AGAIN) => local::not_ready(self.key.0, Ready::WRITABLE),
+                Err(Errno::AGAIN) => local::not_ready(&self.key, Ready::WRITABLE),
                 Err(Errno::INTR) => {}
                 Err(error) => return Poll::Ready(Err(error.into())),
             }

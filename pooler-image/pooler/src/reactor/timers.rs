@@ -67,6 +67,11 @@ pub(crate) fn sleep_until(at: Instant) -> Sleep {
     Sleep { at, set: None }
 }
 
+/// Sleeps so long, on a thread with a reactor.
+pub(crate) fn sleep(period: Duration) -> Sleep {
+    sleep_until(Instant::now() + period)
+}
+
 impl Future for Sleep {
     type Output = ();
 
