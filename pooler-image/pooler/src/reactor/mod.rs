@@ -76,8 +76,12 @@ impl Reactor {
         } else {
             timers::next().map(|at| at.saturating_duration_since(Instant::now()))
         };
-        let waited = self.poller.wait(timeout, local::note);
+        let waited = self.poller.wait(timeout);
+        // before tasks are woken, or they would ring the bell
         tasks::awake();
+        for (key, ready) in self.poller.events() {
+            local::note(key, ready);
+        }
         timers::tick();
         timers::fire();
         waited

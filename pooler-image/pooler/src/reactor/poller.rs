@@ -92,25 +92,21 @@ impl Poller {
         Registrar(Arc::clone(&self.epoll))
     }
 
-    /// Waits for events, and gives each with the key of its file.
-    pub(super) fn wait(
-        &mut self,
-        timeout: Option<Duration>,
-        mut note: impl FnMut(u32, Ready),
-    ) -> io::Result<()> {
+    /// Waits for events.
+    pub(super) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         self.events.clear();
         let timeout = timeout.map(in_millis);
         match epoll::wait(&self.epoll, spare_capacity(&mut self.events), timeout.as_ref()) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
         }
-        for event in &self.events {
-            let (data, flags) = (event.data, event.flags);
-            if data.u64() != BELL {
-                note(data.u64() as u32, Ready::of(flags));
-            }
-        }
-        Ok(())
+    }
+
+    /// What the last wait has brought: keys of files, and what they are ready for.
+    pub(super) fn events(&self) -> impl Iterator<Item = (u32, Ready)> {
+        let all = self.events.iter().map(|event| (event.data, event.flags));
+        let files = all.filter(|(data, _)| data.u64() != BELL);
+        files.map(|(data, flags)| (data.u64() as u32, Ready::of(flags)))
     }
 }
 
