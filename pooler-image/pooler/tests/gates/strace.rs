@@ -3,7 +3,8 @@
 use std::{
     collections::BTreeMap,
     fs,
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Read as _},
+    os::unix::process::ExitStatusExt as _,
     process::{Command, Stdio},
 };
 
@@ -29,13 +30,17 @@ impl Calls {
             .stderr(Stdio::piped())
             .spawn()
             .expect("no strace, which counts system calls: apt-get install strace");
-        let said = BufReader::new(strace.stderr.take().unwrap()).lines().next();
-        let said = said.and_then(Result::ok).unwrap_or_default();
+        let mut said = String::new();
+        // read to its end: what strace says of threads that come and go must have somewhere to go
+        let mut stderr = BufReader::new(strace.stderr.take().unwrap());
+        stderr.read_line(&mut said).unwrap();
         assert!(said.contains("attached"), "strace may not trace another process (CAP_SYS_PTRACE): {said}");
         work();
         // it detaches and writes its summary
         kill_process(Pid::from_child(&strace), Signal::INT).unwrap();
-        strace.wait().unwrap();
+        stderr.read_to_string(&mut said).unwrap();
+        let status = strace.wait().unwrap();
+        assert_eq!(status.signal(), Some(Signal::INT.as_raw()), "strace ended by itself: {status}, {said}");
         Self::parse(&fs::read_to_string(&summary).unwrap())
     }
 

@@ -14,8 +14,8 @@ use super::{app, options, server, start, value};
 
 const CLIENTS: usize = 1_000;
 
-/// Of somebody who goes on meanwhile. They were 340 to 19,000 on a busy machine, and mostly fewer than ten in a pooler
-/// that served them only when nobody was logging in.
+/// Of somebody who goes on meanwhile. In five waves of logins they were 340 to 19,000 on a busy machine, and mostly fewer
+/// than ten in a pooler that served them only when nobody was logging in.
 const FEWEST_TRANSACTIONS: usize = 50;
 
 /// Server connections that there may be.
@@ -29,7 +29,7 @@ const HANDS: usize = 8;
 #[test]
 fn a_thousand_logins_at_once_leave_room_for_transactions() {
     let pooler = start(&options(SERVERS as u32).setting("workers", "1"));
-    assert_transactions_go_on(&pooler, &pooler.login("app", "app", "postgres"), 5);
+    assert_transactions_go_on(&pooler, &pooler.login("app", "app", "postgres"), 20);
 }
 
 #[test]
@@ -45,30 +45,25 @@ fn a_thousand_logins_at_once_with_tls_leave_room_for_transactions() {
         .setting("client_tls_key_file", &path("pooler.key"));
     let pooler = start(&options);
     let login = Login { tls: Some(TlsOptions::default()), ..pooler.login("app", "app", "postgres") };
-    assert_transactions_go_on(&pooler, &login, 1);
+    assert_transactions_go_on(&pooler, &login, 5);
 }
 
 fn assert_transactions_go_on(pooler: &Pooler, login: &Login, waves: usize) {
     let mut runner = app(pooler);
     let (progress, over) = (Progress::default(), AtomicBool::new(false));
-    let transactions = thread::scope(|scope| {
-        let running = scope.spawn(|| {
-            let mut transactions = 0;
+    thread::scope(|scope| {
+        scope.spawn(|| {
             while !over.load(Ordering::Relaxed) {
                 let begun = progress.begun.load(Ordering::Relaxed);
                 assert_eq!(value(&mut runner, "select 1"), "1");
-                transactions += usize::from(begun);
+                progress.transactions.fetch_add(usize::from(begun), Ordering::Relaxed);
             }
-            transactions
         });
         storm(login, waves, &progress);
         over.store(true, Ordering::Relaxed);
-        running.join().unwrap()
     });
-    assert!(
-        transactions >= FEWEST_TRANSACTIONS,
-        "{transactions} transactions during {waves} x {CLIENTS} logins"
-    );
+    let transactions = progress.transactions.into_inner();
+    assert!(transactions >= FEWEST_TRANSACTIONS, "{transactions} transactions, {waves} x {CLIENTS} logins");
 }
 
 #[test]
@@ -154,9 +149,10 @@ fn wait_until(happened: impl Fn() -> bool) {
     }
 }
 
-/// How far the storm has come.
+/// How far the storm has come, and somebody else meanwhile.
 #[derive(Default)]
 struct Progress {
+    transactions: AtomicUsize,
     /// All are connected.
     begun: AtomicBool,
     /// So many have sent their proof.
@@ -164,7 +160,7 @@ struct Progress {
 }
 
 /// A thousand clients that are at the same step of their login at once, as far as a few threads can play them; in each
-/// wave anew. Those of the last one.
+/// wave anew, until somebody else has got on. Those of the last one.
 fn storm(login: &Login, waves: usize, progress: &Progress) -> Vec<RawClient> {
     let files = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files }).unwrap();
@@ -177,6 +173,9 @@ fn storm(login: &Login, waves: usize, progress: &Progress) -> Vec<RawClient> {
         progress.begun.store(true, Ordering::Relaxed);
         clients = log_in(clients, login, progress);
         for _ in 1..waves {
+            if progress.transactions.load(Ordering::Relaxed) >= FEWEST_TRANSACTIONS {
+                break;
+            }
             clients = log_in(connect(login), login, progress);
         }
         clients
