@@ -1,5 +1,7 @@
 //! What a client hears when it logs in.
 
+use std::time::{Duration, Instant};
+
 use pgpooler_test_support::{Login, RawClient, wire};
 
 use super::{app_login, options, server, sqlstate, start, value};
@@ -86,4 +88,23 @@ fn protocol_3_2_gets_a_long_key_and_3_0_a_short_one() {
     let long =
         RawClient::login(&Login { version: 196_610, ..app_login(&pooler) }).unwrap().backend_key.unwrap().1;
     assert_eq!((short.len(), long.len()), (4, 32));
+}
+
+#[test]
+fn a_client_that_vanishes_is_noticed_by_keepalive() {
+    let pooler = start(&options(1));
+    let client = super::app(&pooler);
+    let peer = client.stream().local_addr().unwrap().port();
+    let ports = format!(":{:04X} 0100007F:{peer:04X} 01 ", pooler.port());
+    let timer = || {
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let connection = table.lines().find(|line| line.contains(&ports)).unwrap();
+        connection.split_whitespace().nth(5).unwrap().to_owned()
+    };
+    // the kernel's timer for the connection: 02 is keepalive, 01 waits for the last bytes to be acknowledged
+    let until = Instant::now() + Duration::from_secs(10);
+    while !timer().starts_with("02:") {
+        assert!(Instant::now() < until, "{}", timer());
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
