@@ -20,7 +20,7 @@ use crate::control::{Control, ShutdownMode};
 use crate::event_loop::worker;
 use crate::http;
 use crate::process::{Identity, Mail, Peers, Process};
-use crate::reactor::{Listener, Reactor, sleep};
+use crate::reactor::{Reactor, sleep};
 use crate::reload::{Loaded, ReloadError, Source};
 use crate::report::Phase;
 use crate::service::{Service, SignalHandling};
@@ -32,6 +32,9 @@ const BACKLOG: i32 = 4096;
 /// How long new clients are still served after the process was asked to leave: Kubernetes sends them for about a
 /// second more.
 const SETTLE: Duration = Duration::from_secs(2);
+
+/// How often it is looked whether the loops are there.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// What clients and servers may take after the drain's deadline to be told and closed.
 const AFTER_DEADLINE: Duration = Duration::from_secs(3);
@@ -102,18 +105,18 @@ pub fn run(source: Source, loaded: Loaded) -> Result<(), RunError> {
         .map_err(RunError::Thread)?;
     // set once, here
     let _ = process.door.set(service.console_door());
-    let threads = start_loops(&process, mailboxes)?;
+    let threads = start_loops(&process, mailboxes, listener)?;
     info!(
         version = env!("CARGO_PKG_VERSION"), listen = %format!("{}:{}", document.listen_addr, document.listen_port),
         target = %format!("{}:{}", document.target.host, document.target.port), workers,
         max_server_connections = document.max_server_connections, "pgpooler is listening"
     );
     process.phase.send_replace(Phase::Active);
-    let accepted = accept(&process, listener);
-    let ended = join(threads);
+    let ended = Reactor::start().and_then(|reactor| reactor.block_on(end(Arc::clone(&process))));
+    let joined = join(threads);
     service.stop();
     info!("pgpooler has ended");
-    accepted.and(ended)
+    ended.map_err(RunError::Thread).and(joined)
 }
 
 fn identity(source: &Source, document: &Document) -> Result<Identity, RunError> {
@@ -162,15 +165,17 @@ fn workers(document: &Document) -> u16 {
 fn start_loops(
     process: &Arc<Process>,
     mailboxes: Vec<mpsc::UnboundedReceiver<Mail>>,
+    listener: StdListener,
 ) -> Result<Vec<JoinHandle<io::Result<()>>>, RunError> {
+    let mut listener = Some(listener);
     mailboxes
         .into_iter()
         .enumerate()
         .map(|(n, mail)| {
-            let process = Arc::clone(process);
+            let (process, listener) = (Arc::clone(process), listener.take());
             thread::Builder::new()
                 .name(format!("pgpooler-loop-{n}"))
-                .spawn(move || worker::run(LoopId(n as u16), process, mail))
+                .spawn(move || worker::run(LoopId(n as u16), process, mail, listener))
         })
         .collect::<io::Result<_>>()
         .map_err(RunError::Thread)
@@ -213,27 +218,21 @@ fn bind_http(document: &Document) -> Result<Option<StdListener>, RunError> {
     http::bind(&addr, port).map(Some).map_err(|source| RunError::Http { addr, port, source })
 }
 
-/// Takes connections, also while the process leaves: who comes then is told so, and cancel requests still work. Tells
-/// the loops until when they have time, and ends with them.
-fn accept(process: &Arc<Process>, listener: StdListener) -> Result<(), RunError> {
-    let process = Arc::clone(process);
-    let reactor = Reactor::start().map_err(RunError::Thread)?;
-    let accepted = reactor.block_on(async move {
-        let process = &process;
-        let listener = Listener::from_std(listener).map_err(RunError::Thread)?;
-        tokio::select! {
-            () = accept_forever(process, &listener) => {}
-            () = end(process) => {}
-        }
-        Ok(())
-    });
-    accepted.map_err(RunError::Thread).flatten()
+/// Tells the loops until when they have time, and ends with them.
+async fn end(process: Arc<Process>) {
+    tokio::select! {
+        () = time_to_leave(&process) => {}
+        // it panicked, or could not begin: a process without it is better started anew
+        () = lost_loop(&process) => error!("an event loop is no more"),
+    }
+    leave(&process);
+    process.loops_ended().await;
 }
 
-async fn end(process: &Arc<Process>) {
-    time_to_leave(process).await;
-    leave(process);
-    process.loops_ended().await;
+async fn lost_loop(process: &Process) {
+    while !process.some_loop_has_ended() {
+        sleep(LOOK).await;
+    }
 }
 
 /// Until the loops are to leave: some time after the process was asked to leave, or when it is asked to hurry.
@@ -259,19 +258,6 @@ async fn time_to_leave(process: &Process) {
 async fn no_clients(process: &Process) {
     while process.client_count() > 0 {
         sleep(Duration::from_millis(100)).await;
-    }
-}
-
-async fn accept_forever(process: &Process, listener: &Listener) {
-    loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => process.place(stream, peer),
-            Err(error) => {
-                // out of file descriptors, most likely: those who wait are taken when somebody leaves
-                warn!(%error, "connection could not be accepted");
-                sleep(Duration::from_millis(100)).await;
-            }
-        }
     }
 }
 

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! [`worker::Worker`] is the loop. Its methods stand where their subject is: checkout and release in `checkout`, opening,
-//! cleaning and closing in `tidy`, cancel requests in `cancel`, look-ups of users in `auth_query`, timeouts in `janitor`,
+//! cleaning and closing in `tidy`, cancel requests in `cancel`, look-ups of users in `auth_query`, timeouts in `janitor`, the port in `door`,
 //! reports in `gauge`, what is held for slow peers in `memory`, who is there in `places`, which loop a client goes to in `home`. A client between login and leave is in
 //! [`seat`]. Nothing here
 //! is shared with another thread but [`Process`](crate::process::Process).
@@ -18,6 +18,7 @@ pub(crate) mod cancel;
 mod checkout;
 mod client;
 mod compact;
+mod door;
 mod gauge;
 pub(crate) mod home;
 mod janitor;

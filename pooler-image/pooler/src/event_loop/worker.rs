@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,10 +15,10 @@ use tracing::warn;
 
 use crate::event_loop::buffers::READ_SIZE;
 use crate::event_loop::client::{self, Kick};
-use crate::event_loop::memory;
 use crate::event_loop::places::Place;
 use crate::event_loop::pool::{Kind, Pool, Rule};
 use crate::event_loop::server::{Outlook, ServerConn, ServerShared};
+use crate::event_loop::{door, memory};
 use crate::process::{Current, Mail, Process};
 use crate::reactor::{self, Reactor, Socket, spawn_local, timeout};
 use crate::report::{ErrorCounts, LoginCounts};
@@ -95,22 +95,29 @@ pub(crate) struct Worker {
     pub(crate) errors: RefCell<ErrorCounts>,
 }
 
+/// The loop that has the port.
+pub(crate) const FIRST: LoopId = LoopId(0);
+
 /// How often a leaving loop looks whether it may end.
 const LEAVING_LOOK: Duration = Duration::from_millis(20);
 
 /// What cancelled transactions may take to end, behind the drain's deadline.
 const CUT_LIMIT: Duration = Duration::from_secs(2);
 
-/// Runs a loop on this thread until the process leaves.
+/// Runs a loop on this thread until the process leaves. The first has the port, too.
 pub(crate) fn run(
     me: LoopId,
     process: Arc<Process>,
     mail: mpsc::UnboundedReceiver<Mail>,
+    listener: Option<TcpListener>,
 ) -> std::io::Result<()> {
     let mut reactor = Reactor::start()?;
     let worker = Rc::new(Worker::new(me, process));
     spawn_local(crate::event_loop::janitor::run(Rc::clone(&worker)));
     spawn_local(Rc::clone(&worker).read_mail(mail));
+    if let Some(listener) = listener {
+        door::open(&worker, listener)?;
+    }
     while worker.phase.get() != Phase::Over {
         reactor.wait()?;
         worker.serve_ready();
@@ -189,7 +196,7 @@ impl Worker {
         }
     }
 
-    fn welcome(self: &Rc<Self>, stream: std::net::TcpStream, peer: SocketAddr) {
+    pub(crate) fn welcome(self: &Rc<Self>, stream: std::net::TcpStream, peer: SocketAddr) {
         match Socket::from_std(stream) {
             Ok(stream) => {
                 spawn_local(client::serve(Rc::clone(self), stream, peer));
@@ -231,7 +238,9 @@ impl Worker {
     fn is_over_with(&self) -> bool {
         let Phase::Leaving { at_latest } = self.phase.get() else { return false };
         let nobody = self.logging_in.get() == 0 && self.client_count() == 0;
-        nobody && self.servers.borrow().is_empty() || Instant::now() >= at_latest + CUT_LIMIT
+        let over = nobody && self.servers.borrow().is_empty() || Instant::now() >= at_latest + CUT_LIMIT;
+        // who has the port goes last: clients of the others can be cancelled to the end
+        over && (self.me != FIRST || self.process.others_have_ended(self.me))
     }
 
     /// The pool of a (database, user) pair, known to the process's account from now on.

@@ -243,15 +243,23 @@ impl Process {
         }
     }
 
-    /// Gives a new connection to the loop that has the fewest.
-    pub(crate) fn place(&self, stream: std::net::TcpStream, peer: SocketAddr) {
-        // loops end one by one while others still have clients, and those can be cancelled to the last
-        let open = self.loops.iter().filter(|post| !post.mail.is_closed());
-        let Some(post) = open.min_by_key(|post| post.connections.load(Ordering::Relaxed)) else { return };
+    /// The loop that has the fewest connections; one more from now on.
+    pub(crate) fn choose_loop(&self) -> Option<LoopId> {
+        // loops end one by one while others still have clients
+        let open = self.loops.iter().enumerate().filter(|(_, post)| !post.mail.is_closed());
+        let (id, post) = open.min_by_key(|(_, post)| post.connections.load(Ordering::Relaxed))?;
         post.connections.fetch_add(1, Ordering::Relaxed);
-        if post.mail.send(Mail::Client(stream, peer)).is_err() {
-            post.connections.fetch_sub(1, Ordering::Relaxed);
-        }
+        Some(LoopId(id as u16))
+    }
+
+    /// All loops but this one are no more.
+    pub(crate) fn others_have_ended(&self, me: LoopId) -> bool {
+        self.loops.iter().enumerate().all(|(id, post)| id == usize::from(me.0) || post.mail.is_closed())
+    }
+
+    /// Some loop is no more.
+    pub(crate) fn some_loop_has_ended(&self) -> bool {
+        self.loops.iter().any(|post| post.mail.is_closed())
     }
 
     /// The loop that a client of this pool is served on, having logged in `here`. It counts there from now on.

@@ -27,7 +27,7 @@ pub(crate) use self::listener::Listener;
 pub(crate) use self::local::{Seat, ready};
 pub(crate) use self::resolve::lookup_host;
 pub use self::socket::Socket;
-pub(crate) use self::tasks::spawn_local;
+pub(crate) use self::tasks::{spawn_local, yield_now};
 pub(crate) use self::timers::{now, sleep, tick, timeout, timeout_at};
 
 use self::poller::Poller;

@@ -5,11 +5,15 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
 
 use slab::Slab;
 
 use super::poller::Bell;
+
+/// How long tasks may keep transactions waiting: a thousand logins at once take much longer.
+const TURN: Duration = Duration::from_micros(500);
 
 type Work = Pin<Box<dyn Future<Output = ()>>>;
 
@@ -34,12 +38,12 @@ impl Queue {
         }
     }
 
-    fn take(&self) -> VecDeque<usize> {
-        std::mem::take(&mut self.woken.lock().unwrap_or_else(PoisonError::into_inner))
+    fn pop(&self) -> Option<usize> {
+        self.woken.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
 
-    fn is_empty(&self) -> bool {
-        self.woken.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    fn len(&self) -> usize {
+        self.woken.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 }
 
@@ -95,11 +99,32 @@ pub(crate) fn spawn_local(work: impl Future<Output = ()> + 'static) {
     });
 }
 
-/// Runs what was woken, and not what is woken meanwhile.
+/// Lets others have their turn.
+pub(crate) async fn yield_now() {
+    let mut yielded = false;
+    std::future::poll_fn(|cx| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// Runs what was woken, and not what is woken meanwhile; after a while the rest has to wait.
 pub(super) fn run() {
-    let woken = TASKS.with_borrow(|tasks| tasks.queue.as_ref().map(|queue| queue.take()));
-    for task in woken.unwrap_or_default() {
+    let Some(queue) = TASKS.with_borrow(|tasks| tasks.queue.clone()) else { return };
+    let woken = queue.len();
+    if woken == 0 {
+        return;
+    }
+    let begun = Instant::now();
+    for task in (0..woken).map_while(|_| queue.pop()) {
         run_one(task);
+        if begun.elapsed() >= TURN {
+            return;
+        }
     }
 }
 
@@ -129,7 +154,7 @@ pub(super) fn fall_asleep() -> bool {
     TASKS.with_borrow(|tasks| {
         let Some(queue) = &tasks.queue else { return false };
         queue.asleep.store(true, Ordering::SeqCst);
-        !queue.is_empty()
+        queue.len() > 0
     })
 }
 

@@ -1,0 +1,53 @@
+//! The port that clients come to.
+//!
+//! The first loop has it: a thread of its own would cost every connection two more wake-ups. It is open to the last, also
+//! while the process leaves: who comes then is told so, and cancel requests still work.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::rc::Rc;
+use std::time::Duration;
+
+use tracing::warn;
+
+use crate::event_loop::worker::Worker;
+use crate::process::Mail;
+use crate::reactor::{Listener, sleep, spawn_local, yield_now};
+
+/// How long nothing is accepted after a failure: out of file descriptors, most likely, and those who wait are taken when
+/// somebody leaves.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Connections taken before others get their turn.
+const AT_ONCE: u64 = 32;
+
+/// Takes connections, and gives each to the loop that has the fewest; ends with its loop.
+pub(crate) fn open(worker: &Rc<Worker>, listener: TcpListener) -> io::Result<()> {
+    let listener = Listener::from_std(listener)?;
+    spawn_local(take_connections(Rc::clone(worker), listener));
+    Ok(())
+}
+
+async fn take_connections(worker: Rc<Worker>, listener: Listener) {
+    for n in 1_u64.. {
+        if n % AT_ONCE == 0 {
+            yield_now().await;
+        }
+        match listener.accept().await {
+            Ok((stream, peer)) => take_in(&worker, stream, peer),
+            Err(error) => {
+                warn!(%error, "connection could not be accepted");
+                sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+fn take_in(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
+    let Some(chosen) = worker.process.choose_loop() else { return };
+    if chosen == worker.me {
+        worker.welcome(stream, peer);
+    } else if worker.process.send(chosen, Mail::Client(stream, peer)).is_err() {
+        worker.process.connection_ended(chosen);
+    }
+}
