@@ -58,6 +58,15 @@ impl Outbox {
         self.pieces.push(Piece::Own { start, end });
     }
 
+    /// All of it, when it is in one piece.
+    pub fn only<'a>(&'a self, input: &'a [u8]) -> Option<&'a [u8]> {
+        match self.pieces.as_slice() {
+            [Piece::Input { start, end }] => input.get(*start..*end),
+            [Piece::Own { start, end }] => self.own.get(*start..*end),
+            _ => None,
+        }
+    }
+
     /// Bytes in all.
     pub fn len(&self) -> usize {
         self.len
@@ -119,10 +128,12 @@ mod tests {
         let mut out = Outbox::default();
         out.forward(0, 2);
         out.forward(2, 3);
+        assert_eq!(out.only(input), Some(&b"abc"[..]));
         out.own(|own| own.extend_from_slice(b"XY"));
         out.forward(4, 6);
         let mut slices = [IoSlice::new(&[]); 8];
         assert_eq!(out.slices(input, 0, &mut slices), 3);
+        assert_eq!(out.only(input), None);
         let mut all = Vec::new();
         out.copy_remaining(input, 0, &mut all);
         assert_eq!(all, b"abcXYef");

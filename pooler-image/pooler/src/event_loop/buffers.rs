@@ -116,6 +116,14 @@ fn write_outbox(
     input: &[u8],
 ) -> io::Result<usize> {
     let mut sent = 0;
+    if let Some(only) = outbox.only(input) {
+        match Pin::new(&mut *stream).poll_write(cx, only) {
+            Poll::Ready(Ok(0)) if !only.is_empty() => return Err(io::ErrorKind::WriteZero.into()),
+            Poll::Ready(Ok(written)) => sent = written,
+            Poll::Ready(Err(error)) => return Err(error),
+            Poll::Pending => return Ok(0),
+        }
+    }
     while sent < outbox.len() {
         let mut slices = [IoSlice::new(&[]); SLICES];
         let used = outbox.slices(input, sent, &mut slices);

@@ -21,7 +21,7 @@ mod timers;
 use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub(crate) use self::listener::Listener;
 pub(crate) use self::local::{Seat, ready};
@@ -74,7 +74,7 @@ impl Reactor {
         let timeout = if local::has_ready() || tasks::fall_asleep() {
             Some(Duration::ZERO)
         } else {
-            timers::next().map(|at| at.saturating_duration_since(Instant::now()))
+            timers::next().map(|at| at.saturating_duration_since(now()))
         };
         let waited = self.poller.wait(timeout);
         // before tasks are woken, or they would ring the bell

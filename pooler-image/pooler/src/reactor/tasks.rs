@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
@@ -21,6 +21,8 @@ type Work = Pin<Box<dyn Future<Output = ()>>>;
 #[derive(Debug)]
 pub(super) struct Queue {
     woken: Mutex<VecDeque<usize>>,
+    /// How many they are: asked at every turn of the loop, and mostly none.
+    count: AtomicUsize,
     /// The thread waits for events, or is about to.
     asleep: AtomicBool,
     bell: Bell,
@@ -28,22 +30,29 @@ pub(super) struct Queue {
 
 impl Queue {
     pub(super) fn new(bell: Bell) -> Self {
-        Self { woken: Mutex::default(), asleep: AtomicBool::new(false), bell }
+        Self { woken: Mutex::default(), count: AtomicUsize::new(0), asleep: AtomicBool::new(false), bell }
     }
 
     fn push(&self, task: usize) {
-        self.woken.lock().unwrap_or_else(PoisonError::into_inner).push_back(task);
+        self.with_woken(|woken| woken.push_back(task));
         if self.asleep.swap(false, Ordering::SeqCst) {
             self.bell.ring();
         }
     }
 
     fn pop(&self) -> Option<usize> {
-        self.woken.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+        self.with_woken(VecDeque::pop_front)
+    }
+
+    fn with_woken<T>(&self, change: impl FnOnce(&mut VecDeque<usize>) -> T) -> T {
+        let mut woken = self.woken.lock().unwrap_or_else(PoisonError::into_inner);
+        let outcome = change(&mut woken);
+        self.count.store(woken.len(), Ordering::SeqCst);
+        outcome
     }
 
     fn len(&self) -> usize {
-        self.woken.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.count.load(Ordering::SeqCst)
     }
 }
 
@@ -114,11 +123,12 @@ pub(crate) async fn yield_now() {
 
 /// Runs what was woken, and not what is woken meanwhile; after a while the rest has to wait.
 pub(super) fn run() {
-    let Some(queue) = TASKS.with_borrow(|tasks| tasks.queue.clone()) else { return };
-    let woken = queue.len();
+    let woken = |tasks: &Tasks| tasks.queue.as_ref().map_or(0, |queue| queue.len());
+    let woken = TASKS.with_borrow(woken);
     if woken == 0 {
         return;
     }
+    let Some(queue) = TASKS.with_borrow(|tasks| tasks.queue.clone()) else { return };
     let begun = Instant::now();
     for task in (0..woken).map_while(|_| queue.pop()) {
         run_one(task);
