@@ -34,12 +34,16 @@ impl Running {
     }
 
     fn spawn(port: u16, more: &str) -> Self {
+        Self::spawn_by(Command::new(env!("CARGO_BIN_EXE_pgpooler")), port, more)
+    }
+
+    fn spawn_by(mut command: Command, port: u16, more: &str) -> Self {
         let http_port = free_port();
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("userlist.txt"), "\"ann\" \"secret\"\n\"bob\" \"secret\"\n").unwrap();
         let log = fs::File::create(folder.path().join("log")).unwrap();
         write_document(folder.path(), port, http_port, more);
-        let child = Command::new(env!("CARGO_BIN_EXE_pgpooler"))
+        let child = command
             .args(["--config", "pgpooler.toml"])
             .current_dir(folder.path())
             .env_remove("PGPOOLER_LOG")
@@ -183,6 +187,18 @@ fn the_log_can_be_json() {
     let log = running.log();
     assert!(log.lines().count() > 0);
     assert!(log.lines().all(|line| line.starts_with('{') && line.ends_with('}')), "{log}");
+}
+
+#[test]
+fn there_is_a_loop_for_each_core_that_the_process_may_use() {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let allowed = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap();
+    let first = allowed.trim().split([',', '-']).next().unwrap();
+    let mut only = Command::new("taskset");
+    only.args(["-c", first, env!("CARGO_BIN_EXE_pgpooler")]);
+    Running::spawn_by(only, free_port(), "").wait_for_log("workers=1 ");
+    let all = std::thread::available_parallelism().unwrap();
+    Running::spawn(free_port(), "").wait_for_log(&format!("workers={all} "));
 }
 
 #[tokio::test]

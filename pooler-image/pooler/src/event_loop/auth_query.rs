@@ -156,7 +156,7 @@ async fn ask(worker: &Rc<Worker>, inquiry: &Inquiry) -> Result<Option<Zeroizing<
     let pool = worker.pool(database, &inquiry.rule().user);
     let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
     let (slot, id) = (worker.reserve_seat(), worker.process.next_id());
-    let shared = Rc::new(ClientShared::new(id, slot, pool, (nowhere, nowhere)).named(APPLICATION_NAME));
+    let shared = Rc::new(ClientShared::new(id, slot, pool, nowhere).without_seat(APPLICATION_NAME, nowhere));
     worker.seat_own(&shared);
     let seat = Seat { worker, shared };
     let mut server = match worker.checkout(&seat.shared, None, Instant::now()).await {

@@ -43,7 +43,8 @@ pub(crate) struct ClientShared {
     pub(crate) slot: ClientId,
     pub(crate) pool: Rc<Pool>,
     peer: Address,
-    local: Address,
+    /// Of those who never have a seat; a seated client's socket is asked when somebody wants to know.
+    local: Option<Address>,
     pub(crate) tls: Option<Protocol>,
     connected: Stamp,
     /// Of those who never have a seat; a seated client's is among its settings.
@@ -95,19 +96,14 @@ pub(crate) enum Kick {
 }
 
 impl ClientShared {
-    pub(crate) fn new(
-        id: u64,
-        slot: ClientId,
-        pool: Rc<Pool>,
-        (peer, local): (SocketAddr, SocketAddr),
-    ) -> Self {
+    pub(crate) fn new(id: u64, slot: ClientId, pool: Rc<Pool>, peer: SocketAddr) -> Self {
         let now = Stamp::from(Instant::now());
         Self {
             id,
             slot,
             pool,
             peer: peer.into(),
-            local: local.into(),
+            local: None,
             tls: None,
             connected: now,
             application_name: None,
@@ -123,14 +119,19 @@ impl ClientShared {
         }
     }
 
-    /// One that has no seat.
-    pub(crate) fn named(self, application_name: &str) -> Self {
-        Self { application_name: Some(application_name.into()), ..self }
+    /// One that has no seat. `local`: our address of its connection.
+    pub(crate) fn without_seat(self, application_name: &str, local: SocketAddr) -> Self {
+        Self { application_name: Some(application_name.into()), local: Some(local.into()), ..self }
     }
 
-    /// The addresses of its connection: the client's, ours.
-    pub(crate) fn addresses(&self) -> (SocketAddr, SocketAddr) {
-        ((&self.peer).into(), (&self.local).into())
+    /// The client's address.
+    pub(crate) fn peer(&self) -> SocketAddr {
+        (&self.peer).into()
+    }
+
+    /// Our address of its connection, if it has no seat.
+    pub(crate) fn local(&self) -> Option<SocketAddr> {
+        self.local.as_ref().map(Into::into)
     }
 
     /// Since when it is there.

@@ -74,8 +74,8 @@ impl Worker {
             user: client.pool.user_name.clone(),
             state: client.state.get(),
             socket: SocketReport {
-                peer: client.addresses().0,
-                local: client.addresses().1,
+                peer: client.peer(),
+                local: self.local_address(client),
                 connected: wall
                     .checked_sub(now.saturating_duration_since(client.connected()))
                     .unwrap_or(wall),

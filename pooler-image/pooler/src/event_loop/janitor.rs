@@ -48,13 +48,13 @@ pub(crate) async fn run(worker: Rc<Worker>) {
 impl Worker {
     fn sweep_clients(&self, now: Instant, look: bool) {
         let document = std::sync::Arc::clone(&self.current.borrow().loaded.document);
-        for client in self.clients() {
-            if let Some(kick) = due(&client, &document, now) {
+        self.look_at_clients(|client| {
+            if let Some(kick) = due(client, &document, now) {
                 client.kick(kick);
             } else if look && client.state.get() == ClientState::Waiting || client.is_overdue() {
                 client.wake();
             }
-        }
+        });
     }
 
     fn expire_idle(self: &Rc<Self>, now: Instant) {

@@ -73,7 +73,7 @@ pub(crate) async fn begin(
     let (slot, id) = (worker.reserve_seat(), worker.process.next_id());
     let name = parameters.application_name.clone();
     let tls = stream.tls().and_then(tls::Session::protocol);
-    let shared = Rc::new(ClientShared::new(id, slot, pool, (peer, local)).named(&name).over(tls));
+    let shared = Rc::new(ClientShared::new(id, slot, pool, peer).without_seat(&name, local).over(tls));
     worker.seat(&shared);
     let mut place = Place { worker: Rc::clone(worker), client: shared, server: None, slot: None };
     match open(&mut place, &stream, &parameters, document).await {

@@ -10,6 +10,7 @@
 
 use std::io;
 use std::mem;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
@@ -97,6 +98,13 @@ impl Worker {
             let own = sitter.and_then(|sitter| sitter.client.session.settings().get("application_name"));
             own.or(client.application_name.as_deref()).unwrap_or_default().to_owned()
         })
+    }
+
+    /// Our address of a client's connection; none is known while it is with a task.
+    pub(crate) fn local_address(&self, client: &ClientShared) -> SocketAddr {
+        let of_socket = |sitter: Option<&Sitter>| sitter?.client.stream.local_addr().ok();
+        let known = client.local().or_else(|| self.with_sitter(client.slot, of_socket));
+        known.unwrap_or_else(|| (Ipv4Addr::UNSPECIFIED, 0).into())
     }
 
     /// A client is served in its seat from now on.

@@ -135,11 +135,10 @@ pub(super) async fn seat(
     let client = let_in(worker, client, document).await?;
     let handshake::Client { stream, parameters, user, input, out, .. } = client;
     let pool = worker.pool(&parameters.database, &user);
-    let local = stream.local_addr().ok()?;
     let slot = worker.reserve_seat();
     let id = worker.process.next_id();
     let tls = stream.tls().and_then(Session::protocol);
-    let shared = Rc::new(ClientShared::new(id, slot, Rc::clone(&pool), (peer, local)).over(tls));
+    let shared = Rc::new(ClientShared::new(id, slot, Rc::clone(&pool), peer).over(tls));
     worker.seat(&shared);
     let naming = if pool.mode() == PoolMode::Session { Naming::Own } else { Naming::Shared };
     let policy = policy(pool.rule().session_state);
