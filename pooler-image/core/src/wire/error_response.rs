@@ -78,12 +78,13 @@ pub struct ErrorResponse {
     pub message: Cow<'static, str>,
     detail: Option<Cow<'static, str>>,
     hint: Option<Cow<'static, str>>,
+    routine: Option<&'static str>,
 }
 
 impl ErrorResponse {
     /// An error with its three mandatory fields.
     pub fn new(severity: Severity, sqlstate: SqlState, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { severity, sqlstate, message: message.into(), detail: None, hint: None }
+        Self { severity, sqlstate, message: message.into(), detail: None, hint: None, routine: None }
     }
 
     /// The statement failed, the session goes on.
@@ -110,9 +111,16 @@ impl ErrorResponse {
         self
     }
 
+    /// Names the function of PostgreSQL's that raises this error, for those that drivers know by it.
+    #[must_use]
+    pub fn routine(mut self, routine: &'static str) -> Self {
+        self.routine = Some(routine);
+        self
+    }
+
     /// Appends the whole message.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        let Self { severity, sqlstate, message, detail, hint } = self;
+        let Self { severity, sqlstate, message, detail, hint, routine } = self;
         let fields = [
             (field::SEVERITY, Some(severity.as_str())),
             (field::SEVERITY_NONLOCALIZED, Some(severity.as_str())),
@@ -120,6 +128,7 @@ impl ErrorResponse {
             (field::MESSAGE, Some(message.as_ref())),
             (field::DETAIL, detail.as_deref()),
             (field::HINT, hint.as_deref()),
+            (field::ROUTINE, *routine),
         ];
         let present = fields.iter().filter_map(|&(code, value)| Some((code, value?.as_bytes())));
         encode_fields(out, severity.tag(), present);

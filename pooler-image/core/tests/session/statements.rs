@@ -78,6 +78,7 @@ fn a_client_never_reads_rows_by_a_description_that_no_longer_fits() {
             told.contains("0A000") && told.contains("cached plan must not change result type"),
             "{told:?}"
         );
+        assert!(told.contains("\0RRevalidateCachedQuery\0"), "drivers go by it: {told:?}");
         assert_eq!(pair.client_got(), "EZ");
     }
 }

@@ -191,7 +191,9 @@ impl Exchange<'_> {
     /// As PostgreSQL does on the server connection where the statement was prepared.
     fn refuse_stale(&mut self) {
         let told = "cached plan must not change result type";
-        let error = ErrorResponse::error(SqlState::FEATURE_NOT_SUPPORTED, told);
+        // asyncpg and postgres.js try once more when it is this function's
+        let error =
+            ErrorResponse::error(SqlState::FEATURE_NOT_SUPPORTED, told).routine("RevalidateCachedQuery");
         self.to_server.own(|out| frontend::bind(out, "", UNKNOWN_NAME));
         self.server.pipeline.push(Owed::Refused(Box::new(error)));
     }
