@@ -3,6 +3,7 @@
 //! Bytes come in, bytes and decisions go out; time and nonces are arguments. [`wire`] is the codec, the other
 //! modules are state machines over it.
 
+pub mod budget;
 pub mod cancel;
 pub mod certificate;
 pub mod handshake;
