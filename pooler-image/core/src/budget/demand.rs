@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use super::protocol::Use;
 
 /// What was needed is remembered for so long: connections in use a moment ago are not given away.
-pub const MEMORY: Duration = Duration::from_secs(10);
+pub(super) const MEMORY: Duration = Duration::from_secs(10);
 
-/// The most that a pod needed within [`MEMORY`].
+/// The most that a pod needed within ten seconds.
 #[derive(Debug, Clone, Default)]
 pub struct Demand {
     /// Needs in falling order, each with the time until which it counts.

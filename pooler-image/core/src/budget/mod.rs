@@ -16,6 +16,7 @@
 mod demand;
 mod fill;
 mod holder;
+mod ledger;
 mod protocol;
 mod server;
 mod telling;
@@ -23,6 +24,9 @@ mod telling;
 pub use demand::Demand;
 pub use fill::{Claim, fill, raise};
 pub use holder::{Holder, Refused};
+pub use ledger::{
+    Answer, Charge, Departed, Effect, Ledger, Mark, Member, MemberId, Mood, PodId, Said, Totals,
+};
 pub use protocol::{BadReport, Command, Phase, Report, Stamp, Use};
 pub use server::Belief;
 pub use telling::{Rhythm, is_worth_telling};

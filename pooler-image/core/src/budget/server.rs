@@ -53,7 +53,7 @@ impl Belief {
         let part = FOREIGN_MEMORY / PARTS as u32;
         match self.foreign.last_mut() {
             Some((began, most)) if now.saturating_duration_since(*began) < part => {
-                *most = sessions.max(*most)
+                *most = sessions.max(*most);
             }
             _ => self.foreign.push((now, sessions)),
         }
@@ -87,9 +87,9 @@ mod tests {
         let now = Instant::now();
         let mut belief = Belief::default();
         belief.refused(97, 92, now);
-        assert_eq!(belief.hidden(now + Duration::from_mins(10) - Duration::from_secs(1)), 5);
+        assert_eq!(belief.hidden(now + Duration::from_secs(599)), 5);
         assert_eq!(belief.hidden(now + Duration::from_mins(11)), 3);
-        assert_eq!(belief.hidden(now + Duration::from_mins(60)), 0);
+        assert_eq!(belief.hidden(now + Duration::from_hours(1)), 0);
     }
 
     #[test]

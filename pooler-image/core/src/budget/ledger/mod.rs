@@ -1,0 +1,368 @@
+//! The operator's side: who may hold what on one PostgreSQL server, and what to tell whom next.
+//!
+//! The sum that holds at every moment: `charged` (the most that all pods could be holding) + `aside` (floors of pods
+//! that could still come) <= the budget, whatever is lost on the way, whoever else believes to lead. It rests on five
+//! rules, each of them found necessary by the model:
+//!
+//! 1. A pod's charge falls only by what the pod says, and only by reports of its present incarnation, in their order.
+//! 2. First others are told to shrink; what they have let go of can be given on.
+//! 3. A pod that is met for the first time is given more than its floor only after the API server has confirmed that
+//!    this operator still leads, and has done so after the pod has answered: whoever leads later then knows of the pod.
+//! 4. Pods that existed when this operator began to lead and have not answered it may have, together, all of the budget
+//!    that the answers of the others leave.
+//! 5. A budget is written down before it is used when it rises, and after it is in force when it falls.
+
+mod decide;
+mod pod;
+mod sums;
+
+use std::collections::BTreeMap;
+
+use super::protocol::{Command, Phase, Report, Stamp};
+use pod::{Met, Pod, Standing};
+pub use sums::{Charge, Said, Totals};
+
+/// A `PgPooler` on the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MemberId(pub u32);
+
+/// A pod, whatever runs in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PodId(pub u64);
+
+/// The API server is asked to confirm that this operator leads; a later mark covers the earlier ones.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mark(pub u64);
+
+/// What a `PgPooler` brings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Member {
+    /// What each of its pods may hold without hearing from anybody.
+    pub floor: u32,
+    /// Most pods of it that can exist at once.
+    pub most_pods: u32,
+    /// Its part, compared with others, when all want more.
+    pub weight: u32,
+    /// Most slots of all its pods together.
+    pub cap: u32,
+}
+
+/// A pod is on its way out, or is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Mood {
+    /// It may be given more than it needs.
+    Serving,
+    /// What it does not need it must give back.
+    Draining,
+}
+
+/// What to do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Effect {
+    /// Tell a pod.
+    Send(PodId, Command),
+    /// Renew the Lease, and say so with [`Ledger::confirmed`] when it is done.
+    Confirm(Mark),
+    /// Write down that the budget may be so large, and say so with [`Ledger::written`] when it is done.
+    Commit(u32),
+}
+
+/// What became of a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Answer {
+    /// It counts.
+    Noted,
+    /// Something later is known.
+    Old,
+    /// The pod follows another leader, of this epoch.
+    Superseded(u64),
+}
+
+/// A process that runs no more; what it held is on the server until that has noticed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Departed {
+    /// The pod that it ran in.
+    pub pod: PodId,
+    /// Of the process; `None`: it never answered.
+    pub incarnation: Option<u64>,
+    member: MemberId,
+    floor: u32,
+    /// `None`: part of what pods that have not answered may have together.
+    charge: Option<u32>,
+}
+
+/// The account of one server.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Ledger {
+    epoch: u64,
+    sequence: u64,
+    max_connections: u32,
+    budget: Budget,
+    /// What pods that existed at the beginning and have not answered may have together.
+    unheard: u32,
+    listing: Listing,
+    members: BTreeMap<MemberId, Member>,
+    pods: BTreeMap<PodId, Pod>,
+    departed: Vec<Departed>,
+    last_mark: Mark,
+    asked_mark: Mark,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Listing {
+    /// Pods that are added have been there before this operator led.
+    Open,
+    /// Pods that are added are new.
+    Done,
+}
+
+/// What may be given out, and what is written down of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Budget {
+    wanted: u32,
+    committed: u32,
+    writing: Option<u32>,
+    /// Written, and not yet confirmed.
+    written: Option<(u32, Mark)>,
+}
+
+impl Budget {
+    fn in_force(&self) -> u32 {
+        self.wanted.min(self.committed)
+    }
+}
+
+impl Ledger {
+    /// Of a leader that begins; `committed` is the largest budget that an earlier one may have used, as it was written
+    /// down, read after the Lease was won.
+    pub fn begin(epoch: u64, committed: u32) -> Self {
+        Self {
+            epoch,
+            sequence: 0,
+            max_connections: 0,
+            budget: Budget { wanted: committed, committed, writing: None, written: None },
+            unheard: committed,
+            listing: Listing::Open,
+            members: BTreeMap::new(),
+            pods: BTreeMap::new(),
+            departed: Vec::new(),
+            last_mark: Mark::default(),
+            asked_mark: Mark::default(),
+        }
+    }
+
+    /// All pods that existed when the Lease was won have been added.
+    pub fn listed(&mut self) {
+        self.listing = Listing::Done;
+        self.settle_unheard();
+    }
+
+    /// What the server bears: `budget` slots, by its `max_connections`.
+    pub fn set_server(&mut self, max_connections: u32, budget: u32) {
+        self.max_connections = max_connections;
+        self.budget.wanted = budget;
+    }
+
+    /// A `PgPooler` comes or changes.
+    pub fn set_member(&mut self, id: MemberId, member: Member) {
+        self.members.insert(id, member);
+    }
+
+    /// A `PgPooler` is no more; its pods stay until they are gone.
+    pub fn remove_member(&mut self, id: MemberId) {
+        if let Some(member) = self.members.get_mut(&id) {
+            (member.most_pods, member.floor) = (0, 0);
+        }
+        self.forget_members();
+    }
+
+    /// A pod exists. Nothing happens if it is known.
+    pub fn add_pod(&mut self, id: PodId, member: MemberId, floor: u32) {
+        let standing = match self.listing {
+            Listing::Open => Standing::Inherited,
+            Listing::Done => Standing::Newborn,
+        };
+        self.pods.entry(id).or_insert(Pod { member, floor, standing, want: floor });
+    }
+
+    /// A pod is no more: its kubelet says so, or its node is gone for good. What it held counts on until
+    /// [`Self::backends`] says that the server holds none of it.
+    pub fn remove_pod(&mut self, id: PodId) {
+        let Some(pod) = self.pods.remove(&id) else { return };
+        let (incarnation, charge) = match &pod.standing {
+            Standing::Inherited => (None, None),
+            Standing::Newborn => (None, Some(pod.floor)),
+            Standing::Met(met) => (Some(met.incarnation), Some(met.charge(pod.floor))),
+        };
+        self.depart(Departed { pod: id, incarnation, member: pod.member, floor: pod.floor, charge });
+    }
+
+    fn depart(&mut self, departed: Departed) {
+        self.departed.push(departed);
+        self.settle_unheard();
+    }
+
+    /// The server holds at most so many connections of a process that runs no more.
+    pub fn backends(&mut self, pod: PodId, incarnation: Option<u64>, count: u32) {
+        for departed in &mut self.departed {
+            if departed.pod == pod && departed.incarnation == incarnation {
+                departed.charge = match departed.charge {
+                    None if count > 0 => None,
+                    charge => Some(charge.map_or(0, |charge| charge.min(count))),
+                };
+            }
+        }
+        self.departed.retain(|departed| departed.charge != Some(0));
+        self.settle_unheard();
+        self.forget_members();
+    }
+
+    /// What a pod says: its answer to a claim of this leader or to a command, or without being asked.
+    pub fn reported(&mut self, id: PodId, report: &Report) -> Answer {
+        if report.stamp.epoch > self.epoch {
+            return Answer::Superseded(report.stamp.epoch);
+        }
+        // what a pod says before it has heard this leader another one may still change
+        if report.stamp.epoch < self.epoch {
+            return Answer::Old;
+        }
+        let Some(pod) = self.pods.get_mut(&id) else { return Answer::Old };
+        if let Standing::Met(met) = &mut pod.standing
+            && met.incarnation == report.incarnation
+        {
+            return met.note(report);
+        }
+        self.meet(id, report)
+    }
+
+    /// The first report of a process.
+    fn meet(&mut self, id: PodId, report: &Report) -> Answer {
+        let mark = self.next_mark();
+        let Some(pod) = self.pods.get_mut(&id) else { return Answer::Old };
+        let before = match &pod.standing {
+            Standing::Met(met) if met.has_seen(report.incarnation) => return Answer::Old,
+            Standing::Met(met) => Some((met.incarnation, met.charge(pod.floor))),
+            Standing::Inherited | Standing::Newborn => None,
+        };
+        let inherited = matches!(pod.standing, Standing::Inherited);
+        let earlier = pod.standing.incarnations();
+        pod.standing = Standing::Met(Met::new(report, mark, earlier));
+        let departed = before.map(|(incarnation, charge)| Departed {
+            pod: id,
+            incarnation: Some(incarnation),
+            member: pod.member,
+            floor: pod.floor,
+            charge: Some(charge),
+        });
+        if inherited {
+            self.unheard = self.unheard.saturating_sub(report.charge());
+            self.settle_unheard();
+        }
+        if let Some(departed) = departed {
+            self.depart(departed);
+        }
+        Answer::Noted
+    }
+
+    /// What was sent to a pod last may be lost; it can still arrive.
+    pub fn link_lost(&mut self, id: PodId) {
+        if let Some(Pod { standing: Standing::Met(met), .. }) = self.pods.get_mut(&id) {
+            met.lose();
+        }
+    }
+
+    /// What a pod needs, by its use of late.
+    pub fn want(&mut self, id: PodId, slots: u32) {
+        if let Some(pod) = self.pods.get_mut(&id) {
+            pod.want = slots;
+        }
+    }
+
+    /// The API server has renewed the Lease, asked after [`Effect::Confirm`] with this mark.
+    pub fn confirmed(&mut self, mark: Mark) {
+        for pod in self.pods.values_mut() {
+            if let Standing::Met(met) = &mut pod.standing {
+                met.confirm(mark);
+            }
+        }
+        if let Some((budget, written)) = self.budget.written
+            && written <= mark
+        {
+            self.budget.committed = budget;
+            self.budget.written = None;
+        }
+    }
+
+    /// The budget of [`Effect::Commit`] is written down.
+    pub fn written(&mut self, budget: u32) {
+        if self.budget.writing == Some(budget) {
+            self.budget.writing = None;
+        }
+        if budget > self.budget.committed {
+            self.budget.written = Some((budget, self.next_mark()));
+        } else {
+            self.budget.committed = budget;
+        }
+    }
+
+    /// It could not be written: it is asked for again.
+    pub fn not_written(&mut self) {
+        self.budget.writing = None;
+    }
+
+    /// The Lease could not be renewed in time: it is asked for again.
+    pub fn not_confirmed(&mut self) {
+        self.asked_mark = Mark::default();
+    }
+
+    fn next_mark(&mut self) -> Mark {
+        self.last_mark.0 += 1;
+        self.last_mark
+    }
+
+    fn settle_unheard(&mut self) {
+        let open = self.listing == Listing::Open
+            || self.pods.values().any(|pod| matches!(pod.standing, Standing::Inherited))
+            || self.departed.iter().any(|departed| departed.charge.is_none());
+        if !open {
+            self.unheard = 0;
+        }
+    }
+
+    fn forget_members(&mut self) {
+        let used = |id: &MemberId| {
+            self.pods.values().any(|pod| pod.member == *id)
+                || self.departed.iter().any(|one| one.member == *id)
+        };
+        self.members.retain(|id, member| member.most_pods > 0 || used(id));
+    }
+
+    /// Of the leader that keeps it.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// The pods that are known.
+    pub fn pods(&self) -> impl Iterator<Item = PodId> {
+        self.pods.keys().copied()
+    }
+
+    /// Processes that run no more and still count.
+    pub fn departed(&self) -> &[Departed] {
+        &self.departed
+    }
+
+    fn stamp(&mut self) -> Stamp {
+        self.sequence += 1;
+        Stamp { epoch: self.epoch, sequence: self.sequence }
+    }
+}
+
+impl From<Phase> for Mood {
+    fn from(phase: Phase) -> Self {
+        if phase == Phase::Draining { Self::Draining } else { Self::Serving }
+    }
+}
+
+#[cfg(test)]
+mod tests;
