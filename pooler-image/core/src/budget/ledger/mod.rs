@@ -30,6 +30,10 @@ pub struct MemberId(pub u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PodId(pub u64);
 
+/// A connection to a pod: a later one has a higher number, and leads to the same process or to a later one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Link(pub u64);
+
 /// The API server is asked to confirm that this operator leads; a later mark covers the earlier ones.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mark(pub u64);
@@ -182,7 +186,7 @@ impl Ledger {
             Listing::Open => Standing::Inherited,
             Listing::Done => Standing::Newborn,
         };
-        self.pods.entry(id).or_insert(Pod { member, floor, standing, want: floor });
+        self.pods.entry(id).or_insert(Pod { member, floor, standing, want: floor, link: Link::default() });
     }
 
     /// A pod is no more: its kubelet says so, or its node is gone for good. What it held counts on until
@@ -217,8 +221,19 @@ impl Ledger {
         self.forget_members();
     }
 
-    /// What a pod says: its answer to a claim of this leader or to a command, or without being asked.
-    pub fn reported(&mut self, id: PodId, report: &Report) -> Answer {
+    /// A connection to a pod is about to be opened; the one before is closed, and what was sent on it may be lost. It can
+    /// still arrive. On the new one the pod is claimed first.
+    pub fn link(&mut self, id: PodId) -> Link {
+        let Some(pod) = self.pods.get_mut(&id) else { return Link::default() };
+        if let Standing::Met(met) = &mut pod.standing {
+            met.lose();
+        }
+        pod.link.0 += 1;
+        pod.link
+    }
+
+    /// What a pod says on a connection: its answer to a claim of this leader or to a command, or without being asked.
+    pub fn reported(&mut self, id: PodId, link: Link, report: &Report) -> Answer {
         if report.stamp.epoch > self.epoch {
             return Answer::Superseded(report.stamp.epoch);
         }
@@ -226,48 +241,33 @@ impl Ledger {
         if report.stamp.epoch < self.epoch {
             return Answer::Old;
         }
-        let Some(pod) = self.pods.get_mut(&id) else { return Answer::Old };
+        let Some(pod) = self.pods.get_mut(&id).filter(|pod| pod.link == link) else { return Answer::Old };
         if let Standing::Met(met) = &mut pod.standing
             && met.incarnation == report.incarnation
         {
             return met.note(report);
         }
-        self.meet(id, report)
-    }
-
-    /// The first report of a process.
-    fn meet(&mut self, id: PodId, report: &Report) -> Answer {
-        let mark = self.next_mark();
-        let Some(pod) = self.pods.get_mut(&id) else { return Answer::Old };
-        let before = match &pod.standing {
-            Standing::Met(met) if met.has_seen(report.incarnation) => return Answer::Old,
-            Standing::Met(met) => Some((met.incarnation, met.charge(pod.floor))),
-            Standing::Inherited | Standing::Newborn => None,
-        };
-        let inherited = matches!(pod.standing, Standing::Inherited);
-        let earlier = pod.standing.incarnations();
-        pod.standing = Standing::Met(Met::new(report, mark, earlier));
-        let departed = before.map(|(incarnation, charge)| Departed {
-            pod: id,
-            incarnation: Some(incarnation),
-            member: pod.member,
-            floor: pod.floor,
-            charge: Some(charge),
-        });
-        if inherited {
-            self.unheard = self.unheard.saturating_sub(report.charge());
-            self.settle_unheard();
-        }
-        if let Some(departed) = departed {
-            self.depart(departed);
-        }
+        self.meet(id, report);
         Answer::Noted
     }
 
-    /// What was sent to a pod last may be lost; it can still arrive.
-    pub fn link_lost(&mut self, id: PodId) {
-        if let Some(Pod { standing: Standing::Met(met), .. }) = self.pods.get_mut(&id) {
-            met.lose();
+    /// The first report of a process.
+    fn meet(&mut self, id: PodId, report: &Report) {
+        let mark = self.next_mark();
+        let Some(pod) = self.pods.get_mut(&id) else { return };
+        let met = Standing::Met(Met::new(report, mark));
+        match std::mem::replace(&mut pod.standing, met) {
+            Standing::Newborn => {}
+            Standing::Inherited => {
+                self.unheard = self.unheard.saturating_sub(report.charge());
+                self.settle_unheard();
+            }
+            // the container has started again
+            Standing::Met(before) => {
+                let (incarnation, charge) = (Some(before.incarnation), Some(before.charge(pod.floor)));
+                let (member, floor) = (pod.member, pod.floor);
+                self.depart(Departed { pod: id, incarnation, member, floor, charge });
+            }
         }
     }
 

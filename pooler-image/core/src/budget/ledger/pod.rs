@@ -1,10 +1,7 @@
 //! What is known of one pod.
 
 use super::super::protocol::Report;
-use super::{Answer, Mark, MemberId, Mood};
-
-/// Earlier processes of one pod that are remembered: a container that keeps failing must not fill the memory.
-const REMEMBERED: usize = 16;
+use super::{Answer, Link, Mark, MemberId, Mood};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Pod {
@@ -14,6 +11,8 @@ pub(super) struct Pod {
     pub(super) standing: Standing,
     /// What it needs.
     pub(super) want: u32,
+    /// The latest connection to it; 0: there was none yet.
+    pub(super) link: Link,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -26,25 +25,10 @@ pub(super) enum Standing {
     Met(Met),
 }
 
-impl Standing {
-    /// Processes that ran in the pod before the one to come.
-    pub(super) fn incarnations(&self) -> Vec<u64> {
-        match self {
-            Self::Inherited | Self::Newborn => Vec::new(),
-            Self::Met(met) => {
-                let all = met.earlier.iter().copied().chain([met.incarnation]);
-                all.skip((met.earlier.len() + 1).saturating_sub(REMEMBERED)).collect()
-            }
-        }
-    }
-}
-
 /// A process that has answered.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Met {
     pub(super) incarnation: u64,
-    /// Those before it: what they say late means nothing.
-    earlier: Vec<u64>,
     number: u64,
     pub(super) trust: Trust,
     pub(super) mood: Mood,
@@ -83,10 +67,9 @@ pub(super) enum Delivery {
 }
 
 impl Met {
-    pub(super) fn new(report: &Report, mark: Mark, earlier: Vec<u64>) -> Self {
+    pub(super) fn new(report: &Report, mark: Mark) -> Self {
         Self {
             incarnation: report.incarnation,
-            earlier,
             number: report.number,
             trust: Trust::Unconfirmed(mark),
             mood: report.phase.into(),
@@ -95,10 +78,6 @@ impl Met {
             basis: None,
             sent: None,
         }
-    }
-
-    pub(super) fn has_seen(&self, incarnation: u64) -> bool {
-        self.earlier.contains(&incarnation)
     }
 
     pub(super) fn note(&mut self, report: &Report) -> Answer {

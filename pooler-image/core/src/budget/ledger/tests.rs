@@ -16,6 +16,15 @@ fn member(most_pods: u32) -> Member {
     Member { floor: 1, most_pods, weight: 100, cap: u32::MAX }
 }
 
+/// On the latest connection, or on the first.
+fn reported(ledger: &mut Ledger, number: u64, report: &Report) -> Answer {
+    let link = match ledger.pods.get(&id(number)).map(|pod| pod.link) {
+        Some(Link(0)) | None => ledger.link(id(number)),
+        Some(link) => link,
+    };
+    ledger.reported(id(number), link, report)
+}
+
 fn id(number: u64) -> PodId {
     PodId(number)
 }
@@ -41,7 +50,7 @@ impl Stage {
             max_connections: None,
             usage: Use::default(),
         };
-        self.ledger.reported(id(number), &report);
+        reported(&mut self.ledger, number, &report);
         self.pods.insert(id(number), report);
         self.settle();
     }
@@ -50,7 +59,7 @@ impl Stage {
         let report = self.pods.get_mut(&id(number)).expect("has come");
         change(report);
         report.number += 1;
-        self.ledger.reported(id(number), report);
+        reported(&mut self.ledger, number, report);
     }
 
     /// Carries out what the ledger wants until it wants nothing more.
@@ -175,7 +184,7 @@ fn a_pod_that_is_met_gets_no_more_than_its_floor_before_the_lease_is_confirmed()
     let mut report = Stage::new(1, 1);
     report.comes(1, ORDERS);
     let first = Report { stamp: Stamp { epoch: 1, sequence: 0 }, ..report.pods[&id(1)] };
-    stage.ledger.reported(id(1), &Report { limit: 1, ..first });
+    reported(&mut stage.ledger, 1, &Report { limit: 1, ..first });
     let effects = stage.ledger.decide();
     assert!(matches!(effects[..], [Effect::Confirm(_)]), "{effects:?}");
     let Effect::Confirm(mark) = effects[0] else { panic!("just seen") };
@@ -199,14 +208,14 @@ fn what_a_silent_pod_could_have_is_not_given_to_others() {
     second.ledger.listed();
     let claimed = Report { stamp: Stamp { epoch: 2, sequence: 0 }, number: 99, ..first.pods[&id(1)] };
     second.pods.insert(id(1), claimed);
-    second.ledger.reported(id(1), &claimed);
+    reported(&mut second.ledger, 1, &claimed);
     second.wants(1, 500);
     second.settle();
     assert_eq!(second.limits(), [1]);
     assert_eq!(second.ledger.totals().unheard, 76);
     let other = Report { stamp: Stamp { epoch: 2, sequence: 0 }, number: 99, ..first.pods[&id(2)] };
     second.pods.insert(id(2), other);
-    second.ledger.reported(id(2), &other);
+    reported(&mut second.ledger, 2, &other);
     second.settle();
     assert_eq!(second.ledger.totals().unheard, 0);
     assert_eq!(second.limits().iter().sum::<u32>(), 66);
@@ -281,7 +290,7 @@ fn a_command_that_may_have_been_lost_counts_until_a_later_one_is_acknowledged() 
     }
     let grown = stage.ledger.decide();
     assert!(matches!(grown[..], [Effect::Send(PodId(2), Command::Limit { limit: 73, .. })]), "{grown:?}");
-    stage.ledger.link_lost(id(2));
+    stage.ledger.link(id(2));
     stage.wants(1, 500);
     stage.wants(2, 1);
     let effects = stage.ledger.decide();
