@@ -18,6 +18,7 @@ pub mod crd;
 pub mod error;
 pub mod http;
 pub mod leader;
+pub mod link;
 pub mod metrics;
 pub mod names;
 pub mod observe;

@@ -13,6 +13,9 @@ pub const ANY: &str = "*";
 /// In [`Document::server_tls_ca_file`]: the authorities that the system trusts.
 pub const SYSTEM: &str = "system";
 
+/// The server name (SNI) that is served with [`Document::internal_tls_cert_file`], which is for this name.
+pub const INTERNAL_SERVER_NAME: &str = "pgpooler.internal";
+
 /// Calls the function that `pgpooler --print-auth-query-sql` prints.
 pub const AUTH_QUERY: &str = "SELECT username, password FROM pgpooler.user_lookup($1)";
 
@@ -98,6 +101,17 @@ pub struct Document {
     /// The key of [`server_tls_cert_file`](Self::server_tls_cert_file), PEM.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server_tls_key_file: Option<PathBuf>,
+    /// Authority that signs the certificates of all peers, PEM. With the two settings below, whoever begins TLS at once
+    /// and asks for the server `pgpooler.internal` reaches the admin console, whatever `client_tls_sslmode` says; and
+    /// peers pass cancel requests on so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub internal_tls_ca_file: Option<PathBuf>,
+    /// Our certificate for `pgpooler.internal`, with its chain, PEM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub internal_tls_cert_file: Option<PathBuf>,
+    /// The key of [`internal_tls_cert_file`](Self::internal_tls_cert_file), PEM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub internal_tls_key_file: Option<PathBuf>,
     /// After SIGTERM: how long running transactions may go on.
     pub drain_timeout: Seconds,
     /// Number of this process among its [`peers`](Self::peers); 0: it has none. Change needs a restart.
@@ -279,6 +293,9 @@ impl Default for Document {
             server_tls_ca_file: None,
             server_tls_cert_file: None,
             server_tls_key_file: None,
+            internal_tls_ca_file: None,
+            internal_tls_cert_file: None,
+            internal_tls_key_file: None,
             drain_timeout: Seconds::from_secs(30),
             peer_id: 0,
             peers_dns: String::new(),

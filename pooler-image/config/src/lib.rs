@@ -11,8 +11,8 @@ mod userlist;
 mod validation;
 
 pub use document::{
-    ANY, AUTH_QUERY, AuthType, Document, LogFormat, Peer, PoolMode, PoolRule, SYSTEM, SessionState, Target,
-    TlsMode,
+    ANY, AUTH_QUERY, AuthType, Document, INTERNAL_SERVER_NAME, LogFormat, Peer, PoolMode, PoolRule, SYSTEM,
+    SessionState, Target, TlsMode,
 };
 pub use duration::{Seconds, SecondsError};
 pub use secret::Secret;

@@ -110,7 +110,11 @@ impl Document {
             "must be a file or \"system\" where server_tls_sslmode verifies certificates",
         )?;
         let pair = self.server_tls_cert_file.is_some() == self.server_tls_key_file.is_some();
-        check(pair, "server_tls_key_file", "must be set together with server_tls_cert_file")
+        check(pair, "server_tls_key_file", "must be set together with server_tls_cert_file")?;
+        let internal = self.internal_tls_ca_file.is_some();
+        let needed = "must be set together with the other internal_tls settings, or none of them";
+        check(self.internal_tls_cert_file.is_some() == internal, "internal_tls_cert_file", needed)?;
+        check(self.internal_tls_key_file.is_some() == internal, "internal_tls_key_file", needed)
     }
 
     fn validate_pools(&self) -> Result<(), ValidationError> {

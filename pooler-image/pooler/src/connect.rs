@@ -218,6 +218,21 @@ pub(crate) async fn cancel_over(
     {
         return Err(ConnectErrorKind::NoTls);
     }
+    request_cancel(stream, key).await
+}
+
+/// The same to a pooler that is known to have this TLS: nobody asks.
+pub(crate) async fn cancel_inside(
+    stream: Socket,
+    tls: &TlsPeer,
+    key: &CancelKey,
+) -> Result<(), ConnectErrorKind> {
+    let mut stream = Transport::from(stream);
+    secure::begin(&mut stream, tls).await?;
+    request_cancel(stream, key).await
+}
+
+async fn request_cancel(mut stream: Transport, key: &CancelKey) -> Result<(), ConnectErrorKind> {
     let mut bytes = Vec::new();
     frontend::cancel_request(&mut bytes, key);
     stream.write_all(&bytes).await.map_err(ConnectErrorKind::Lost)?;

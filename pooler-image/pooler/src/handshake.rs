@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pgpooler_config::INTERNAL_SERVER_NAME;
 use pgpooler_core::handshake::{
     self, Authentication, AuthenticationStep, ExpectStartup, SecuredBy, StartupStep,
 };
@@ -12,10 +13,11 @@ use pgpooler_core::startup::StartupParameters;
 use pgpooler_core::wire::{CancelKey, ErrorResponse, SqlState, StartupPacketError};
 use tokio::io::AsyncWriteExt;
 
+use crate::admin;
 use crate::auth::{Applicant, Challenge, Gate, RandomError, Unchallenged, User};
 use crate::reactor::{Socket, timeout};
 use crate::socket;
-use crate::tls::{ClientTls, Demand, PeerCertificate, Session};
+use crate::tls::{ClientTls, Demand, Greeting, PeerCertificate, Session, Tls};
 use crate::transport::Transport;
 
 /// What a new connection turned out to be.
@@ -76,15 +78,24 @@ pub enum HandshakeError {
 
 /// Takes a new connection to the point where its user is known, within `limit`. `tls`: what it is offered.
 ///
+/// One that asks for the server of the fleet by name gets that one's certificate, and no further than the admin console.
+///
 /// Not cancel-safe, and need not be: dropping it closes the connection.
 pub async fn accept(
     stream: impl Into<Socket>,
     auth: &impl Gate,
-    tls: Option<&ClientTls>,
+    tls: &Tls,
     limit: Duration,
 ) -> Result<Accepted, HandshakeError> {
     let mut stream = Transport::from(stream.into());
-    let mut shell = Shell { input: Vec::new(), out: Vec::new(), stream: &mut stream, tls };
+    let mut shell = Shell {
+        stream: &mut stream,
+        offer: tls,
+        tls: tls.clients.as_ref(),
+        origin: Origin::Outside,
+        input: Vec::new(),
+        out: Vec::new(),
+    };
     let Ok(outcome) = timeout(limit, shell.run(auth)).await else {
         say_too_late(&mut stream);
         return Err(HandshakeError::Timeout(limit));
@@ -101,9 +112,20 @@ pub async fn accept(
 
 struct Shell<'a> {
     stream: &'a mut Transport,
+    offer: &'a Tls,
+    /// What this connection may have of it, or has.
     tls: Option<&'a ClientTls>,
+    origin: Origin,
     input: Vec<u8>,
     out: Vec<u8>,
+}
+
+/// Who a connection is from, by the TLS that it has asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Outside,
+    /// The operator, or a peer: what they may do is decided later.
+    Fleet,
 }
 
 #[expect(clippy::large_enum_variant, reason = "moved once and taken apart")]
@@ -130,7 +152,9 @@ impl Shell<'_> {
     }
 
     async fn startup(&mut self) -> Result<Started, HandshakeError> {
-        let mut state = if self.tls.is_some() { ExpectStartup::offering_tls() } else { ExpectStartup::new() };
+        self.greet_fleet().await?;
+        let offers = self.origin == Origin::Outside && self.tls.is_some();
+        let mut state = if offers { ExpectStartup::offering_tls() } else { ExpectStartup::new() };
         loop {
             match state.receive(&mut self.input, &mut self.out) {
                 StartupStep::More(next) => state = next,
@@ -153,6 +177,23 @@ impl Shell<'_> {
         }
     }
 
+    /// The TLS handshake with those who ask for the server of the fleet; nothing happens to others.
+    async fn greet_fleet(&mut self) -> Result<(), HandshakeError> {
+        let Some(internal) = &self.offer.internal else { return Ok(()) };
+        loop {
+            self.exchange().await?;
+            match Greeting::of(&self.input) {
+                Greeting::Unfinished => {}
+                Greeting::Other => return Ok(()),
+                Greeting::Internal => {
+                    self.tls = Some(&internal.server);
+                    self.origin = Origin::Fleet;
+                    return self.secure(SecuredBy::Direct).await;
+                }
+            }
+        }
+    }
+
     /// The TLS handshake. What was read before belongs to it, if anything was.
     async fn secure(&mut self, by: SecuredBy) -> Result<(), HandshakeError> {
         // only offered where there is TLS
@@ -166,6 +207,9 @@ impl Shell<'_> {
 
     /// What the client would have to have beyond what it has.
     fn lacks(&self, parameters: &StartupParameters) -> Option<ErrorResponse> {
+        if self.origin == Origin::Fleet && !admin::is_console(&parameters.database) {
+            return Some(only_console());
+        }
         let demand = self.tls.map_or(Demand::Nothing, |tls| tls.demand);
         match self.stream.tls() {
             None if demand >= Demand::Encryption => {
@@ -243,6 +287,13 @@ impl Shell<'_> {
         let _ = self.stream.shutdown().await;
         HandshakeError::Refused(error)
     }
+}
+
+/// The fleet's certificate is no way past `client_tls_sslmode` into a database.
+fn only_console() -> ErrorResponse {
+    let told = format!("\"{INTERNAL_SERVER_NAME}\" leads to the admin console only");
+    ErrorResponse::fatal(SqlState::INVALID_AUTHORIZATION_SPECIFICATION, told)
+        .hint("Ask for the database \"pgpooler\", or for another server name.")
 }
 
 /// The certificate that the client has shown.

@@ -16,6 +16,7 @@ use pgpooler_core::session::Holds;
 
 use crate::reload::Loaded;
 use crate::report::{PoolReport, Report, ServerCounts};
+use crate::tls::InternalTls;
 use encoder::Encoder;
 
 /// The media type of what [`render`] writes.
@@ -72,8 +73,11 @@ impl Scrape {
 
     fn certificates(&self, encoder: &mut Encoder<'_>) -> fmt::Result {
         let tls = &self.settings.tls;
-        let sides =
-            [("client", tls.clients.as_ref().map(|tls| tls.not_after)), ("server", tls.servers.not_after)];
+        let sides = [
+            ("client", tls.clients.as_ref().map(|tls| tls.not_after)),
+            ("server", tls.servers.not_after),
+            ("internal", tls.internal.as_ref().map(InternalTls::not_after)),
+        ];
         let help = "When our certificates cease to be valid, since 1970, by the side that sees them";
         encoder.seconds("certificate_expiry_timestamp", help, |family| {
             sides.iter().try_for_each(|(side, not_after)| match not_after {

@@ -37,7 +37,7 @@ async fn listen() -> (TcpListener, Target) {
 /// Takes one connection, greets the client as a server would, and gives both to the test.
 async fn serve(listener: TcpListener, auth: AuthState) -> Result<Client, HandshakeError> {
     let (stream, _) = listener.accept().await.unwrap();
-    let Accepted::Client(mut client) = accept(stream, &auth, None, LIMIT).await? else {
+    let Accepted::Client(mut client) = accept(stream, &auth, &Tls::default(), LIMIT).await? else {
         panic!("not a client")
     };
     backend::parameter_status(&mut client.out, "TimeZone", "UTC");
@@ -142,7 +142,7 @@ async fn a_cancel_request_is_told_from_a_client() {
     frontend::cancel_request(&mut request, &key);
     client.write_all(&request).await.unwrap();
     let (stream, _) = listener.accept().await.unwrap();
-    let accepted = accept(stream, &users(""), None, LIMIT).await.unwrap();
+    let accepted = accept(stream, &users(""), &Tls::default(), LIMIT).await.unwrap();
     let Accepted::Cancel(found, connection) = accepted else { panic!("{accepted:?}") };
     assert!(found == key);
     let mut answer = [0; 9];
@@ -159,10 +159,13 @@ async fn a_client_that_leaves_or_stays_silent_is_an_error_of_its_kind() {
     let (listener, target) = listen().await;
     drop(TcpStream::connect((target.host.as_str(), target.port)).await.unwrap());
     let (stream, _) = listener.accept().await.unwrap();
-    assert!(matches!(accept(stream, &users(""), None, LIMIT).await, Err(HandshakeError::Disconnected)));
+    assert!(matches!(
+        accept(stream, &users(""), &Tls::default(), LIMIT).await,
+        Err(HandshakeError::Disconnected)
+    ));
     let mut silent = TcpStream::connect((target.host.as_str(), target.port)).await.unwrap();
     let (stream, _) = listener.accept().await.unwrap();
-    let outcome = accept(stream, &users(""), None, Duration::from_millis(20)).await;
+    let outcome = accept(stream, &users(""), &Tls::default(), Duration::from_millis(20)).await;
     assert!(matches!(outcome, Err(HandshakeError::Timeout(_))));
     let mut told = String::new();
     silent.read_to_string(&mut told).await.unwrap();

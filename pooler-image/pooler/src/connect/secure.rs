@@ -67,7 +67,12 @@ pub(crate) async fn ask(stream: &mut Transport, peer: &TlsPeer) -> Result<Answer
         Some(_) => return Err(ConnectErrorKind::NotPostgres),
         None => return Err(ConnectErrorKind::Lost(io::ErrorKind::UnexpectedEof.into())),
     }
-    let session = peer.session().map_err(ConnectErrorKind::Tls)?;
-    stream.secure(session).await.map_err(ConnectErrorKind::Tls)?;
+    begin(stream, peer).await?;
     Ok(Answer::Secured)
+}
+
+/// Begins TLS without asking. Not cancel-safe.
+pub(super) async fn begin(stream: &mut Transport, peer: &TlsPeer) -> Result<(), ConnectErrorKind> {
+    let session = peer.session().map_err(ConnectErrorKind::Tls)?;
+    stream.secure(session).await.map_err(ConnectErrorKind::Tls)
 }

@@ -61,8 +61,7 @@ pub(crate) async fn admit(worker: &Rc<Worker>, stream: Socket, peer: SocketAddr)
     let document = &current.loaded.document;
     let limit = document.client_login_timeout.as_duration();
     let porter = Porter { worker, current: &current };
-    let accepted = match handshake::accept(stream, &porter, current.loaded.tls.clients.as_ref(), limit).await
-    {
+    let accepted = match handshake::accept(stream, &porter, &current.loaded.tls, limit).await {
         Ok(accepted) => accepted,
         Err(error) => {
             note_failure(worker, peer, &error);

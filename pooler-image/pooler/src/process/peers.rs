@@ -104,8 +104,9 @@ impl Peers {
         }
     }
 
-    /// With TLS where we offer it ourselves. The message shows nothing and proves where it comes from, so a peer that
-    /// does not offer TLS yet, or no more, is told without.
+    /// With the TLS of the fleet, where there is one, and never without it. Otherwise with TLS where we offer it ourselves:
+    /// the message shows nothing and proves where it comes from, so a peer that does not offer TLS yet, or no more, is
+    /// told without.
     async fn tell(
         &self,
         Loaded { tls, .. }: &Loaded,
@@ -115,6 +116,10 @@ impl Peers {
         let Some(message) = self.keys.pass_on(request, auth::random()?) else { return Ok(()) };
         let stream = reach(peer).await?;
         let address = stream.peer_addr().map_err(ConnectErrorKind::Connect)?;
+        if let Some(internal) = &tls.internal {
+            let peer = internal.peer(address.ip()).map_err(ConnectErrorKind::Tls)?;
+            return connect::cancel_inside(stream, &peer, &message).await;
+        }
         let secured =
             tls.peers.peer(&address.ip().to_string(), address.ip()).map_err(ConnectErrorKind::Connect)?;
         match connect::cancel_over(stream, secured.as_ref(), &message).await {

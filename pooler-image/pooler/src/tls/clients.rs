@@ -42,12 +42,22 @@ impl ClientTls {
     }
 
     pub(crate) fn build(document: &Document, files: &ClientFiles) -> Result<Self, TlsError> {
+        let demand = match document.client_tls_sslmode {
+            TlsMode::Disable | TlsMode::Allow | TlsMode::Prefer => Demand::Nothing,
+            TlsMode::Require => Demand::Encryption,
+            TlsMode::VerifyCa | TlsMode::VerifyFull => Demand::Certificate,
+        };
+        Self::with(&files.pair, files.authorities.as_ref(), demand)
+    }
+
+    /// With this certificate.
+    pub(super) fn with(pair: &Pair, authorities: Option<&Pem>, demand: Demand) -> Result<Self, TlsError> {
         let provider = provider();
-        let (pair, leaf) = certified(&files.pair, &provider)?;
+        let (pair, leaf) = certified(pair, &provider)?;
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(VERSIONS)
             .map_err(TlsError::Setup)?;
-        let builder = match &files.authorities {
+        let builder = match authorities {
             Some(pem) => builder.with_client_cert_verifier(client_verifier(pem, provider)?),
             None => builder.with_no_client_auth(),
         };
@@ -56,11 +66,6 @@ impl ClientTls {
         // as in PostgreSQL, nothing is resumed: no PostgreSQL client asks for it
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        let demand = match document.client_tls_sslmode {
-            TlsMode::Disable | TlsMode::Allow | TlsMode::Prefer => Demand::Nothing,
-            TlsMode::Require => Demand::Encryption,
-            TlsMode::VerifyCa | TlsMode::VerifyFull => Demand::Certificate,
-        };
         Ok(Self { config: Arc::new(config), demand, end_point: leaf.end_point, not_after: leaf.not_after })
     }
 }

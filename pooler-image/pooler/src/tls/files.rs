@@ -51,6 +51,7 @@ pub enum TlsError {
 pub(crate) struct Files {
     pub(crate) clients: Option<ClientFiles>,
     pub(crate) servers: ServerFiles,
+    pub(crate) internal: Option<InternalFiles>,
 }
 
 /// For clients.
@@ -65,6 +66,13 @@ pub(crate) struct ClientFiles {
 pub(crate) struct ServerFiles {
     pub(crate) pair: Option<Pair>,
     pub(crate) authorities: Authorities,
+}
+
+/// For the admin console and for peers.
+#[derive(Debug)]
+pub(crate) struct InternalFiles {
+    pub(crate) pair: Pair,
+    pub(crate) authority: Pem,
 }
 
 /// Whose certificates are good.
@@ -107,7 +115,13 @@ impl Files {
             let certificate = read(cert_name, cert_path)?;
             Ok(certificate.zip(read(key_name, key_path)?).map(|(certificate, key)| Pair { certificate, key }))
         };
-        let mut files = Self::default();
+        let internal = pair(
+            ("internal_tls_cert_file", &document.internal_tls_cert_file),
+            ("internal_tls_key_file", &document.internal_tls_key_file),
+        )?;
+        let internal = internal.zip(read("internal_tls_ca_file", &document.internal_tls_ca_file)?);
+        let internal = internal.map(|(pair, authority)| InternalFiles { pair, authority });
+        let mut files = Self { internal, ..Self::default() };
         if document.client_tls_sslmode != TlsMode::Disable {
             let pair = pair(
                 ("client_tls_cert_file", &document.client_tls_cert_file),
@@ -133,7 +147,9 @@ impl Files {
     /// A digest of each file, under the setting that names it.
     pub(crate) fn digests(&self) -> Vec<(&'static str, [u8; 32])> {
         let pairs = self.clients.iter().map(|clients| &clients.pair).chain(&self.servers.pair);
+        let pairs = pairs.chain(self.internal.iter().map(|internal| &internal.pair));
         let mut pems: Vec<_> = pairs.flat_map(|pair| [&pair.certificate, &pair.key]).collect();
+        pems.extend(self.internal.iter().map(|internal| &internal.authority));
         pems.extend(self.clients.iter().filter_map(|clients| clients.authorities.as_ref()));
         if let Authorities::File(pem) = &self.servers.authorities {
             pems.push(pem);

@@ -9,6 +9,7 @@
 
 mod clients;
 mod files;
+mod internal;
 mod protocol;
 mod records;
 mod servers;
@@ -28,6 +29,8 @@ pub use clients::ClientTls;
 pub(crate) use clients::Demand;
 use files::Files;
 pub use files::TlsError;
+pub(crate) use internal::Greeting;
+pub use internal::InternalTls;
 pub use protocol::Protocol;
 pub use servers::{ServerTls, TlsPeer};
 pub use session::Session;
@@ -44,6 +47,8 @@ pub struct Tls {
     pub servers: ServerTls,
     /// Towards other poolers, which offer what we offer.
     pub peers: ServerTls,
+    /// Inside the fleet; none: peers are spoken to as above.
+    pub internal: Option<InternalTls>,
     digests: Vec<(&'static str, [u8; 32])>,
 }
 
@@ -83,7 +88,8 @@ impl Tls {
         let clients = files.clients.as_ref().map(|files| ClientTls::build(document, files)).transpose()?;
         let servers = ServerTls::build(document, &files.servers)?;
         let peers = if clients.is_some() { ServerTls::of_anybody()? } else { ServerTls::default() };
-        Ok(Self { clients, servers, peers, digests: files.digests() })
+        let internal = files.internal.as_ref().map(InternalTls::build).transpose()?;
+        Ok(Self { clients, servers, peers, internal, digests: files.digests() })
     }
 }
 

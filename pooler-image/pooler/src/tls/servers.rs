@@ -5,13 +5,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use pgpooler_config::{Document, TlsMode};
+use pgpooler_core::handshake::ALPN;
 use rustls::ClientConfig;
 use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
 use rustls::sign::SingleCertAndKey;
 
 use super::clients::certified;
-use super::files::{Authorities, ServerFiles, TlsError};
+use super::files::{Authorities, Pair, Pem, ServerFiles, TlsError};
 use super::verify::{Trust, Verifier};
 use super::{Protocol, Session, VERSIONS, provider};
 
@@ -31,15 +32,19 @@ impl ServerTls {
         if mode == TlsMode::Disable {
             return Ok(Self::default());
         }
+        Self::with(mode, trust(mode, &files.authorities)?, files.pair.as_ref(), &[])
+    }
+
+    fn with(mode: TlsMode, trust: Trust, pair: Option<&Pair>, alpn: &[&[u8]]) -> Result<Self, TlsError> {
         let provider = provider();
-        let verifier = Verifier::new(trust(mode, &files.authorities)?, &provider);
+        let verifier = Verifier::new(trust, &provider);
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(VERSIONS)
             .map_err(TlsError::Setup)?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier));
         let mut not_after = None;
-        let mut config = match &files.pair {
+        let mut config = match pair {
             Some(pair) => {
                 let (pair, leaf) = certified(pair, &provider)?;
                 not_after = Some(leaf.not_after);
@@ -49,7 +54,15 @@ impl ServerTls {
         };
         // PostgreSQL resumes nothing
         config.resumption = Resumption::disabled();
+        config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
         Ok(Self { mode, config: Some(Arc::new(config)), not_after })
+    }
+
+    /// For peers with a certificate of this authority.
+    pub(super) fn internal(authority: &Pem) -> Result<Self, TlsError> {
+        // the authority itself is no peer
+        let trust = Trust::Named { roots: authority.roots()?, known: Vec::new() };
+        Self::with(TlsMode::VerifyFull, trust, None, &[ALPN])
     }
 
     /// For whoever proves otherwise who it is.
