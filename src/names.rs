@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 /// Field manager of server-side apply, reporter of events, value of the `managed-by` label.
 pub const MANAGER: &str = "pgpooler-operator";
 
-/// Annotation of pods: the most server connections that the pod may hold.
-pub const SERVER_CONNECTIONS: &str = "pgpooler.dev/server-connections";
+/// Annotation of pods: the server connections that the pod may hold without hearing from anybody; pods that nobody
+/// limits have none.
+pub const FLOOR: &str = "pgpooler.dev/floor";
 /// Annotation of pods: hash of the configuration and the credentials that the pod started with.
 pub const CONFIG_HASH: &str = "pgpooler.dev/config-hash";
 /// Annotation of pods: hash of the pod template.

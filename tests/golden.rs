@@ -6,7 +6,10 @@ mod fixtures;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use pgpooler_operator::api::{PgPooler, Reason};
 use pgpooler_operator::plan::conditions::{self, Seen};
-use pgpooler_operator::plan::facts::{Facts, Load, SecretFact, Server, ServerFact};
+use pgpooler_operator::plan::facts::{
+    Account, Coverage, Facts, Life, Load, Neighbour, PodAccount, PodPhase, Reach, SecretFact, Server,
+    ServerFact, Sharing,
+};
 use pgpooler_operator::plan::objects::Child;
 use pgpooler_operator::plan::plan;
 use serde_json::{Value, json};
@@ -53,6 +56,73 @@ fn full() {
 fn running_and_ready() {
     let object = pooler_with(json!({}));
     check("running", &object, &running(&object, 2));
+}
+
+/// Two pods, one of which has most of the budget, and one that has vanished.
+fn account() -> Account {
+    let pod = |name: &str, phase, reach, limit, held| PodAccount {
+        name: name.into(),
+        phase,
+        reach,
+        floor: 1,
+        limit,
+        held,
+        active: held,
+        waiting: 0,
+        charge: limit,
+    };
+    Account {
+        budget: 77,
+        aside: 10,
+        departed: 2,
+        coverage: Coverage::Covered { pods: 13, floor: 1 },
+        pods: vec![
+            pod("orders-0", PodPhase::Serving, Reach::Connected, 54, 41),
+            pod("orders-1", PodPhase::Serving, Reach::Connected, 10, 3),
+            pod("orders-9", PodPhase::Vanished, Reach::Silent, 1, 0),
+        ],
+        peak: 44,
+    }
+}
+
+#[test]
+fn the_ledger_knows_who_has_what() {
+    let object = pooler_with(json!({}));
+    check("ledger", &object, &Facts { account: Some(account()), ..running(&object, 2) });
+}
+
+#[test]
+fn several_pgpoolers_share_one_server_where_others_need_room_too() {
+    let object = pooler_with(json!({"budget": {"keepFree": 20}}));
+    let other = Neighbour { name: "shop/bills".into(), weight: 300, keep_free: 5, ..Neighbour::default() };
+    let sharing = Sharing { others: vec![other], hidden: 2, foreign: Some(9), foreign_peak: 12 };
+    let shared = Facts { sharing: sharing.clone(), account: Some(account()), ..running(&object, 2) };
+    check("shared", &object, &shared);
+    let server = Server { whose: "backup: 20, people: 3".into(), ..server(100) };
+    let sharing = Sharing { foreign_peak: 30, ..sharing };
+    check("foreign", &object, &Facts { sharing, server: ServerFact::Seen(server), ..shared });
+}
+
+#[test]
+fn a_larger_deployment_waits_for_the_ledger() {
+    let short = Account { coverage: Coverage::Short, ..account() };
+    let facts = Facts { account: Some(short), ..running(&pooler_with(json!({})), 2) };
+    check("ledger_short", &pooler_with(json!({"replicas": 4})), &facts);
+}
+
+#[test]
+fn the_server_has_shrunk_below_what_pods_hold() {
+    let object = pooler_with(json!({}));
+    let account = Account { budget: 45, coverage: Coverage::Short, ..account() };
+    let server = ServerFact::Seen(server(60));
+    check("budget_shrank", &object, &Facts { account: Some(account), server, ..running(&object, 2) });
+}
+
+#[test]
+fn nothing_is_limited_where_it_is_only_observed() {
+    let object = pooler_with(json!({"replicas": 6, "budget": {"mode": "Observe"}}));
+    let sharing = Sharing { foreign: Some(9), foreign_peak: 12, ..Sharing::default() };
+    check("observe", &object, &Facts { account: Some(account()), sharing, ..running(&object, 6) });
 }
 
 #[test]
@@ -152,7 +222,7 @@ fn the_role_has_a_limit() {
 fn a_rollout_waits_for_pods_that_drain() {
     let mut facts = running(&pooler_with(json!({"replicas": 6})), 13);
     for pod in &mut facts.pods[6..] {
-        pod.terminating = true;
+        pod.life = Life::Terminating;
     }
     check("rollout_waits", &pooler_with(json!({"replicas": 6, "image": "changed"})), &facts);
 }

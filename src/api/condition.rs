@@ -76,7 +76,13 @@ reasons! {
     WithinBudget,
     /// Nothing is known of the target yet, so nothing can be summed.
     BudgetUnknown,
-    /// `maxReplicas` pods would have less than one connection each.
+    /// The sum fits, and other `PgPoolers` on the same server have their part of it.
+    Shared,
+    /// The sum fits, and others use more of the server than is kept free for them.
+    ForeignSessionsHigh,
+    /// Nothing is limited: `budget.mode` is `Observe`.
+    Observing,
+    /// `maxReplicas` pods with their successors would have less than one connection each.
     ScaleExceedsBudget,
     /// The budget does not even bear one pod.
     BudgetTooSmall,

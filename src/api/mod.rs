@@ -14,7 +14,7 @@ pub use connections::Connections;
 pub use duration::{BadDuration, Duration};
 pub use resources::{Amount, Resources};
 pub use spec::{
-    Budget, Clients, Drain, LocalRef, PgPooler, PgPoolerSpec, PodTemplate, Pool, PoolMode, Servers, Service,
-    ServiceType, Target,
+    Budget, BudgetMode, Clients, Drain, Fence, LocalRef, PgPooler, PgPoolerSpec, PodTemplate, Pool, PoolMode,
+    Servers, Service, ServiceType, Target,
 };
-pub use status::{BudgetStatus, ClientsStatus, PgPoolerStatus, TargetStatus};
+pub use status::{BudgetStatus, ClientsStatus, PgPoolerStatus, PodStatus, Recommendation, TargetStatus};

@@ -41,7 +41,8 @@ use super::{Connections, Duration, PgPoolerStatus, Resources};
     validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')").message("the name must start with a letter and have no dot, since a Service gets it")
 )]
 #[x_kube(
-    validation = Rule::new("self.replicas <= self.maxReplicas").message("replicas is above maxReplicas; raise maxReplicas too, each pod's share of the budget shrinks with it")
+    validation = Rule::new("self.replicas <= self.maxReplicas").message("replicas is above maxReplicas; raise maxReplicas too"),
+    validation = Rule::new("self.budget.mode == 'Enforce' || self.budget.fence != 'Manage'").message("budget.fence Manage needs budget.mode Enforce: Observe limits nothing")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct PgPoolerSpec {
@@ -51,7 +52,8 @@ pub struct PgPoolerSpec {
     #[serde(default = "two")]
     #[schemars(range(min = 0, max = 100))]
     pub replicas: i32,
-    /// Most pods that there may ever be. Every pod's share of the budget is reckoned from it.
+    /// Most pods that there may ever be. For each, for one more and for as many that still drain, one server connection
+    /// or more is set aside.
     #[serde(default = "six")]
     #[schemars(range(min = 1, max = 100))]
     pub max_replicas: i32,
@@ -125,9 +127,40 @@ pub struct LocalRef {
 pub struct Budget {
     /// A number, or a percentage of what PostgreSQL leaves to ordinary roles.
     pub server_connections: Connections,
-    /// Connections that are left to others in any case: people, migrations, backups.
+    /// Connections that are left to others in any case: people, migrations, backups. Others who were seen to use more
+    /// have more.
     #[schemars(range(min = 0, max = 262_143))]
     pub keep_free: i32,
+    /// Its part, compared with other `PgPoolers` on the same server, when all of them want more.
+    #[schemars(range(min = 1, max = 1000))]
+    pub weight: i32,
+    /// `Observe` measures and recommends, and limits nothing: for a first look at a server that is in use.
+    pub mode: BudgetMode,
+    /// What the operator does about the CONNECTION LIMIT of the login role, with which PostgreSQL itself can guard the
+    /// budget.
+    pub fence: Fence,
+}
+
+/// Whether the budget binds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum BudgetMode {
+    /// All pods together never hold more than the budget.
+    #[default]
+    Enforce,
+    /// Nothing is limited; status says what the budget would be, and recommends one.
+    Observe,
+}
+
+/// What the operator does about the CONNECTION LIMIT of the login role.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Fence {
+    /// Nothing.
+    Off,
+    /// Compares it with the budget and says so where it does not fit.
+    #[default]
+    Verify,
+    /// Sets it, and puts back what was there when the `PgPooler` is deleted. The role needs the right to do so.
+    Manage,
 }
 
 /// Settings for the pools of some databases and users. A pool is a pair of database and user.
@@ -267,7 +300,13 @@ pub struct PodTemplate {
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { server_connections: Connections::Percent("80%".into()), keep_free: 10 }
+        Self {
+            server_connections: Connections::Percent("80%".into()),
+            keep_free: 10,
+            weight: 100,
+            mode: BudgetMode::default(),
+            fence: Fence::default(),
+        }
     }
 }
 

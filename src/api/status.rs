@@ -32,6 +32,12 @@ pub struct PgPoolerStatus {
     /// The clients of all pods; sampled, at most every 30 seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clients: Option<ClientsStatus>,
+    /// What each pod may hold and holds, 32 pods at most; sampled, at most every 30 seconds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pods: Vec<PodStatus>,
+    /// What to write into `spec.budget`, by what was measured; only while `budget.mode` is `Observe`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recommendation: Option<Recommendation>,
     /// Conditions: Ready, `TargetReachable`, `WithinBudget`, `ConfigApplied`, Available.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "conditions_schema")]
@@ -55,8 +61,8 @@ pub struct TargetStatus {
     pub role: Option<String>,
 }
 
-/// The sum: `maxConnections` - `reserved` = `usable`; `budget` is the least of `serverConnections` of it,
-/// `usable` - `keepFree` and the limits of role and database; `maxPods` x `share` is never above `budget`.
+/// The sum: `maxConnections` - `reserved` = `usable`; - `hidden` - `keepFree` = `serverBudget`; `budget` is the least of
+/// that, of `serverConnections` and of the limits of role and database. `charged` + `aside` is never above `budget`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BudgetStatus {
@@ -66,8 +72,19 @@ pub struct BudgetStatus {
     pub reserved: i32,
     /// What is left for ordinary roles.
     pub usable: i32,
-    /// Kept free for others, as the spec says.
+    /// Of these not to be had, as refusals of the server have taught.
+    #[serde(default)]
+    pub hidden: i32,
+    /// Kept free for others: the most that any `PgPooler` on this server asks for, or `foreignPeak` if that is more.
     pub keep_free: i32,
+    /// Sessions on the server that are not from a pooler; sampled, at most every 30 seconds.
+    pub foreign: i32,
+    /// The most of them within a day.
+    #[serde(default)]
+    pub foreign_peak: i32,
+    /// What all pods of all `PgPoolers` on the server may hold together.
+    #[serde(default)]
+    pub server_budget: i32,
     /// CONNECTION LIMIT of the login role, if it has one that binds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub role_limit: Option<i32>,
@@ -76,16 +93,82 @@ pub struct BudgetStatus {
     pub database_limit: Option<i32>,
     /// Most server connections of all pods together.
     pub budget: i32,
+    /// What of it is there when all `PgPoolers` on the server want more, by weight; alone it is all.
+    #[serde(default)]
+    pub part: i32,
+    /// Other `PgPoolers` on the same server.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shared_with: Vec<String>,
     /// `maxReplicas` that the budget bears.
     pub max_replicas: i32,
     /// Most pods that can exist at once: 2 x `maxReplicas` + 1, since old ones may still drain while new ones start.
     pub max_pods: i32,
-    /// Most server connections of one pod.
-    pub share: i32,
-    /// Sessions on the server that are not from the pooler; sampled, at most every 30 seconds.
-    pub foreign: i32,
+    /// What each pod may hold without hearing from anybody.
+    #[serde(default)]
+    pub floor: i32,
+    /// Set aside: the floors of pods that could still come; sampled.
+    #[serde(default)]
+    pub aside: i32,
+    /// What pods have been told that they may hold, floors included; sampled.
+    #[serde(default)]
+    pub granted: i32,
+    /// The most that pods could be holding, also those that are silent or gone and still on the server; sampled.
+    #[serde(default)]
+    pub charged: i32,
     /// Server connections that the pods hold; sampled, at most every 30 seconds.
     pub used: i32,
+    /// The largest budget that may be in use: written before it is used, for the operator that comes next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub committed: Option<i32>,
+}
+
+/// What one pod may hold and holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PodStatus {
+    /// Name.
+    pub name: String,
+    /// `Unheard`, `Awaiting`, `Floor`, `Serving`, `Draining`, `Standalone`, `Vanished` or `Gone`.
+    pub phase: String,
+    /// What it may hold without hearing from anybody.
+    pub floor: i32,
+    /// What it may hold.
+    pub limit: i32,
+    /// What it holds.
+    pub held: i32,
+    /// The most that it could be holding.
+    pub charge: i32,
+}
+
+/// What to write into `spec.budget`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Recommendation {
+    /// For `serverConnections`.
+    pub server_connections: i32,
+    /// For `keepFree`.
+    pub keep_free: i32,
+    /// Why.
+    pub message: String,
+}
+
+impl PgPoolerStatus {
+    /// What is told at once: all but figures that move by themselves, and the texts that have such figures in them.
+    #[must_use]
+    pub fn without_figures(&self) -> Self {
+        let mut rest = self.clone();
+        rest.clients = None;
+        rest.recommendation = None;
+        rest.pods.clear();
+        for condition in &mut rest.conditions {
+            condition.message.clear();
+        }
+        if let Some(budget) = &mut rest.budget {
+            (budget.foreign, budget.foreign_peak) = (0, 0);
+            (budget.aside, budget.granted, budget.charged, budget.used) = (0, 0, 0, 0);
+        }
+        rest
+    }
 }
 
 /// The clients of all pods together.

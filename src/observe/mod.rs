@@ -16,7 +16,7 @@ use tokio::sync::Mutex;
 use crate::api::PgPooler;
 use crate::names;
 use crate::plan::checks;
-use crate::plan::facts::{Children, Facts, Hidden, SecretFact, ServerFact};
+use crate::plan::facts::{Children, Facts, Hidden, SecretFact, ServerFact, Sharing};
 
 use caches::Caches;
 use load::Loads;
@@ -80,6 +80,9 @@ impl Observer {
             children,
             conflicts,
             pods,
+            // filled by whoever keeps the ledger
+            account: None,
+            sharing: Sharing::default(),
         };
         if let Ok(mut target) = checks::target(pooler, &facts) {
             target.host = target.host_from_elsewhere(&pooler.namespace().unwrap_or_default());

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::{Stream, TryStreamExt as _};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodSpec};
 use kube::ResourceExt as _;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::reflector::store::WriterDropped;
@@ -13,7 +13,7 @@ use kube::runtime::watcher::{Error, Event};
 
 use crate::api::PgPooler;
 use crate::names;
-use crate::plan::facts::PodFact;
+use crate::plan::facts::{Life, PodFact};
 
 /// All pods that a watch has seen.
 #[derive(Clone)]
@@ -104,31 +104,65 @@ pub fn pooler_of(pod: &Pod) -> Option<ObjectRef<PgPooler>> {
 
 /// A pod that has ended holds no connection.
 fn pod_fact(pod: &Pod) -> Option<PodFact> {
-    let status = pod.status.as_ref();
-    let phase = status.and_then(|status| status.phase.as_deref());
-    if matches!(phase, Some("Succeeded" | "Failed")) {
+    if has_ended(pod) {
         return None;
     }
     let annotation = |key: &str| pod.annotations().get(key).cloned().unwrap_or_default();
-    let conditions = status.and_then(|status| status.conditions.as_deref()).unwrap_or_default();
     Some(PodFact {
         name: pod.name_any(),
-        address: status.and_then(|status| status.pod_ip.clone()),
-        share: annotation(names::SERVER_CONNECTIONS).parse().unwrap_or(0),
+        uid: pod.uid().unwrap_or_default(),
+        address: pod.status.as_ref().and_then(|status| status.pod_ip.clone()),
+        node: node(pod).map(str::to_owned),
+        floor: annotation(names::FLOOR).parse().unwrap_or(0),
         template_hash: annotation(names::TEMPLATE_HASH),
         config_hash: annotation(names::CONFIG_HASH),
-        terminating: pod.metadata.deletion_timestamp.is_some(),
-        ready: conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True"),
+        life: life(pod),
     })
 }
 
-/// Only labels, annotations, phase, address and readiness count.
+fn life(pod: &Pod) -> Life {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    if pod.metadata.deletion_timestamp.is_some() {
+        Life::Terminating
+    } else if conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True") {
+        Life::Ready
+    } else {
+        Life::Starting
+    }
+}
+
+fn node(pod: &Pod) -> Option<&str> {
+    pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref())
+}
+
+/// Its kubelet says that no process of it runs or will run again.
+fn has_ended(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
+}
+
+/// It was told to end, and every container of it has: nothing starts them again, whatever its phase still says.
+fn all_containers_ended(pod: &Pod) -> bool {
+    let containers = pod.status.as_ref().and_then(|status| status.container_statuses.as_deref());
+    let has_ended = |container: &ContainerStatus| {
+        container.state.as_ref().is_some_and(|state| state.terminated.is_some())
+    };
+    let containers = containers.unwrap_or_default();
+    pod.metadata.deletion_timestamp.is_some() && !containers.is_empty() && containers.iter().all(has_ended)
+}
+
+/// Only labels, annotations, node, phase, address and readiness count.
 fn slim(pod: &mut Pod) {
     pod.managed_fields_mut().clear();
-    pod.spec = None;
+    let ended = all_containers_ended(pod);
+    let node = node(pod).map(str::to_owned);
+    pod.spec = node.map(|node| PodSpec { node_name: Some(node), ..PodSpec::default() });
     if let Some(status) = &mut pod.status {
         status.container_statuses = None;
         status.init_container_statuses = None;
+        if ended {
+            status.phase = Some("Succeeded".to_owned());
+        }
     }
 }
 

@@ -38,7 +38,11 @@ SELECT current_setting('max_connections')::int,
        pg_is_in_recovery(),
        (SELECT count(*)::int FROM pg_stat_activity WHERE usename = session_user AND application_name <> $1),
        (SELECT count(*)::int FROM pg_stat_activity
-         WHERE usename <> session_user AND coalesce(backend_type, 'client backend') = 'client backend')
+         WHERE usename <> session_user AND coalesce(backend_type, 'client backend') = 'client backend'),
+       (SELECT coalesce(string_agg(usename || ': ' || sessions, ', ' ORDER BY sessions DESC, usename), '') FROM
+         (SELECT usename, count(*) AS sessions FROM pg_stat_activity
+           WHERE usename <> session_user AND coalesce(backend_type, 'client backend') = 'client backend'
+           GROUP BY usename ORDER BY count(*) DESC, usename LIMIT 3) AS most)
   FROM pg_roles r, pg_database d
  WHERE r.rolname = session_user AND d.datname = current_database()";
 
@@ -188,6 +192,7 @@ impl Session {
             in_recovery: row.try_get(6)?,
             of_role: count(7)?,
             of_others: count(8)?,
+            whose: row.try_get(9)?,
             system_identifier: self.system_identifier.clone(),
         })
     }

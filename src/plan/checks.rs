@@ -1,10 +1,10 @@
 //! What must hold before anything is rendered: an ordered chain of pure checks. The first that fails says why, and
 //! the pods that run stay as they are.
 
-use crate::api::{PgPooler, Reason};
+use crate::api::{Budget, BudgetMode, PgPooler, Reason};
 
 use super::Settings;
-use super::budget::{self, Sum};
+use super::budget::{self, Sum, Terms};
 use super::facts::{Facts, SecretFact, Server, ServerFact};
 use super::pooler::Pooler;
 use super::target::{self, Target};
@@ -33,10 +33,15 @@ pub struct Checked<'a> {
     pub blocked: Option<Blocked>,
 }
 
-/// Runs the chain.
-pub fn check<'a>(object: &PgPooler, facts: &'a Facts, settings: &Settings) -> Checked<'a> {
+/// Runs the chain. `standing_floor` is that of the pods which the Deployment makes now.
+pub fn check<'a>(
+    object: &PgPooler,
+    facts: &'a Facts,
+    settings: &Settings,
+    standing_floor: Option<u32>,
+) -> Checked<'a> {
     let mut checked = Checked::default();
-    checked.blocked = chain(object, facts, settings, &mut checked).err();
+    checked.blocked = chain(object, facts, settings, standing_floor, &mut checked).err();
     checked
 }
 
@@ -44,6 +49,7 @@ fn chain<'a>(
     object: &PgPooler,
     facts: &'a Facts,
     settings: &Settings,
+    standing_floor: Option<u32>,
     checked: &mut Checked<'a>,
 ) -> Result<(), Blocked> {
     let pooler = Pooler::parse(object, settings).map_err(|e| blocked(Reason::SpecInvalid, e.to_string()))?;
@@ -51,19 +57,29 @@ fn chain<'a>(
     let target = checked.target.insert(target(object, facts)?);
     let server = *checked.server.insert(server(facts)?);
     conflicts(&facts.conflicts)?;
-    let sum = budget::reckon(&object.spec.budget, pooler.max_replicas, server);
-    let sum = sum.ok_or_else(|| {
-        let text = format!(
-            "spec.budget.serverConnections: `{}` is no number",
-            object.spec.budget.server_connections
-        );
-        blocked(Reason::SpecInvalid, text)
-    })?;
-    let sum = checked.sum.insert(sum);
-    enough(sum)?;
-    let document = pooler.document(target, sum.share, sum.max_pods);
+    let terms = Terms {
+        spec: &object.spec.budget,
+        max_replicas: pooler.max_replicas,
+        role: &target.user,
+        database: &target.database,
+        standing_floor,
+    };
+    let sum = budget::reckon(terms, server, &facts.sharing);
+    let sum = checked.sum.insert(sum.ok_or_else(|| no_number(&object.spec.budget))?);
+    if pooler.mode == BudgetMode::Enforce {
+        enough(sum)?;
+    }
+    let document = pooler.document(target, sum);
     document.map_err(|error| blocked(Reason::SpecInvalid, error.to_string()))?;
     Ok(())
+}
+
+fn no_number(spec: &Budget) -> Blocked {
+    let text = format!(
+        "spec.budget: `{}`, keepFree {} or weight {} is no number of connections",
+        spec.server_connections, spec.keep_free, spec.weight
+    );
+    blocked(Reason::SpecInvalid, text)
 }
 
 /// The target as far as spec and Secret tell; also what observing starts with.
@@ -100,7 +116,7 @@ fn server(facts: &Facts) -> Result<&Server, Blocked> {
 }
 
 fn enough(sum: &Sum) -> Result<(), Blocked> {
-    if sum.share > 0 {
+    if sum.floor > 0 {
         return Ok(());
     }
     let text = format!(

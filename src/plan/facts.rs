@@ -29,6 +29,154 @@ pub struct Facts {
     pub pods: Vec<PodFact>,
     /// What the pods say of themselves.
     pub load: Load,
+    /// What the ledger knows; `None`: nothing is accounted for.
+    pub account: Option<Account>,
+    /// What is known of the server beyond what it says.
+    pub sharing: Sharing,
+}
+
+/// What is known of the server beyond what it says; the default: it is there for this `PgPooler` alone.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sharing {
+    /// Other `PgPoolers` on the same server that keep to its budget.
+    pub others: Vec<Neighbour>,
+    /// Places that the server does not give although it should, learnt from its refusals (SQLSTATE 53300).
+    pub hidden: u32,
+    /// Sessions that are not of any pooler; `None`: not known.
+    pub foreign: Option<u32>,
+    /// The most of them at once.
+    pub foreign_peak: u32,
+}
+
+/// Another `PgPooler` on the same server.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Neighbour {
+    /// Namespace and name.
+    pub name: String,
+    /// Its `budget.weight`.
+    pub weight: u32,
+    /// Its `budget.keepFree`.
+    pub keep_free: u32,
+    /// Role that it logs in as.
+    pub role: String,
+    /// Database of its target.
+    pub database: String,
+}
+
+/// What the ledger knows of one `PgPooler`: charges of its pods and what is set aside for pods to come never add up to
+/// more than the budget.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Account {
+    /// What its pods may hold together now.
+    pub budget: u32,
+    /// Floors of the pods that could still come.
+    pub aside: u32,
+    /// What pods that are gone may still hold on the server.
+    pub departed: u32,
+    /// Whether more pods may come.
+    pub coverage: Coverage,
+    /// The pods, by name.
+    pub pods: Vec<PodAccount>,
+    /// Most server connections that clients needed at once, as far as anybody has seen.
+    pub peak: u32,
+}
+
+/// Whether all pods that may exist fit in the budget beside what those that exist hold.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Coverage {
+    /// Not now: something is still to be given back, or was not heard of yet.
+    #[default]
+    Short,
+    /// They do.
+    Covered {
+        /// So many pods.
+        pods: u32,
+        /// Each with such a floor.
+        floor: u32,
+    },
+}
+
+/// What the ledger knows of one pod.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PodAccount {
+    /// Name.
+    pub name: String,
+    /// Where it is in its life.
+    pub phase: PodPhase,
+    /// Its connection to the operator.
+    pub reach: Reach,
+    /// What it may hold without hearing from anybody.
+    pub floor: u32,
+    /// What it may hold.
+    pub limit: u32,
+    /// What it says that it holds.
+    pub held: u32,
+    /// What of it clients are using.
+    pub active: u32,
+    /// Clients that wait there.
+    pub waiting: u32,
+    /// The most that it could be holding.
+    pub charge: u32,
+}
+
+/// Where a pod is in its life, as far as the ledger goes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PodPhase {
+    /// It has said nothing to this operator yet.
+    #[default]
+    Unheard,
+    /// It has started and holds nothing yet.
+    Awaiting,
+    /// It serves from its floor.
+    Floor,
+    /// It has a limit.
+    Serving,
+    /// It was told to end.
+    Draining,
+    /// Nobody limits it.
+    Standalone,
+    /// Its object is gone, but nobody has seen it end.
+    Vanished,
+    /// It has ended; the server may not have noticed yet.
+    Gone,
+}
+
+/// The connection to a pod.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Reach {
+    /// There is none.
+    #[default]
+    Silent,
+    /// It answers.
+    Connected,
+}
+
+impl PodPhase {
+    /// As written in status.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unheard => "Unheard",
+            Self::Awaiting => "Awaiting",
+            Self::Floor => "Floor",
+            Self::Serving => "Serving",
+            Self::Draining => "Draining",
+            Self::Standalone => "Standalone",
+            Self::Vanished => "Vanished",
+            Self::Gone => "Gone",
+        }
+    }
+}
+
+impl Account {
+    /// What pods that exist, or have existed, could hold together.
+    pub fn charged(&self) -> u32 {
+        self.total(|pod| pod.charge).saturating_add(self.departed)
+    }
+
+    /// Sum of one figure of all pods.
+    pub fn total(&self, of: impl Fn(&PodAccount) -> u32) -> u32 {
+        self.pods.iter().map(of).fold(0, u32::saturating_add)
+    }
 }
 
 /// What the pods say of themselves, added up.
@@ -109,6 +257,8 @@ pub struct Server {
     pub of_role: u32,
     /// Sessions of other roles.
     pub of_others: u32,
+    /// Which other roles have the most, for people.
+    pub whose: String,
 }
 
 /// The children that exist and are ours.
@@ -135,16 +285,37 @@ pub struct Children {
 pub struct PodFact {
     /// Name.
     pub name: String,
+    /// No other pod has or had it.
+    pub uid: String,
     /// Address, when it has one.
     pub address: Option<String>,
-    /// Most server connections that it may hold.
-    pub share: u32,
+    /// Node that it was bound to.
+    pub node: Option<String>,
+    /// Server connections that it may hold without hearing from anybody; 0: nobody limits it.
+    pub floor: u32,
     /// Hash of its template.
     pub template_hash: String,
     /// Hash of its configuration.
     pub config_hash: String,
-    /// It has been told to end.
-    pub terminating: bool,
+    /// Whether it stays and serves.
+    pub life: Life,
+}
+
+/// Where a pod is in its life, as Kubernetes sees it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Life {
+    /// It does not serve clients yet.
+    #[default]
+    Starting,
     /// It serves clients.
-    pub ready: bool,
+    Ready,
+    /// It has been told to end.
+    Terminating,
+}
+
+impl PodFact {
+    /// It has been told to end.
+    pub fn is_terminating(&self) -> bool {
+        self.life == Life::Terminating
+    }
 }

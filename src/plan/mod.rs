@@ -4,25 +4,27 @@ pub mod budget;
 pub mod checks;
 pub mod conditions;
 pub mod facts;
+pub mod figures;
 pub mod objects;
 pub mod pooler;
 pub mod render;
 pub mod rollout;
 pub mod target;
+pub mod within;
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, PodTemplateSpec, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use crate::api::PgPooler;
+use crate::api::{self, PgPooler};
 use crate::names;
 
 use budget::Sum;
 use checks::{Blocked, Checked};
-use facts::{Children, Facts, Server};
+use facts::{Facts, Server};
 use objects::{Child, Objects, Rendered};
 use pooler::Pooler;
-use rollout::{Deployed, Step, Template, Wanted};
+use rollout::{Deployed, Room, Step, Template, Wanted};
 
 /// What the operator was started with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,8 +59,8 @@ pub struct Verdict {
     pub config_hash: Option<String>,
     /// Hash of the pod template that pods should be made from.
     pub template_hash: Option<String>,
-    /// What all pods that exist could hold together.
-    pub charged: u32,
+    /// Largest floor of pods that could come: of those that the Deployment makes now, and of those wanted.
+    pub largest_floor: u32,
 }
 
 /// Decides.
@@ -67,78 +69,140 @@ pub struct Verdict {
 /// equal arguments give an equal plan; a plan applied and observed again gives the same plan; where a check fails,
 /// pods that run are neither replaced nor given another configuration.
 pub fn plan(object: &PgPooler, facts: &Facts, settings: &Settings) -> Plan {
-    let checked = checks::check(object, facts, settings);
-    let mounted = mounted(&facts.children);
+    let live = facts.children.deployment.as_deref();
+    let deployed = live.and_then(deployed);
+    let checked = checks::check(object, facts, settings, deployed.as_ref().map(|deployed| deployed.floor));
     let verdict = Verdict {
         blocked: checked.blocked.clone(),
         address: checked.target.as_ref().map(target::Target::address),
         server: checked.server.cloned(),
         sum: checked.sum.clone(),
-        charged: rollout::charged(&facts.pods, mounted),
+        largest_floor: deployed.as_ref().map_or(0, |deployed| deployed.floor),
         ..Verdict::default()
     };
     match checked {
         Checked { pooler: Some(pooler), target: Some(target), sum: Some(sum), blocked: None, .. } => {
-            go_on(&pooler, &target, &sum, facts, verdict)
+            go_on(&pooler, &target, sum, facts, deployed.as_ref(), verdict)
         }
         Checked { pooler: Some(pooler), .. } if facts.conflicts.is_empty() => {
-            hold(object, &pooler, facts, verdict)
+            hold(object, &pooler, facts, deployed.as_ref(), verdict)
         }
         _ => Plan { objects: leave(), verdict },
     }
 }
 
-fn go_on(pooler: &Pooler, target: &target::Target, sum: &Sum, facts: &Facts, mut verdict: Verdict) -> Plan {
+fn go_on(
+    pooler: &Pooler,
+    target: &target::Target,
+    mut sum: Sum,
+    facts: &Facts,
+    deployed: Option<&Deployed>,
+    mut verdict: Verdict,
+) -> Plan {
+    let auth = render::auth::render(pooler, target, facts);
     // the chain of checks has rendered it once without fault
-    let Ok(document) = pooler.document(target, sum.share, sum.max_pods) else {
+    let Ok(mut draft) = Draft::new(pooler, target, facts, &sum) else {
         return Plan { objects: leave(), verdict };
     };
-    let auth = render::auth::render(pooler, target, facts);
-    let config_hash = config_hash(&document, target, facts);
-    let template = render::deployment::template(pooler, sum.share, &config_hash);
-    let wanted = Wanted {
-        replicas: pooler.replicas.min(sum.max_replicas),
-        template_hash: annotation(template.metadata.as_ref(), names::TEMPLATE_HASH).unwrap_or_default(),
-        share: sum.share,
-    };
-    let live = facts.children.deployment.as_deref();
-    let deployed = live.and_then(deployed);
-    let mounted = mounted(&facts.children);
-    let step = rollout::next_step(&facts.pods, mounted, deployed.as_ref(), wanted, sum.budget);
+    if deployed.is_none_or(|deployed| deployed.template_hash != draft.hash()) && sum.floor != sum.fresh_floor
+    {
+        // pods are replaced for another reason: they can as well have the floor that fits best
+        sum.floor = sum.fresh_floor;
+        if let Ok(fresh) = Draft::new(pooler, target, facts, &sum) {
+            draft = fresh;
+        }
+    }
+    let step = draft.step(pooler, &sum, facts, deployed);
     verdict.step = Some(step);
-    verdict.config_hash = Some(config_hash);
-    verdict.template_hash = Some(wanted.template_hash.to_owned());
+    verdict.config_hash = Some(draft.config_hash.clone());
+    verdict.template_hash = Some(draft.hash().to_owned());
+    verdict.largest_floor = verdict.largest_floor.max(draft.floor);
+    verdict.sum = Some(sum);
+    let is_current = deployed.is_some_and(|deployed| deployed.template_hash == draft.hash());
     let objects = match step.template {
-        Template::Replace => {
-            replaced(pooler, step, auth, render::config_map::render(pooler, &document), template)
-        }
         // the same template, with nothing waiting: rendered anew, so that what others changed is put right
-        Template::Keep if deployed.is_some_and(|deployed| deployed.template_hash == wanted.template_hash) => {
-            replaced(pooler, step, auth, render::config_map::render(pooler, &document), template)
-        }
-        // credentials are no part of the budget: containers that start again may have the new ones
-        Template::Keep => Objects {
+        Template::Keep if !is_current => Objects {
+            // credentials are no part of the budget: containers that start again may have the new ones
             auth: Child::Apply(Box::new(auth)),
-            deployment: rescaled(pooler, live, step.replicas),
+            deployment: rescaled(pooler, facts.children.deployment.as_deref(), step.replicas),
             ..surroundings(pooler)
         },
+        Template::Keep | Template::Replace => {
+            let config = render::config_map::render(pooler, &draft.document);
+            replaced(pooler, step, auth, config, draft.template)
+        }
     };
     Plan { objects, verdict }
 }
 
+/// What pods are made from.
+struct Draft {
+    document: pgpooler_config::Document,
+    config_hash: String,
+    template: PodTemplateSpec,
+    floor: u32,
+}
+
+impl Draft {
+    fn new(
+        pooler: &Pooler,
+        target: &target::Target,
+        facts: &Facts,
+        sum: &Sum,
+    ) -> Result<Self, pooler::SpecError> {
+        let document = pooler.document(target, sum)?;
+        let config_hash = config_hash(&document, target, facts);
+        let floor = pooler.floor(sum);
+        let template = render::deployment::template(pooler, floor, &config_hash);
+        Ok(Self { document, config_hash, template, floor })
+    }
+
+    fn hash(&self) -> &str {
+        annotation(self.template.metadata.as_ref(), names::TEMPLATE_HASH).unwrap_or_default()
+    }
+
+    fn step(&self, pooler: &Pooler, sum: &Sum, facts: &Facts, deployed: Option<&Deployed>) -> Step {
+        let (replicas, room) = match pooler.mode {
+            api::BudgetMode::Observe => (pooler.replicas, Room::BOUNDLESS),
+            api::BudgetMode::Enforce => (
+                pooler.replicas.min(sum.max_replicas),
+                Room {
+                    reserve: sum.reserve(),
+                    part: sum.part,
+                    max_pods: sum.max_pods,
+                    coverage: facts.account.as_ref().map(|account| account.coverage),
+                },
+            ),
+        };
+        let wanted = Wanted { replicas, template_hash: self.hash(), floor: self.floor };
+        rollout::next_step(&facts.pods, deployed, wanted, room)
+    }
+}
+
 /// Everything around the pods is put right; the pods and what they read stay, but for their number.
-fn hold(object: &PgPooler, pooler: &Pooler, facts: &Facts, mut verdict: Verdict) -> Plan {
+fn hold(
+    object: &PgPooler,
+    pooler: &Pooler,
+    facts: &Facts,
+    deployed: Option<&Deployed>,
+    mut verdict: Verdict,
+) -> Plan {
     let live = facts.children.deployment.as_deref();
     let mut deployment = Child::Leave;
-    if let Some(deployed) = live.and_then(deployed) {
-        // with the target out of sight the budget last reckoned still holds; without one nothing is added
+    if let Some(deployed) = deployed {
+        // with the target out of sight what was last set aside still holds; without one nothing is added
         let last = conditions::last_budget(object, verdict.address.as_deref());
-        let known =
-            |pick: fn(&crate::api::BudgetStatus) -> i32| last.map_or(0, |sum| pick(sum).max(0) as u32);
-        let budget = verdict.sum.as_ref().map_or(known(|sum| sum.budget), |sum| sum.budget);
+        let known = |pick: fn(&api::BudgetStatus) -> i32| last.map_or(0, |sum| pick(sum).max(0) as u32);
+        let max_pods = known(|sum| sum.max_pods);
         let most = known(|sum| sum.max_replicas).max(deployed.replicas);
         let wanted = pooler.replicas.min(most);
-        let mut step = rollout::scale(&facts.pods, mounted(&facts.children), &deployed, wanted, budget);
+        let room = Room {
+            reserve: known(|sum| sum.floor).saturating_mul(max_pods),
+            part: 0,
+            max_pods,
+            coverage: facts.account.as_ref().map(|account| account.coverage),
+        };
+        let mut step = rollout::scale(&facts.pods, deployed, wanted, room);
         // what was granted stays: pods that are just being moved must not be lost for want of a Secret
         step.replicas = step.replicas.max(wanted.min(deployed.replicas));
         deployment = rescaled(pooler, live, step.replicas);
@@ -152,7 +216,7 @@ fn replaced(
     step: Step,
     auth: Secret,
     config: ConfigMap,
-    template: k8s_openapi::api::core::v1::PodTemplateSpec,
+    template: PodTemplateSpec,
 ) -> Objects<Rendered> {
     Objects {
         auth: Child::Apply(Box::new(auth)),
@@ -212,16 +276,8 @@ fn deployed(deployment: &Deployment) -> Option<Deployed> {
     Some(Deployed {
         replicas: u32::try_from(spec.replicas.unwrap_or(1)).ok()?,
         template_hash: annotation(metadata, names::TEMPLATE_HASH)?.to_owned(),
-        share: annotation(metadata, names::SERVER_CONNECTIONS)?.parse().ok()?,
+        floor: annotation(metadata, names::FLOOR).and_then(|floor| floor.parse().ok()).unwrap_or(0),
     })
-}
-
-/// The share in the `ConfigMap` as it stands.
-fn mounted(children: &Children) -> u32 {
-    let share = children.config.as_ref().and_then(|config| {
-        annotation(Some(&config.metadata), names::SERVER_CONNECTIONS).and_then(|share| share.parse().ok())
-    });
-    share.unwrap_or(0)
 }
 
 fn annotation<'a>(metadata: Option<&'a ObjectMeta>, key: &str) -> Option<&'a str> {

@@ -6,10 +6,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Resource as _, ResourceExt as _};
 use pgpooler_config::{Document, PoolMode, PoolRule, Seconds};
 
-use crate::api::{self, PgPooler};
+use crate::api::{self, BudgetMode, PgPooler};
 use crate::names;
 
 use super::Settings;
+use super::budget::Sum;
 use super::target::Target;
 
 /// Where the pods find the document.
@@ -33,6 +34,8 @@ pub struct Pooler {
     pub replicas: u32,
     /// Most pods.
     pub max_replicas: u32,
+    /// Whether the budget binds.
+    pub mode: BudgetMode,
     /// Image of the pods.
     pub image: String,
     /// How long a pod may take to end.
@@ -41,7 +44,7 @@ pub struct Pooler {
     pub service: api::Service,
     /// More for the pods.
     pub pod_template: api::PodTemplate,
-    /// The document, but for the target and the share.
+    /// The document, but for the target and what the budget says.
     document: Document,
     /// The rules for pools, with the limits over all pods.
     pools: Vec<api::Pool>,
@@ -84,6 +87,7 @@ impl Pooler {
             owner: object.controller_owner_ref(&()).ok_or(SpecError::Incomplete("uid"))?,
             replicas: unsigned(spec.replicas, "replicas")?.min(unsigned(spec.max_replicas, "maxReplicas")?),
             max_replicas: unsigned(spec.max_replicas, "maxReplicas")?,
+            mode: spec.budget.mode,
             image: spec.image.clone().unwrap_or_else(|| settings.pooler_image.clone()),
             termination_grace_seconds: drain + GRACE,
             service: spec.service.clone(),
@@ -93,13 +97,26 @@ impl Pooler {
         })
     }
 
-    /// The document of a pod that may hold `share` server connections of the `max_pods` that may exist.
-    pub fn document(&self, target: &Target, share: u32, max_pods: u32) -> Result<Document, SpecError> {
+    /// What each pod may hold without hearing from anybody; 0: nobody limits it.
+    pub fn floor(&self, sum: &Sum) -> u32 {
+        match self.mode {
+            BudgetMode::Enforce => sum.floor,
+            BudgetMode::Observe => 0,
+        }
+    }
+
+    /// The document of the pods. Nothing in it may change with the budget, since every pod would be replaced for it;
+    /// pods are told what they may hold. A process that nobody tells, with the same document, keeps to the floor.
+    pub fn document(&self, target: &Target, sum: &Sum) -> Result<Document, SpecError> {
+        let pools = self.pools.iter().map(|pool| rule(pool, sum.max_pods));
         let document = Document {
-            max_server_connections: share,
+            max_server_connections: match self.mode {
+                BudgetMode::Enforce => sum.floor,
+                BudgetMode::Observe => sum.places.usable,
+            },
             peers_dns: names::peers(&self.name),
             target: pgpooler_config::Target { host: target.host.clone(), port: target.port },
-            pools: self.pools.iter().map(|pool| rule(pool, max_pods)).collect::<Result<_, _>>()?,
+            pools: pools.collect::<Result<_, _>>()?,
             ..self.document.clone()
         };
         document.validate()?;

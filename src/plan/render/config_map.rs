@@ -10,11 +10,8 @@ use super::meta::meta;
 
 /// The `ConfigMap`.
 pub fn render(pooler: &Pooler, document: &Document) -> ConfigMap {
-    let mut metadata = meta(pooler, names::config(&pooler.name));
-    let share = document.max_server_connections.to_string();
-    metadata.annotations = Some([(names::SERVER_CONNECTIONS.to_owned(), share)].into());
     ConfigMap {
-        metadata,
+        metadata: meta(pooler, names::config(&pooler.name)),
         data: Some([(names::DOCUMENT_KEY.to_owned(), document.to_toml())].into()),
         ..ConfigMap::default()
     }

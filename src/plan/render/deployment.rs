@@ -1,4 +1,4 @@
-//! The Deployment: pods that meet the restricted Pod Security Standard and carry what they may hold.
+//! The Deployment: pods that meet the restricted Pod Security Standard and carry their floor.
 
 use std::collections::BTreeMap;
 
@@ -33,7 +33,7 @@ pub fn render(pooler: &Pooler, replicas: u32, template: PodTemplateSpec) -> Depl
         spec: Some(DeploymentSpec {
             replicas: Some(replicas as i32),
             selector: selector(pooler),
-            // never fewer pods than wanted, never more than the one that the budget leaves room for
+            // never fewer pods than wanted, never more than the one that a floor is set aside for
             strategy: Some(DeploymentStrategy {
                 type_: Some("RollingUpdate".to_owned()),
                 rolling_update: Some(RollingUpdateDeployment {
@@ -49,10 +49,13 @@ pub fn render(pooler: &Pooler, replicas: u32, template: PodTemplateSpec) -> Depl
     }
 }
 
-/// The pod template, with what the pods may hold, and its own hash last.
-pub fn template(pooler: &Pooler, share: u32, config_hash: &str) -> PodTemplateSpec {
+/// The pod template, with what the pods may hold without hearing from anybody, and its own hash last. Pods with floor 0
+/// are limited by nobody.
+pub fn template(pooler: &Pooler, floor: u32, config_hash: &str) -> PodTemplateSpec {
     let mut annotations = pooler.pod_template.annotations.clone();
-    annotations.insert(names::SERVER_CONNECTIONS.to_owned(), share.to_string());
+    if floor > 0 {
+        annotations.insert(names::FLOOR.to_owned(), floor.to_string());
+    }
     annotations.insert(names::CONFIG_HASH.to_owned(), config_hash.to_owned());
     let mut template = PodTemplateSpec {
         metadata: Some(ObjectMeta {
@@ -60,7 +63,7 @@ pub fn template(pooler: &Pooler, share: u32, config_hash: &str) -> PodTemplateSp
             annotations: Some(annotations),
             ..ObjectMeta::default()
         }),
-        spec: Some(pod(pooler, share)),
+        spec: Some(pod(pooler, floor)),
     };
     let hash = hash(&template);
     if let Some(annotations) = template.metadata.as_mut().and_then(|metadata| metadata.annotations.as_mut()) {
@@ -69,7 +72,7 @@ pub fn template(pooler: &Pooler, share: u32, config_hash: &str) -> PodTemplateSp
     template
 }
 
-fn pod(pooler: &Pooler, share: u32) -> PodSpec {
+fn pod(pooler: &Pooler, floor: u32) -> PodSpec {
     let more = &pooler.pod_template;
     let pull =
         more.image_pull_secrets.iter().map(|secret| LocalObjectReference { name: secret.name.clone() });
@@ -91,7 +94,7 @@ fn pod(pooler: &Pooler, share: u32) -> PodSpec {
             }),
             ..PodSecurityContext::default()
         }),
-        containers: vec![container(pooler, share)],
+        containers: vec![container(pooler, floor)],
         volumes: Some(volumes(pooler)),
         topology_spread_constraints: Some(vec![TopologySpreadConstraint {
             max_skew: 1,
@@ -108,14 +111,14 @@ fn pod(pooler: &Pooler, share: u32) -> PodSpec {
     }
 }
 
-fn container(pooler: &Pooler, share: u32) -> Container {
+fn container(pooler: &Pooler, floor: u32) -> Container {
     Container {
         name: names::POOLER.to_owned(),
         image: Some(pooler.image.clone()),
         image_pull_policy: Some("IfNotPresent".to_owned()),
         command: Some(vec!["/usr/bin/pgpooler".to_owned()]),
         args: Some(vec!["--config".to_owned(), format!("{CONFIG_DIR}/{}", names::DOCUMENT_KEY)]),
-        env: Some(environment(share)),
+        env: Some(environment(floor)),
         ports: Some(vec![port(names::POSTGRES_PORT, LISTEN_PORT), port(names::HTTP_PORT, HTTP_PORT)]),
         readiness_probe: Some(probe("/readyz", 2, 3)),
         liveness_probe: Some(probe("/healthz", 10, 3)),
@@ -142,18 +145,18 @@ fn port(name: &str, number: i32) -> ContainerPort {
     }
 }
 
-/// The share is here as well as in the document: the kubelet may mount an older `ConfigMap` for a moment, with a share
-/// that was larger, and the pooler keeps to the smaller of the two.
-fn environment(share: u32) -> Vec<EnvVar> {
-    vec![
-        of_the_pod("PGPOOLER_POD_NAME", "metadata.name"),
-        of_the_pod("PGPOOLER_POD_IP", "status.podIP"),
-        EnvVar {
-            name: "PGPOOLER_MAX_SERVER_CONNECTIONS".to_owned(),
-            value: Some(share.to_string()),
+/// With a floor the pod waits for its operator; without one the limit of its document counts.
+fn environment(floor: u32) -> Vec<EnvVar> {
+    let mut variables =
+        vec![of_the_pod("PGPOOLER_POD_NAME", "metadata.name"), of_the_pod("PGPOOLER_POD_IP", "status.podIP")];
+    if floor > 0 {
+        variables.push(EnvVar {
+            name: "PGPOOLER_FLOOR".to_owned(),
+            value: Some(floor.to_string()),
             value_from: None,
-        },
-    ]
+        });
+    }
+    variables
 }
 
 fn of_the_pod(name: &str, field: &str) -> EnvVar {
