@@ -1,14 +1,36 @@
 //! What becomes of a state when nothing more goes wrong: whoever has the Lease leads alone, every message arrives.
 
-use pgpooler_core::budget::{Command, Effect, Ledger};
+use pgpooler_core::budget::{Command, Effect, Ledger, PodId};
 
-use crate::Scene;
 use crate::faults::Rule;
 use crate::operator::{MAX_CONNECTIONS, Operator, Turn};
 use crate::world::World;
+use crate::{Begin, Scene};
 
 /// By then all must be at rest.
 const ROUNDS: usize = 16;
+
+/// How a scene begins.
+pub(crate) fn begin(scene: &Scene) -> World {
+    let mut world = World::new(scene);
+    if scene.begin == Begin::Nothing {
+        return world;
+    }
+    let kind = Scene { broken: None, ..scene.clone() };
+    let Some(mut operator) = world.operators.pop() else { return world };
+    for _ in 0..ROUNDS {
+        let Some((next, done)) = round(&kind, &mut world, operator) else { return world };
+        operator = next;
+        if let Some(ledger) = &mut operator.ledger {
+            ledger.want(PodId(0), scene.budgets[0]);
+        }
+        if done {
+            break;
+        }
+    }
+    world.operators.push(operator);
+    world
+}
 
 /// Whether all is given out in the end, to those who need it.
 pub fn comes_to_rest(scene: &Scene, world: &World) -> bool {
@@ -47,6 +69,7 @@ fn round(scene: &Scene, world: &mut World, mut operator: Operator) -> Option<(Op
     hears(world, ledger);
     for pod in world.pods.iter_mut().filter(|pod| pod.exists) {
         let link = ledger.link(pod.id);
+        operator.links.insert(pod.id, (link, pod.incarnation));
         let _ = pod.holder.obey(Command::Claim { epoch });
         pod.opens(MAX_CONNECTIONS[server]);
         pod.held = pod.held.min(pod.holder.allowed());

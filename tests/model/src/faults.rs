@@ -21,10 +21,10 @@ impl Rule {
     /// All of them, each with a scene in which breaking it is noticed.
     pub const ALL: [(Self, &'static str); 6] = [
         (Self::ConfirmBeforeGrant, "newborn"),
-        (Self::ChargeTheUnheard, "two-operators"),
+        (Self::ChargeTheUnheard, "takeover"),
         (Self::WaitForBackends, "deaths"),
         (Self::WriteAhead, "restart-and-takeover"),
-        (Self::RefuseOldEpochs, "two-operators"),
+        (Self::RefuseOldEpochs, "takeover"),
         (Self::AskTheServer, "restarts"),
     ];
 }

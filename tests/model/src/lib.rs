@@ -33,6 +33,8 @@ pub struct Scene {
     pub budgets: [u32; 2],
     /// How often each may happen.
     pub most: Limits,
+    /// Where it begins.
+    pub begin: Begin,
     /// A rule that is broken on purpose, to see that the model notices.
     pub broken: Option<Rule>,
 }
@@ -56,6 +58,21 @@ pub struct Limits {
     pub tellings: u8,
     /// Links that break.
     pub cuts: u8,
+    /// Pods that open all that they may hold.
+    pub opens: u8,
+    /// Pods that close what is above their limit, or all.
+    pub closes: u8,
+    /// Pods that nobody has spoken to in time.
+    pub give_ups: u8,
+}
+
+/// Where a scene begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Begin {
+    /// The operator has just begun to lead.
+    Nothing,
+    /// The operator has met the pods that exist, and the first of them has all that can be given.
+    Settled,
 }
 
 impl Scene {
@@ -68,23 +85,26 @@ impl Scene {
             most_pods: 3,
             budgets: [6, 3],
             most,
+            begin: Begin::Settled,
             broken: None,
         };
         let none = Limits::default();
+        let nothing = |name, most| Self { begin: Begin::Nothing, ..scene(name, most) };
         vec![
-            scene("grants", Limits { wants: 2, tellings: 1, cuts: 1, ..none }),
-            scene("two-operators", Limits { takeovers: 1, wants: 1, ..none }),
-            scene("newborn", Limits { takeovers: 1, births: 1, ..none }),
-            scene("deaths", Limits { deaths: 1, tellings: 1, wants: 1, ..none }),
-            scene("deaths-and-takeover", Limits { deaths: 1, takeovers: 1, ..none }),
-            scene("ends", Limits { ends: 1, births: 1, tellings: 1, ..none }),
-            scene("ends-and-takeover", Limits { ends: 1, takeovers: 1, ..none }),
-            scene("restarts", Limits { restarts: 2, wants: 1, ..none }),
-            scene("restart-and-takeover", Limits { restarts: 1, takeovers: 1, ..none }),
+            nothing("begin", Limits { give_ups: 1, opens: 1, wants: 1, ..none }),
+            scene("grants", Limits { wants: 3, tellings: 2, cuts: 1, opens: 2, closes: 1, ..none }),
+            scene("takeover", Limits { takeovers: 1, wants: 1, opens: 1, ..none }),
+            scene("newborn", Limits { takeovers: 1, births: 1, wants: 1, ..none }),
+            scene("deaths", Limits { deaths: 1, tellings: 1, wants: 1, opens: 2, ..none }),
+            scene("death-and-takeover", Limits { deaths: 1, takeovers: 1, opens: 1, ..none }),
+            scene("ends", Limits { ends: 1, births: 1, opens: 1, wants: 1, ..none }),
+            scene("end-and-takeover", Limits { ends: 1, takeovers: 1, opens: 1, ..none }),
+            scene("restarts", Limits { restarts: 2, wants: 1, opens: 1, closes: 1, ..none }),
+            scene("restart-and-takeover", Limits { restarts: 2, takeovers: 1, ..none }),
             Self {
                 members: 2,
                 most_pods: 2,
-                ..scene("two-poolers", Limits { wants: 2, tellings: 1, ..none })
+                ..scene("two-poolers", Limits { wants: 3, opens: 1, tellings: 1, ..none })
             },
             Self {
                 pods: 1,
@@ -100,7 +120,7 @@ impl Model for Scene {
     type Action = Action;
 
     fn init_states(&self) -> Vec<World> {
-        vec![World::new(self)]
+        vec![calm::begin(self)]
     }
 
     fn actions(&self, world: &World, actions: &mut Vec<Action>) {

@@ -45,13 +45,10 @@ fn holds(scene: &Scene, most_states: usize) -> bool {
     let checker = builder.spawn_bfs().join();
     let found = checker.discoveries();
     let broken = scene.broken.map_or_else(String::new, |rule| format!(", without {rule:?}"));
-    let end = if checker.is_done() && checker.unique_state_count() < most_states.max(1) {
-        "all tried"
-    } else {
-        "stopped"
-    };
+    let generated = checker.state_count();
+    let end = if most_states == 0 || generated < most_states { "all tried" } else { "stopped" };
     println!(
-        "{}{broken}: {} states, depth {}, {end}, {:.1} s: {}",
+        "{}{broken}: {} states, depth {}, {end} ({generated} steps), {:.1} s: {}",
         scene.name,
         checker.unique_state_count(),
         checker.max_depth(),

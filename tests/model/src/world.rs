@@ -203,8 +203,10 @@ impl World {
         if !pod.exists {
             return;
         }
-        actions.extend([Action::GivesUp(id), Action::Opens(id), Action::Closes(id)]);
         for (left, action) in [
+            (self.left.give_ups, Action::GivesUp(id)),
+            (self.left.opens, Action::Opens(id)),
+            (self.left.closes, Action::Closes(id)),
             (self.left.tellings, Action::Tells(id)),
             (self.left.deaths, Action::Dies(id)),
             (self.left.ends, Action::Ends(id)),
@@ -294,9 +296,18 @@ impl World {
         let large = MAX_CONNECTIONS[usize::from(self.server)];
         let Some(pod) = self.pods.iter_mut().find(|pod| pod.id == *id) else { return };
         match action {
-            Action::GivesUp(_) => pod.holder.give_up_waiting(),
-            Action::Opens(_) => pod.opens(large),
-            Action::Closes(_) => pod.closes(),
+            Action::GivesUp(_) => {
+                self.left.give_ups -= 1;
+                pod.holder.give_up_waiting();
+            }
+            Action::Opens(_) => {
+                self.left.opens -= 1;
+                pod.opens(large);
+            }
+            Action::Closes(_) => {
+                self.left.closes -= 1;
+                pod.closes();
+            }
             Action::Notices(_) => pod.left_behind.clear(),
             Action::Dies(_) => {
                 self.left.deaths -= 1;
