@@ -33,6 +33,12 @@ pub const USERLIST_KEY: &str = "userlist.txt";
 pub const ADMIN_PASSWORD_KEY: &str = "admin-password";
 /// Key of the secret that the pods share in the internal Secret: cancel keys are made with it.
 pub const PEER_SECRET_KEY: &str = "peer-secret";
+/// Key of the authority of the pods in the internal Secret.
+pub const INTERNAL_CA_KEY: &str = "internal-ca.crt";
+/// Key of the pods' certificate for each other and for the operator in the internal Secret.
+pub const INTERNAL_CERT_KEY: &str = "internal.crt";
+/// Key of that certificate's key in the internal Secret.
+pub const INTERNAL_KEY_KEY: &str = "internal.key";
 /// User of the admin console.
 pub const ADMIN_USER: &str = "pgpooler";
 

@@ -146,6 +146,23 @@ fn no_configuration_is_applied_and_nothing_is_ready_while_no_pod_exists() {
 }
 
 #[test]
+fn whatever_pods_know_each_other_by_is_in_the_hash_that_they_are_made_with() {
+    let object = pooler_with(json!({}));
+    let hash = |facts: &Facts| plan(&object, facts, &settings()).verdict.config_hash.unwrap();
+    let same = facts();
+    let mut others = [facts(), facts(), facts(), facts(), facts()];
+    others[0].peer_secret.0.push('x');
+    others[1].admin_password.0.push('x');
+    others[2].internal_tls.ca.push('x');
+    others[3].internal_tls.certificate.push('x');
+    others[4].internal_tls.key.0.push('x');
+    assert_eq!(hash(&same), hash(&facts()));
+    for (index, other) in others.iter().enumerate() {
+        assert_ne!(hash(&same), hash(other), "{index}");
+    }
+}
+
+#[test]
 fn a_secret_with_only_a_uri() {
     let uri = [("uri", "postgresql://app:p%40ss@db.example.com:6543/shop?sslmode=prefer")];
     check("uri_secret", &pooler_with(json!({})), &Facts { secret: secret(&uri), ..facts() });

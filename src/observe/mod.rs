@@ -2,6 +2,7 @@
 
 pub mod caches;
 pub mod guard;
+pub mod internal_tls;
 pub mod load;
 pub mod pods;
 pub mod postgres;
@@ -9,6 +10,7 @@ pub mod postgres;
 use std::collections::{BTreeMap, HashMap};
 
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::jiff::Timestamp;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Client, ResourceExt as _};
 use tokio::sync::Mutex;
@@ -16,7 +18,7 @@ use tokio::sync::Mutex;
 use crate::api::PgPooler;
 use crate::names;
 use crate::plan::checks;
-use crate::plan::facts::{Children, Facts, Hidden, SecretFact, ServerFact, Sharing};
+use crate::plan::facts::{Children, Facts, Hidden, InternalTls, SecretFact, ServerFact, Sharing};
 
 use caches::Caches;
 use load::Loads;
@@ -36,6 +38,9 @@ pub enum ObserveError {
     /// The system.
     #[error("cannot get random bytes for a secret: {0}")]
     Random(getrandom::Error),
+    /// The library.
+    #[error("cannot make a certificate for the pods")]
+    Certify(#[source] rcgen::Error),
 }
 
 /// What is kept between observations.
@@ -46,6 +51,8 @@ pub struct Observer {
     contents: Mutex<HashMap<(String, String), Content>>,
     /// Generated, and not in use yet: by uid of the `PgPooler` and key in its internal Secret.
     secrets: Mutex<HashMap<(String, &'static str), Hidden>>,
+    /// The same, by uid.
+    internal_tls: Mutex<HashMap<String, InternalTls>>,
 }
 
 /// A Secret as last read.
@@ -63,6 +70,7 @@ impl Observer {
             loads: Loads::default(),
             contents: Mutex::default(),
             secrets: Mutex::default(),
+            internal_tls: Mutex::default(),
         }
     }
 
@@ -76,6 +84,7 @@ impl Observer {
             server: ServerFact::NotAsked,
             admin_password: self.generated(&uid, names::ADMIN_PASSWORD_KEY, &children).await?,
             peer_secret: self.generated(&uid, names::PEER_SECRET_KEY, &children).await?,
+            internal_tls: self.internal_tls(&uid, &children).await?,
             load: self.loads.observe(&uid, &pods).await,
             children,
             conflicts,
@@ -118,6 +127,24 @@ impl Observer {
         contents = self.contents.lock().await;
         contents.insert(key, Content { version, data: data.clone() });
         Ok(SecretFact::Found(data))
+    }
+
+    /// What is in use, while it will do; otherwise new, which is remembered until it is in use.
+    async fn internal_tls(&self, uid: &str, children: &Children) -> Result<InternalTls, ObserveError> {
+        let now = Timestamp::now();
+        let data = children.auth.as_ref().and_then(|secret| secret.data.as_ref());
+        let mut made = self.internal_tls.lock().await;
+        if let Some(used) = data.and_then(internal_tls::read).filter(|used| internal_tls::will_do(used, now))
+        {
+            made.remove(uid);
+            return Ok(used);
+        }
+        if let Some(new) = made.get(uid) {
+            return Ok(new.clone());
+        }
+        let new = internal_tls::make(now).map_err(ObserveError::Certify)?;
+        made.insert(uid.to_owned(), new.clone());
+        Ok(new)
     }
 
     /// The one in use; otherwise a new one, which is remembered until it is in use.

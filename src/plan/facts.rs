@@ -21,6 +21,8 @@ pub struct Facts {
     pub admin_password: Hidden,
     /// What the pods share: the one in use, or a new one where there is none.
     pub peer_secret: Hidden,
+    /// What pods and operator know each other by: what is in use, or new where there is none.
+    pub internal_tls: InternalTls,
     /// The children that exist and are ours.
     pub children: Children,
     /// Children whose names are taken by objects of others.
@@ -196,6 +198,17 @@ impl fmt::Debug for Hidden {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("(hidden)")
     }
+}
+
+/// An authority that has signed a single certificate, which all pods have; PEM. What is empty is not there yet.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct InternalTls {
+    /// The authority.
+    pub ca: String,
+    /// The certificate.
+    pub certificate: String,
+    /// Its key.
+    pub key: Hidden,
 }
 
 /// The Secret of the target.

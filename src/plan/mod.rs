@@ -265,7 +265,9 @@ fn rescaled(pooler: &Pooler, live: Option<&Deployment>, replicas: u32) -> Child<
 /// Covers the secrets too. The admin password in it is random, so nobody can guess a password from the hash.
 fn config_hash(document: &pgpooler_config::Document, target: &target::Target, facts: &Facts) -> String {
     let userlist = render::auth::userlist(target, &facts.admin_password);
-    let text = format!("{}\n{userlist}\n{}", document.hash(), facts.peer_secret.0);
+    let facts::InternalTls { ca, certificate, key } = &facts.internal_tls;
+    let text =
+        format!("{}\n{userlist}\n{}\n{ca}{certificate}{}", document.hash(), facts.peer_secret.0, key.0);
     render::meta::hash_bytes(text.as_bytes())
 }
 

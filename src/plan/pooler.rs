@@ -135,6 +135,9 @@ fn document(spec: &api::PgPoolerSpec) -> Result<Document, SpecError> {
     Ok(Document {
         auth_file: format!("{AUTH_DIR}/{}", names::USERLIST_KEY).into(),
         peer_secret_file: format!("{AUTH_DIR}/{}", names::PEER_SECRET_KEY).into(),
+        internal_tls_ca_file: Some(format!("{AUTH_DIR}/{}", names::INTERNAL_CA_KEY).into()),
+        internal_tls_cert_file: Some(format!("{AUTH_DIR}/{}", names::INTERNAL_CERT_KEY).into()),
+        internal_tls_key_file: Some(format!("{AUTH_DIR}/{}", names::INTERNAL_KEY_KEY).into()),
         admin_users: vec![names::ADMIN_USER.to_owned()],
         pool_mode: mode(spec.mode),
         query_wait_timeout: seconds("queueTimeout", &spec.queue_timeout)?,

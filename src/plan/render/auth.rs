@@ -23,6 +23,9 @@ pub fn render(pooler: &Pooler, target: &Target, facts: &Facts) -> Secret {
                 (names::USERLIST_KEY.to_owned(), bytes(&userlist)),
                 (names::ADMIN_PASSWORD_KEY.to_owned(), bytes(&facts.admin_password.0)),
                 (names::PEER_SECRET_KEY.to_owned(), bytes(&facts.peer_secret.0)),
+                (names::INTERNAL_CA_KEY.to_owned(), bytes(&facts.internal_tls.ca)),
+                (names::INTERNAL_CERT_KEY.to_owned(), bytes(&facts.internal_tls.certificate)),
+                (names::INTERNAL_KEY_KEY.to_owned(), bytes(&facts.internal_tls.key.0)),
             ]
             .into(),
         ),

@@ -38,6 +38,8 @@ pub struct Certified {
 pub struct TlsOptions {
     /// Without SSLRequest.
     pub direct: bool,
+    /// The server that is asked for; none: `localhost`.
+    pub server_name: Option<String>,
     /// Protocols offered in ALPN.
     pub alpn: Vec<String>,
     /// Shown to a server that asks.
@@ -190,7 +192,8 @@ pub fn client_config(options: &TlsOptions) -> Result<ClientConfig> {
 /// TLS over a connection.
 pub(crate) fn secure(tcp: TcpStream, options: &TlsOptions) -> Result<Stream> {
     let config = client_config(options)?;
-    let connection = ClientConnection::new(Arc::new(config), ServerName::try_from("localhost")?)?;
+    let name = options.server_name.clone().unwrap_or_else(|| "localhost".to_owned());
+    let connection = ClientConnection::new(Arc::new(config), ServerName::try_from(name)?)?;
     let mut stream = StreamOwned::new(connection, tcp);
     while stream.conn.is_handshaking() {
         stream.conn.complete_io(&mut stream.sock).context("TLS handshake")?;

@@ -3,6 +3,7 @@
 mod binding;
 mod cert;
 mod clients;
+mod internal;
 mod peers;
 mod refused;
 mod reload;

@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use super::{Files, certified, over_tls};
 use crate::{app_login, options, start, value};
 
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(super) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !holds() {
         assert!(begun.elapsed() < Duration::from_secs(20), "{what}");
@@ -17,7 +17,7 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// The certificate that a client sees.
-fn shown(pooler: &Pooler) -> Vec<u8> {
+pub(super) fn shown(pooler: &Pooler) -> Vec<u8> {
     RawClient::connect_tls(pooler.port(), &over_tls()).unwrap().server_certificate().unwrap()
 }
 
