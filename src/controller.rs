@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::StreamExt as _;
+use futures::future::ready;
+use futures::{Stream, StreamExt as _};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
@@ -13,7 +14,7 @@ use kube::runtime::controller::{self, Action, Config};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{Controller, PredicateConfig, WatchStreamExt as _, predicates, watcher};
 use kube::{Client, ResourceExt as _};
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
 
 use crate::api::PgPooler;
@@ -83,8 +84,10 @@ pub async fn run(context: Arc<Context>, namespace: Option<&str>, mut shutdown: w
     let (caches, watches) = caches::open(&context.client, namespace);
     let poolers = caches.poolers.clone();
     let scope = Arc::new(Scope { context: Arc::clone(&context), caches });
+    let changes = changes(context.observer.sessions().changes(), namespace.map(str::to_owned));
     let config = Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY);
     controller(watches, poolers)
+        .reconcile_on(changes)
         .with_config(config)
         .graceful_shutdown_on(async move {
             // a sender that is gone is a shutdown too
@@ -93,6 +96,24 @@ pub async fn run(context: Arc<Context>, namespace: Option<&str>, mut shutdown: w
         .run(reconcile, on_error, scope)
         .for_each(|result| after(&context, result.map(|_| ())))
         .await;
+}
+
+/// The `PgPoolers` of one scope whose server has changed.
+fn changes(
+    receiver: broadcast::Receiver<ObjectRef<PgPooler>>,
+    namespace: Option<String>,
+) -> impl Stream<Item = ObjectRef<PgPooler>> {
+    let changes = futures::stream::unfold(receiver, async |mut receiver| {
+        loop {
+            match receiver.recv().await {
+                Ok(key) => return Some((key, receiver)),
+                // those are looked at again half a minute later
+                Err(broadcast::error::RecvError::Lagged(_)) => {}
+                Err(broadcast::error::RecvError::Closed) => return None,
+            }
+        }
+    });
+    changes.filter(move |key| ready(namespace.is_none() || key.namespace == namespace))
 }
 
 /// What of a reconciliation's end nobody has seen to yet.

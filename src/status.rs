@@ -1,6 +1,7 @@
 //! The only place that writes status: one patch where something differs, and an event for each condition that turned.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{Patch, PatchParams};
@@ -8,12 +9,16 @@ use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Client, Resource as _, ResourceExt as _};
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use crate::api::{ConditionType, PgPooler, PgPoolerStatus, Reason};
 use crate::names;
 
 /// Notes of events may have 1024 bytes.
 const LONGEST_NOTE: usize = 1000;
+
+/// Figures that move by themselves are not written more often.
+const FIGURES: Duration = Duration::from_secs(29);
 
 /// The status could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +37,7 @@ pub struct StatusWriter {
 struct Written {
     uid: Option<String>,
     status: PgPoolerStatus,
+    at: Instant,
 }
 
 impl StatusWriter {
@@ -57,10 +63,12 @@ impl StatusWriter {
         self.written.lock().await.remove(object);
     }
 
-    /// Writes `status` if it is not the one that `object` has. The events come after it, so that a write that failed
+    /// Writes `status` if it is not the one that `object` has, figures only now and then. The events come after it, so that a write that failed
     /// and is tried again tells of each transition once.
     pub async fn write(&self, object: &PgPooler, status: PgPoolerStatus) -> Result<(), StatusError> {
-        if object.status.as_ref() == Some(&status) {
+        let key = ObjectRef::from_obj(object);
+        let since = self.written.lock().await.get(&key).map(|written| written.at.elapsed());
+        if !is_due(object.status.as_ref(), &status, since) {
             return Ok(());
         }
         let namespace = object.namespace().unwrap_or_default();
@@ -78,8 +86,8 @@ impl StatusWriter {
         };
         let old = object.status.as_ref().map_or(&[][..], |status| status.conditions.as_slice());
         let turned: Vec<_> = turned(old, &status.conditions).cloned().collect();
-        let key = ObjectRef::from_obj(object);
-        self.written.lock().await.insert(key, Written { uid: object.uid(), status });
+        let written = Written { uid: object.uid(), status, at: Instant::now() };
+        self.written.lock().await.insert(key, written);
         for condition in turned {
             self.tell(object, &condition).await;
         }
@@ -97,6 +105,18 @@ impl StatusWriter {
         };
         if let Err(error) = self.recorder.publish(&event, &object.object_ref(&())).await {
             tracing::warn!(%error, reason = event.reason, "cannot write an event");
+        }
+    }
+}
+
+/// Whether there is something to write. What people wait for is written at once, figures when the last were written long
+/// enough ago.
+fn is_due(old: Option<&PgPoolerStatus>, new: &PgPoolerStatus, since: Option<Duration>) -> bool {
+    match old {
+        None => true,
+        Some(old) if old == new => false,
+        Some(old) => {
+            since.is_none_or(|since| since >= FIGURES) || old.without_figures() != new.without_figures()
         }
     }
 }
@@ -136,4 +156,27 @@ fn shortened(text: &str) -> String {
         end -= 1;
     }
     text.get(..end).unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{BudgetStatus, PodStatus};
+
+    fn status(used: i32, budget: i32) -> PgPoolerStatus {
+        let pods = vec![PodStatus { held: used, ..PodStatus::default() }];
+        let budget = Some(BudgetStatus { used, budget, ..BudgetStatus::default() });
+        PgPoolerStatus { budget, pods, ..PgPoolerStatus::default() }
+    }
+
+    #[test]
+    fn figures_are_written_now_and_then_and_all_else_at_once() {
+        let due = |new, seconds| is_due(Some(&status(5, 77)), &new, Some(Duration::from_secs(seconds)));
+        assert!(!due(status(9, 77), 28));
+        assert!(due(status(9, 77), 29));
+        assert!(due(status(5, 60), 0));
+        assert!(!due(status(5, 77), 3600));
+        assert!(is_due(None, &status(5, 77), None));
+        assert!(is_due(Some(&status(5, 77)), &status(9, 77), None), "nobody knows when");
+    }
 }

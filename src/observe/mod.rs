@@ -6,6 +6,7 @@ pub mod internal_tls;
 pub mod load;
 pub mod pods;
 pub mod postgres;
+pub mod session;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -74,6 +75,11 @@ impl Observer {
         }
     }
 
+    /// The sessions on the servers.
+    pub fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
     /// Everything that the plan needs. At rest nothing is read from the API server.
     pub async fn facts(&self, caches: &Caches, pooler: &PgPooler) -> Result<Facts, ObserveError> {
         let (children, conflicts) = caches.children(pooler);
@@ -95,7 +101,7 @@ impl Observer {
         };
         if let Ok(mut target) = checks::target(pooler, &facts) {
             target.host = target.host_from_elsewhere(&pooler.namespace().unwrap_or_default());
-            facts.server = self.sessions.observe(&target).await;
+            facts.server = self.sessions.observe(&target, &ObjectRef::from_obj(pooler)).await;
         }
         Ok(facts)
     }

@@ -1,7 +1,7 @@
 //! The pods of all `PgPoolers`, found by the one that they belong to: a reconciliation looks at its own only.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::{Stream, TryStreamExt as _};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodSpec};
@@ -21,6 +21,17 @@ pub struct Pods {
     store: Store<Pod>,
     /// A pod may be missing in the store, or belong to another one by now, but none is missing here.
     by_owner: Arc<Mutex<HashMap<ObjectRef<PgPooler>, BTreeSet<String>>>>,
+    vanished: Arc<Mutex<Vanished>>,
+}
+
+/// What is known of the pods of one `PgPooler`. A pod that is in neither list, and was in one before, has ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// Those that have not ended, by name.
+    pub exists: Vec<PodFact>,
+    /// Those whose object is gone although nobody has said that they ended: deleted by force, or gone while nobody
+    /// watched. They may still run.
+    pub vanished: Vec<PodFact>,
 }
 
 impl Pods {
@@ -30,10 +41,14 @@ impl Pods {
         W: Stream<Item = Result<Event<Pod>, Error>>,
     {
         let (store, writer) = reflector::store();
-        let pods = Self { store, by_owner: Arc::default() };
-        let index = pods.clone();
-        // the store first: the index is thinned out by what the store has
-        let watch = watch.modify(slim).reflect(writer).inspect_ok(move |event| index.note(event));
+        let pods = Self { store, by_owner: Arc::default(), vanished: Arc::default() };
+        let (before, after) = (pods.clone(), pods.clone());
+        // a pod is known as vanished before it leaves the store, and the index is thinned out by what the store has
+        let watch = watch
+            .modify(slim)
+            .inspect_ok(move |event| lock(&before.vanished).note(event, &before.store))
+            .reflect(writer)
+            .inspect_ok(move |event| after.note(event));
         (pods, watch.touched_objects())
     }
 
@@ -50,8 +65,25 @@ impl Pods {
         pods.filter_map(|pod| pod_fact(&pod)).collect()
     }
 
+    /// The same, and those that may still run without their object.
+    pub fn observed(&self, pooler: &PgPooler) -> Observed {
+        // in this order: what leaves the one list is in the other already
+        let exists = self.of(pooler);
+        let vanished = lock(&self.vanished).pods.get(&ObjectRef::from_obj(pooler)).cloned();
+        Observed { exists, vanished: vanished.unwrap_or_default() }
+    }
+
+    /// A vanished pod is gone for good.
+    pub fn forget(&self, pooler: &ObjectRef<PgPooler>, uid: &str) {
+        let mut vanished = lock(&self.vanished);
+        if let Some(pods) = vanished.pods.get_mut(pooler) {
+            pods.retain(|pod| pod.uid != uid);
+        }
+        vanished.pods.retain(|_, pods| !pods.is_empty());
+    }
+
     fn indexed(&self, owner: &ObjectRef<PgPooler>) -> Vec<Arc<Pod>> {
-        let index = self.by_owner.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = lock(&self.by_owner);
         let names = index.get(owner).into_iter().flatten();
         let mut key = ObjectRef::<Pod>::new("");
         key.namespace.clone_from(&owner.namespace);
@@ -64,7 +96,7 @@ impl Pods {
     }
 
     fn note(&self, event: &Event<Pod>) {
-        let mut index = self.by_owner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut index = lock(&self.by_owner);
         match event {
             Event::Init => {}
             Event::InitApply(pod) | Event::Apply(pod) => {
@@ -94,6 +126,51 @@ impl Pods {
             }),
         }
     }
+}
+
+/// The pods that went without having ended.
+#[derive(Default)]
+struct Vanished {
+    pods: HashMap<ObjectRef<PgPooler>, Vec<PodFact>>,
+    /// Of a list that is not complete yet.
+    listed: HashSet<String>,
+}
+
+impl Vanished {
+    /// `store` is as it was before the event.
+    fn note(&mut self, event: &Event<Pod>, store: &Store<Pod>) {
+        match event {
+            Event::Init => self.listed.clear(),
+            Event::InitApply(pod) => {
+                self.listed.insert(pod.uid().unwrap_or_default());
+            }
+            Event::InitDone => {
+                let listed = std::mem::take(&mut self.listed);
+                let is_listed = |pod: &Pod| pod.uid().is_some_and(|uid| listed.contains(&uid));
+                store.state().iter().filter(|pod| !is_listed(pod)).for_each(|pod| self.went(pod));
+            }
+            Event::Apply(pod) => {
+                // another one of the same name
+                let before = store.get(&ObjectRef::from_obj(pod));
+                before.filter(|before| before.uid() != pod.uid()).iter().for_each(|before| self.went(before));
+            }
+            Event::Delete(pod) => self.went(pod),
+        }
+    }
+
+    /// A pod that no node has seen cannot run.
+    fn went(&mut self, pod: &Pod) {
+        if let (Some(owner), Some(fact), Some(_)) = (pooler_of(pod), pod_fact(pod), node(pod)) {
+            let pods = self.pods.entry(owner).or_default();
+            if pods.iter().all(|known| known.uid != fact.uid) {
+                pods.push(fact);
+            }
+        }
+    }
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The `PgPooler` that a pod belongs to, by its labels.
@@ -236,5 +313,78 @@ mod tests {
         let pods = after([before, listed(vec![pod("shop", "orders", "b")])].concat());
         assert_eq!(orders(&pods), ["b"]);
         assert_eq!(pods.by_owner.lock().unwrap().len(), 1);
+    }
+
+    /// A pod of `shop/orders` on a node, as `status` and `told_to_end` say.
+    fn placed(uid: &str, told_to_end: bool, status: &serde_json::Value) -> Pod {
+        let mut metadata = json!({
+            "namespace": "shop", "name": uid, "uid": uid, "labels": names::selector("orders"),
+            "annotations": {names::FLOOR: "2"},
+        });
+        if told_to_end {
+            metadata["deletionTimestamp"] = "2026-01-02T03:04:05Z".into();
+        }
+        let spec = json!({"nodeName": "node-1", "containers": []});
+        serde_json::from_value(json!({"metadata": metadata, "spec": spec, "status": status})).unwrap()
+    }
+
+    fn running(uid: &str) -> Pod {
+        placed(uid, false, &json!({"phase": "Running", "containerStatuses": [container("running")]}))
+    }
+
+    fn container(state: &str) -> serde_json::Value {
+        json!({
+            "name": "pgpooler", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+            "state": {state: if state == "terminated" { json!({"exitCode": 0}) } else { json!({}) }},
+        })
+    }
+
+    /// Names of those that exist, and of those that vanished, of `shop/orders`.
+    fn seen(pods: &Pods) -> (Vec<String>, Vec<String>) {
+        let pooler = json!({
+            "apiVersion": "pgpooler.dev/v1alpha1", "kind": "PgPooler",
+            "metadata": {"name": "orders", "namespace": "shop"}, "spec": {"target": {"secretRef": {"name": "db"}}},
+        });
+        let observed = pods.observed(&serde_json::from_value(pooler).unwrap());
+        let names = |pods: Vec<PodFact>| pods.into_iter().map(|pod| pod.name).collect();
+        (names(observed.exists), names(observed.vanished))
+    }
+
+    #[test]
+    fn a_pod_whose_containers_have_ended_has_ended_though_its_object_is_there() {
+        let status = |state| json!({"phase": "Running", "containerStatuses": [container(state)]});
+        let pods = after(listed(vec![
+            placed("crashed", false, &status("terminated")),
+            placed("drains", true, &status("running")),
+            placed("ended", true, &status("terminated")),
+            placed("evicted", false, &json!({"phase": "Failed"})),
+            placed("unknown", true, &json!({"phase": "Running"})),
+        ]));
+        let seen = seen(&pods);
+        assert_eq!(seen.0, ["crashed", "drains", "unknown"], "a container that crashed is started again");
+        assert_eq!(seen.1, Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_pod_that_is_deleted_by_force_may_still_run() {
+        let ended = json!({"phase": "Running", "containerStatuses": [container("terminated")]});
+        let mut waits = pod("shop", "orders", "waits");
+        waits.metadata.uid = Some("waits".into());
+        let mut events = listed(vec![running("a"), running("b"), waits.clone()]);
+        events.push(Event::Delete(running("a")));
+        events.push(Event::Delete(placed("b", true, &ended)));
+        events.push(Event::Delete(waits));
+        let pods = after(events);
+        assert_eq!(seen(&pods), (vec![], vec!["a".to_owned()]), "no node had seen the one that waits");
+        pods.forget(&ObjectRef::new("orders").within("shop"), "a");
+        assert_eq!(seen(&pods).1, Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_pod_that_went_while_nobody_watched_may_still_run() {
+        let before =
+            listed(vec![running("a"), running("b"), placed("c", true, &json!({"phase": "Succeeded"}))]);
+        let pods = after([before, listed(vec![running("b")])].concat());
+        assert_eq!(seen(&pods), (vec!["b".to_owned()], vec!["a".to_owned()]));
     }
 }

@@ -1,285 +1,240 @@
-//! The monitor sessions: one is kept open to each target, so that the server can be asked even when it is full.
-//! Every failure is a fact.
+//! The monitor sessions: one is kept open to each target, so that the server can be asked even when it is full, and so
+//! that a restart is noticed at once. Every failure is a fact.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use tokio::net::TcpStream;
-use tokio::sync::Mutex;
-use tokio::time::{Instant, timeout};
-use tokio_postgres::config::SslMode;
-use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, NoTls, Row};
+use kube::runtime::reflector::ObjectRef;
+use tokio::sync::{Mutex, broadcast, mpsc, oneshot, watch};
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::api::Reason;
-use crate::names;
+use crate::api::{PgPooler, Reason};
+use crate::plan::backends::Backends;
 use crate::plan::facts::{Server, ServerFact};
 use crate::plan::target::Target;
 
-/// How long a connection, a login or a query may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+use super::session::{Failure, Session};
+
 /// How old figures may be.
 const FRESH: Duration = Duration::from_secs(29);
-/// After failures in a row, the time before the next attempt doubles up to this.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// A session that nobody asked for as long belongs to a target that is no more.
 const FORGOTTEN: Duration = Duration::from_mins(5);
-
-/// Everything that the budget needs, and how many sessions there are. A role without special rights may run it; to it
-/// `backend_type` of other roles' sessions is hidden, hence the test for a user, which background processes lack.
-const QUESTION: &str = "\
-SELECT current_setting('max_connections')::int,
-       current_setting('superuser_reserved_connections')::int,
-       coalesce(nullif(current_setting('reserved_connections', true), ''), '0')::int,
-       CASE WHEN r.rolsuper THEN -1 ELSE r.rolconnlimit END,
-       CASE WHEN r.rolsuper THEN -1 ELSE d.datconnlimit END,
-       split_part(current_setting('server_version'), ' ', 1),
-       pg_is_in_recovery(),
-       (SELECT count(*)::int FROM pg_stat_activity WHERE usename = session_user AND application_name <> $1),
-       (SELECT count(*)::int FROM pg_stat_activity
-         WHERE usename <> session_user AND coalesce(backend_type, 'client backend') = 'client backend'),
-       (SELECT coalesce(string_agg(usename || ': ' || sessions, ', ' ORDER BY sessions DESC, usename), '') FROM
-         (SELECT usename, count(*) AS sessions FROM pg_stat_activity
-           WHERE usename <> session_user AND coalesce(backend_type, 'client backend') = 'client backend'
-           GROUP BY usename ORDER BY count(*) DESC, usename LIMIT 3) AS most)
-  FROM pg_roles r, pg_database d
- WHERE r.rolname = session_user AND d.datname = current_database()";
+/// Changes that nobody has fetched yet; who misses one looks again half a minute later.
+const CHANGES: usize = 1024;
 
 /// All monitor sessions.
-#[derive(Default)]
 pub struct Sessions {
-    slots: Mutex<HashMap<Target, Arc<Mutex<Slot>>>>,
+    monitors: Mutex<HashMap<Target, Monitor>>,
+    changed: broadcast::Sender<ObjectRef<PgPooler>>,
 }
 
-/// What is kept for one target.
-struct Slot {
-    state: State,
+/// The session to one target; ends with this.
+struct Monitor {
+    fact: watch::Receiver<ServerFact>,
+    users: watch::Sender<BTreeSet<Key>>,
+    questions: mpsc::Sender<oneshot::Sender<Backends>>,
+    task: AbortHandle,
     asked_at: Instant,
 }
 
-enum State {
-    New,
-    Open { session: Session, server: Box<Server>, read_at: Instant },
-    Failed { fact: Failure, pause: Duration, until: Instant },
+/// Namespace and name.
+type Key = (String, String);
+
+impl Drop for Monitor {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
-struct Session {
-    client: Client,
-    system_identifier: Option<String>,
-}
-
-#[derive(Clone)]
-struct Failure {
-    reason: Reason,
-    message: String,
+impl Default for Sessions {
+    fn default() -> Self {
+        Self { monitors: Mutex::default(), changed: broadcast::Sender::new(CHANGES) }
+    }
 }
 
 impl Sessions {
-    /// What the target says; its host must be one that can be resolved from here. Cancel-safe: what is lost is at most
-    /// a session, and the next call opens another.
-    pub async fn observe(&self, target: &Target) -> ServerFact {
+    /// What the target says; its host must be one that can be resolved from here. Waits for the first answer or failure
+    /// only. Cancel-safe.
+    pub async fn observe(&self, target: &Target, whom: &ObjectRef<PgPooler>) -> ServerFact {
+        let mut fact = self.monitor(target, whom).await;
+        // a task that ended says nothing more
+        match fact.wait_for(|fact| !matches!(fact, ServerFact::NotAsked)).await {
+            Ok(fact) => fact.clone(),
+            Err(_) => ServerFact::NotAsked,
+        }
+    }
+
+    /// All sessions on a server that is observed; `None`: it cannot be asked. Cancel-safe.
+    pub async fn backends(&self, target: &Target) -> Option<Backends> {
+        let questions = self.monitors.lock().await.get(target)?.questions.clone();
+        let (answer, answered) = oneshot::channel();
+        questions.send(answer).await.ok()?;
+        answered.await.ok()
+    }
+
+    /// Names the `PgPoolers` whose server says something else than before.
+    pub fn changes(&self) -> broadcast::Receiver<ObjectRef<PgPooler>> {
+        self.changed.subscribe()
+    }
+
+    async fn monitor(&self, target: &Target, whom: &ObjectRef<PgPooler>) -> watch::Receiver<ServerFact> {
         let now = Instant::now();
-        let slot = {
-            let mut slots = self.slots.lock().await;
-            slots.retain(|_, slot| slot.try_lock().map_or(true, |slot| now - slot.asked_at < FORGOTTEN));
-            let new = || Arc::new(Mutex::new(Slot { state: State::New, asked_at: now }));
-            Arc::clone(slots.entry(target.clone()).or_insert_with(new))
-        };
-        let mut slot = slot.lock().await;
-        slot.asked_at = now;
-        let state = std::mem::replace(&mut slot.state, State::New);
-        slot.state = state.refreshed(target).await;
-        slot.state.fact()
+        let mut monitors = self.monitors.lock().await;
+        monitors.retain(|_, monitor| now - monitor.asked_at < FORGOTTEN && !monitor.task.is_finished());
+        let monitor = monitors
+            .entry(target.clone())
+            .or_insert_with(|| Monitor::start(target.clone(), self.changed.clone()));
+        monitor.asked_at = now;
+        let key = (whom.namespace.clone().unwrap_or_default(), whom.name.clone());
+        monitor.users.send_if_modified(|users| users.insert(key));
+        monitor.fact.clone()
     }
 }
 
-impl State {
-    /// The state after it was made sure that what it says is not too old.
-    async fn refreshed(self, target: &Target) -> Self {
-        let now = Instant::now();
-        let mut pause = Duration::from_secs(1);
-        match self {
-            Self::Open { session, server, read_at }
-                if now - read_at < FRESH && !session.client.is_closed() =>
-            {
-                return Self::Open { session, server, read_at };
-            }
-            Self::Open { session, .. } if !session.client.is_closed() => {
-                if let Ok(server) = session.ask().await {
-                    return Self::Open { session, server: Box::new(server), read_at: now };
+impl Monitor {
+    fn start(target: Target, changed: broadcast::Sender<ObjectRef<PgPooler>>) -> Self {
+        let (says, fact) = watch::channel(ServerFact::NotAsked);
+        let (users, used_by) = watch::channel(BTreeSet::new());
+        let (questions, asked) = mpsc::channel(1);
+        let mut work = Work { target, says, used_by, changed, asked, last: None };
+        let task = tokio::spawn(async move { work.go_on().await }).abort_handle();
+        Self { fact, users, questions, task, asked_at: Instant::now() }
+    }
+}
+
+/// What the task of one session works with.
+struct Work {
+    target: Target,
+    says: watch::Sender<ServerFact>,
+    used_by: watch::Receiver<BTreeSet<Key>>,
+    changed: broadcast::Sender<ObjectRef<PgPooler>>,
+    asked: mpsc::Receiver<oneshot::Sender<Backends>>,
+    /// All sessions when they were last looked at.
+    last: Option<Backends>,
+}
+
+impl Work {
+    async fn go_on(&mut self) {
+        let (mut failures, mut last) = (0, None);
+        loop {
+            match Session::open(&self.target).await {
+                Ok((session, server)) => {
+                    last = None;
+                    self.say(ServerFact::Seen(server));
+                    self.keep(session).await;
+                }
+                Err(Failure { reason, message }) => {
+                    self.say(ServerFact::Failed { reason, message });
+                    failures = if last == Some(reason) { failures + 1 } else { 0 };
+                    last = Some(reason);
+                    self.rest(pause(reason, failures)).await;
                 }
             }
-            Self::Failed { fact, pause, until } if now < until => return Self::Failed { fact, pause, until },
-            Self::Failed { pause: last, .. } => pause = (last * 2).min(LONGEST_PAUSE),
-            Self::Open { .. } | Self::New => {}
-        }
-        match Session::open(target).await {
-            Ok((session, server)) => {
-                Self::Open { session, server: Box::new(server), read_at: Instant::now() }
-            }
-            Err(fact) => Self::Failed { fact, pause, until: Instant::now() + pause },
         }
     }
 
-    fn fact(&self) -> ServerFact {
-        match self {
-            Self::New => ServerFact::NotAsked,
-            Self::Open { server, .. } => ServerFact::Seen((**server).clone()),
-            Self::Failed { fact, .. } => {
-                ServerFact::Failed { reason: fact.reason, message: fact.message.clone() }
+    /// Until the session is lost, or does not answer.
+    async fn keep(&mut self, mut session: Session) {
+        // the past is of the server before its restart
+        self.last = None;
+        self.look(&session).await;
+        let mut next = Instant::now() + FRESH;
+        loop {
+            tokio::select! {
+                () = session.lost() => return,
+                () = sleep_until(next) => {
+                    let Ok(server) = session.ask().await else { return };
+                    self.say(ServerFact::Seen(server));
+                    self.look(&session).await;
+                    next = Instant::now() + FRESH;
+                }
+                Some(answer) = self.asked.recv() => {
+                    if let Some(backends) = self.look(&session).await {
+                        // nobody waits for it any more: nothing is lost
+                        let _ = answer.send(backends);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Looks at all sessions, and remembers them.
+    async fn look(&mut self, session: &Session) -> Option<Backends> {
+        let backends = session.backends().await.ok()?.since(self.last.as_ref());
+        self.last = Some(backends.clone());
+        Some(backends)
+    }
+
+    /// Who asks meanwhile hears that nobody knows.
+    async fn rest(&mut self, pause: Duration) {
+        let over = sleep(pause);
+        tokio::pin!(over);
+        loop {
+            tokio::select! {
+                () = &mut over => return,
+                Some(answer) = self.asked.recv() => drop(answer),
+            }
+        }
+    }
+
+    fn say(&self, fact: ServerFact) {
+        let news = is_news(&self.says.borrow(), &fact);
+        self.says.send_replace(fact);
+        if news {
+            for (namespace, name) in self.used_by.borrow().iter() {
+                // who does not listen looks again by itself
+                let _ = self.changed.send(ObjectRef::new(name).within(namespace));
             }
         }
     }
 }
 
-impl Session {
-    async fn open(target: &Target) -> Result<(Self, Server), Failure> {
-        let address = target.address();
-        let stream = dial(target, &address).await?;
-        let mut config = tokio_postgres::Config::new();
-        config
-            .user(&target.user)
-            .password(&target.password.0)
-            .dbname(&target.database)
-            .application_name(names::APPLICATION_NAME)
-            .ssl_mode(SslMode::Disable);
-        let login = timeout(PATIENCE, config.connect_raw(stream, NoTls)).await;
-        let (client, connection) = login
-            .map_err(|_| {
-                failure(Reason::Unreachable, format!("{address} accepts connections and does not answer"))
-            })?
-            .map_err(|error| refusal(&error, target))?;
-        // ends when the client is dropped or the server hangs up; the client then says that it is closed
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "monitor session lost");
-            }
-        });
-        let mut session = Self { client, system_identifier: None };
-        session.prepare().await.map_err(|error| refusal_or_silence(error, target))?;
-        let server = session.ask().await.map_err(|error| refusal_or_silence(error, target))?;
-        Ok((session, server))
-    }
-
-    /// A query of ours never holds up the server.
-    async fn prepare(&mut self) -> Result<(), Option<tokio_postgres::Error>> {
-        let set =
-            "SET statement_timeout = '5s'; SET lock_timeout = '1s'; SET default_transaction_read_only = on";
-        within(self.client.batch_execute(set)).await?;
-        // not every role may read it, and not every service has it
-        let identifier = "SELECT system_identifier::text FROM pg_control_system()";
-        let row = within(self.client.query_one(identifier, &[])).await;
-        self.system_identifier = row.ok().and_then(|row| row.try_get(0).ok());
-        Ok(())
-    }
-
-    async fn ask(&self) -> Result<Server, Option<tokio_postgres::Error>> {
-        let row = within(self.client.query_one(QUESTION, &[&names::APPLICATION_NAME])).await?;
-        self.server(&row).map_err(Some)
-    }
-
-    fn server(&self, row: &Row) -> Result<Server, tokio_postgres::Error> {
-        let count = |index| row.try_get(index).map(|count: i32| u32::try_from(count).unwrap_or(0));
-        let limit = |index| row.try_get(index).map(|limit: i32| u32::try_from(limit).ok());
-        Ok(Server {
-            max_connections: count(0)?,
-            superuser_reserved: count(1)?,
-            reserved: count(2)?,
-            role_limit: limit(3)?,
-            database_limit: limit(4)?,
-            version: row.try_get(5)?,
-            in_recovery: row.try_get(6)?,
-            of_role: count(7)?,
-            of_others: count(8)?,
-            whose: row.try_get(9)?,
-            system_identifier: self.system_identifier.clone(),
-        })
+/// Figures that move by themselves are none. The first answer is waited for where it was asked for.
+fn is_news(old: &ServerFact, new: &ServerFact) -> bool {
+    let steady =
+        |server: &Server| Server { of_role: 0, of_others: 0, whose: String::new(), ..server.clone() };
+    match (old, new) {
+        (ServerFact::NotAsked, _) => false,
+        (ServerFact::Seen(old), ServerFact::Seen(new)) => steady(old) != steady(new),
+        (ServerFact::Failed { reason: old, .. }, ServerFact::Failed { reason: new, .. }) => old != new,
+        _ => true,
     }
 }
 
-/// `Err(None)`: no answer in time.
-async fn within<T>(
-    answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
-) -> Result<T, Option<tokio_postgres::Error>> {
-    match timeout(PATIENCE, answer).await {
-        Ok(answer) => answer.map_err(Some),
-        Err(_) => Err(None),
-    }
-}
-
-/// A connection to the first address that answers.
-async fn dial(target: &Target, address: &str) -> Result<TcpStream, Failure> {
-    let lookup = timeout(PATIENCE, tokio::net::lookup_host((target.host.as_str(), target.port))).await;
-    let found: Vec<_> = match lookup {
-        Ok(Ok(found)) => found.collect(),
-        Ok(Err(error)) => return Err(not_resolved(target, &error.to_string())),
-        Err(_) => return Err(not_resolved(target, "the name server does not answer")),
+/// A server that restarts is back in a moment; one that refuses has to be changed by people, and writes each refusal
+/// into its log.
+fn pause(reason: Reason, failures: u32) -> Duration {
+    let (first, longest) = match reason {
+        Reason::Unreachable | Reason::NotResolved => (Duration::from_millis(250), Duration::from_secs(2)),
+        Reason::TooManyConnections => (Duration::from_secs(1), Duration::from_secs(5)),
+        _ => (Duration::from_secs(1), Duration::from_secs(30)),
     };
-    let mut last = "the name has no address".to_owned();
-    for place in found {
-        match timeout(PATIENCE, TcpStream::connect(place)).await {
-            Ok(Ok(stream)) => {
-                // without it small queries wait for acknowledgements; a socket that cannot is still a socket
-                let _ = stream.set_nodelay(true);
-                return Ok(stream);
-            }
-            Ok(Err(error)) => last = error.to_string(),
-            Err(_) => last = String::from("no answer in 5 s"),
-        }
+    (first * 2_u32.pow(failures.min(10))).min(longest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_restarts_is_tried_again_soon_and_one_that_refuses_is_not_pestered() {
+        let pauses = |reason| (0..12).map(|failures| pause(reason, failures).as_millis()).collect::<Vec<_>>();
+        assert_eq!(pauses(Reason::Unreachable)[..5], [250, 500, 1000, 2000, 2000]);
+        assert_eq!(pauses(Reason::AuthenticationFailed)[..7], [1000, 2000, 4000, 8000, 16000, 30000, 30000]);
     }
-    Err(failure(
-        Reason::Unreachable,
-        format!("cannot connect to {address}: {last}; check host and port and that it runs"),
-    ))
-}
 
-fn not_resolved(target: &Target, why: &str) -> Failure {
-    failure(
-        Reason::NotResolved,
-        format!("host `{}` has no address: {why}; check spec.target.host or the Secret", target.host),
-    )
-}
-
-fn refusal_or_silence(error: Option<tokio_postgres::Error>, target: &Target) -> Failure {
-    match error {
-        Some(error) => refusal(&error, target),
-        None => failure(Reason::Unreachable, format!("{} does not answer queries in 5 s", target.address())),
-    }
-}
-
-/// What a refusal means, and what to do.
-fn refusal(error: &tokio_postgres::Error, target: &Target) -> Failure {
-    let Some(refusal) = error.as_db_error() else {
-        let address = target.address();
-        let text = if error.is_closed() {
-            format!("{address} closed the connection during the login")
-        } else {
-            format!("the login at {address} failed: {error}; is it PostgreSQL, with SCRAM, md5 or password?")
+    #[test]
+    fn only_what_a_plan_depends_on_is_news() {
+        let server = |max_connections, of_role| {
+            ServerFact::Seen(Server { max_connections, of_role, ..Server::default() })
         };
-        return failure(Reason::Refused, text);
-    };
-    let said = format!("{} ({})", refusal.message(), refusal.code().code());
-    let (reason, advice) = match refusal.code() {
-        code if *code == SqlState::INVALID_PASSWORD => {
-            (Reason::AuthenticationFailed, "check username and password in the Secret")
-        }
-        code if *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION => (
-            Reason::AuthenticationFailed,
-            "check the role and pg_hba.conf; TLS to the server is not supported yet",
-        ),
-        code if *code == SqlState::TOO_MANY_CONNECTIONS => {
-            (Reason::TooManyConnections, "the operator needs one connection of its own; end some sessions")
-        }
-        code if *code == SqlState::CANNOT_CONNECT_NOW => (Reason::Unreachable, "it starts or stops"),
-        code if *code == SqlState::INVALID_CATALOG_NAME => {
-            (Reason::Refused, "set spec.target.database to one that exists")
-        }
-        _ => (Reason::Refused, "see the log of the server"),
-    };
-    failure(reason, format!("{} says: {said}; {advice}", target.address()))
-}
-
-fn failure(reason: Reason, message: String) -> Failure {
-    Failure { reason, message }
+        let failed =
+            |message: &str| ServerFact::Failed { reason: Reason::Unreachable, message: message.into() };
+        assert!(!is_news(&server(100, 3), &server(100, 9)));
+        assert!(is_news(&server(100, 3), &server(60, 3)));
+        assert!(is_news(&server(100, 3), &failed("a")));
+        assert!(!is_news(&failed("a"), &failed("b")));
+        assert!(is_news(&failed("a"), &server(100, 3)));
+    }
 }

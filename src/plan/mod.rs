@@ -1,5 +1,6 @@
 //! What to do, as a pure function of what was seen: no client, no clock, no random source below this line.
 
+pub mod backends;
 pub mod budget;
 pub mod checks;
 pub mod conditions;

@@ -1,0 +1,252 @@
+//! One session on a target: its login, what it asks, and what refusals mean.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_postgres::config::SslMode;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, NoTls, Row};
+
+use crate::api::Reason;
+use crate::names;
+use crate::plan::backends::{Backend, Backends, Origin, Start, Whose};
+use crate::plan::facts::Server;
+use crate::plan::target::Target;
+
+/// How long a connection, a login or a query may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Everything that the budget needs, and how many sessions there are. A role without special rights may run it; to it
+/// `backend_type` of other roles' sessions is hidden, hence the test for a user and a database: background processes lack
+/// one of them.
+const QUESTION: &str = "\
+SELECT current_setting('max_connections')::int,
+       current_setting('superuser_reserved_connections')::int,
+       coalesce(nullif(current_setting('reserved_connections', true), ''), '0')::int,
+       CASE WHEN r.rolsuper THEN -1 ELSE r.rolconnlimit END,
+       CASE WHEN r.rolsuper THEN -1 ELSE d.datconnlimit END,
+       split_part(current_setting('server_version'), ' ', 1),
+       pg_is_in_recovery(),
+       (SELECT count(*)::int FROM pg_stat_activity WHERE usename = session_user AND application_name <> $1),
+       (SELECT count(*)::int FROM pg_stat_activity
+         WHERE usename <> session_user AND datid IS NOT NULL
+           AND coalesce(backend_type, 'client backend') = 'client backend'),
+       (SELECT coalesce(string_agg(usename || ': ' || sessions, ', ' ORDER BY sessions DESC, usename), '') FROM
+         (SELECT usename, count(*) AS sessions FROM pg_stat_activity
+           WHERE usename <> session_user AND datid IS NOT NULL
+           AND coalesce(backend_type, 'client backend') = 'client backend'
+           GROUP BY usename ORDER BY count(*) DESC, usename LIMIT 3) AS most)
+  FROM pg_roles r, pg_database d
+ WHERE r.rolname = session_user AND d.datname = current_database()";
+
+/// Every session of a client: start and address of other roles' are null to a role without special rights.
+const BACKENDS: &str = "\
+SELECT pid, host(client_addr), extract(epoch FROM backend_start)::float8, usename = session_user,
+       usename = session_user AND application_name = $1, extract(epoch FROM clock_timestamp())::float8
+  FROM pg_stat_activity
+ WHERE usename IS NOT NULL AND datid IS NOT NULL AND coalesce(backend_type, 'client backend') = 'client backend'";
+
+/// A session that is logged in.
+pub struct Session {
+    client: Client,
+    connection: JoinHandle<()>,
+    system_identifier: Option<String>,
+}
+
+/// Why there is none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// In the closed vocabulary.
+    pub reason: Reason,
+    /// For people.
+    pub message: String,
+}
+
+impl Session {
+    /// Logs in and asks for the first time. Not cancel-safe, but nothing is lost than the attempt.
+    pub async fn open(target: &Target) -> Result<(Self, Server), Failure> {
+        let address = target.address();
+        let stream = dial(target, &address).await?;
+        let mut config = tokio_postgres::Config::new();
+        config
+            .user(&target.user)
+            .password(&target.password.0)
+            .dbname(&target.database)
+            .application_name(names::APPLICATION_NAME)
+            .ssl_mode(SslMode::Disable);
+        let login = timeout(PATIENCE, config.connect_raw(stream, NoTls)).await;
+        let (client, connection) = login
+            .map_err(|_| {
+                failure(Reason::Unreachable, format!("{address} accepts connections and does not answer"))
+            })?
+            .map_err(|error| refusal(&error, target))?;
+        // ends when the client is dropped or the server hangs up
+        let connection = tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "monitor session lost");
+            }
+        });
+        let mut session = Self { client, connection, system_identifier: None };
+        session.prepare().await.map_err(|error| refusal_or_silence(error, target))?;
+        let server = session.ask().await.map_err(|error| refusal_or_silence(error, target))?;
+        Ok((session, server))
+    }
+
+    /// Waits until the server has hung up. Cancel-safe.
+    pub async fn lost(&mut self) {
+        // a task that panicked serves nobody either
+        let _ = (&mut self.connection).await;
+    }
+
+    /// A query of ours never holds up the server.
+    async fn prepare(&mut self) -> Result<(), Option<tokio_postgres::Error>> {
+        let set =
+            "SET statement_timeout = '5s'; SET lock_timeout = '1s'; SET default_transaction_read_only = on";
+        within(self.client.batch_execute(set)).await?;
+        // not every role may read it, and not every service has it
+        let identifier = "SELECT system_identifier::text FROM pg_control_system()";
+        let row = within(self.client.query_one(identifier, &[])).await;
+        self.system_identifier = row.ok().and_then(|row| row.try_get(0).ok());
+        Ok(())
+    }
+
+    /// What the budget needs. `Err(None)`: no answer in time.
+    pub async fn ask(&self) -> Result<Server, Option<tokio_postgres::Error>> {
+        let row = within(self.client.query_one(QUESTION, &[&names::APPLICATION_NAME])).await?;
+        self.server(&row).map_err(Some)
+    }
+
+    /// All sessions on the server. `Err(None)`: no answer in time.
+    pub async fn backends(&self) -> Result<Backends, Option<tokio_postgres::Error>> {
+        let rows = within(self.client.query(BACKENDS, &[&names::APPLICATION_NAME])).await?;
+        let now = rows.first().map_or(Ok(0.0), |row| row.try_get(5)).map_err(Some)?;
+        let rows = rows.iter().map(backend).collect::<Result<_, _>>().map_err(Some)?;
+        Ok(Backends { now, rows })
+    }
+
+    fn server(&self, row: &Row) -> Result<Server, tokio_postgres::Error> {
+        let count = |index| row.try_get(index).map(|count: i32| u32::try_from(count).unwrap_or(0));
+        let limit = |index| row.try_get(index).map(|limit: i32| u32::try_from(limit).ok());
+        Ok(Server {
+            max_connections: count(0)?,
+            superuser_reserved: count(1)?,
+            reserved: count(2)?,
+            role_limit: limit(3)?,
+            database_limit: limit(4)?,
+            version: row.try_get(5)?,
+            in_recovery: row.try_get(6)?,
+            of_role: count(7)?,
+            of_others: count(8)?,
+            whose: row.try_get(9)?,
+            system_identifier: self.system_identifier.clone(),
+        })
+    }
+}
+
+fn backend(row: &Row) -> Result<Backend, tokio_postgres::Error> {
+    let start: Option<f64> = row.try_get(2)?;
+    let address = row.try_get::<_, Option<&str>>(1)?.and_then(|text| text.parse::<IpAddr>().ok());
+    Ok(Backend {
+        pid: row.try_get(0)?,
+        origin: match (address, start) {
+            (Some(address), _) => Origin::Address(address),
+            (None, Some(_)) => Origin::Local,
+            (None, None) => Origin::Hidden,
+        },
+        start: start.map_or(Start::Unknown, Start::At),
+        whose: match (row.try_get(3)?, row.try_get::<_, Option<bool>>(4)?) {
+            (_, Some(true)) => Whose::Operator,
+            (true, _) => Whose::Ours,
+            (false, _) => Whose::Others,
+        },
+    })
+}
+
+/// `Err(None)`: no answer in time.
+async fn within<T>(
+    answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
+) -> Result<T, Option<tokio_postgres::Error>> {
+    match timeout(PATIENCE, answer).await {
+        Ok(answer) => answer.map_err(Some),
+        Err(_) => Err(None),
+    }
+}
+
+/// A connection to the first address that answers.
+async fn dial(target: &Target, address: &str) -> Result<TcpStream, Failure> {
+    let lookup = timeout(PATIENCE, tokio::net::lookup_host((target.host.as_str(), target.port))).await;
+    let found: Vec<_> = match lookup {
+        Ok(Ok(found)) => found.collect(),
+        Ok(Err(error)) => return Err(not_resolved(target, &error.to_string())),
+        Err(_) => return Err(not_resolved(target, "the name server does not answer")),
+    };
+    let mut last = "the name has no address".to_owned();
+    for place in found {
+        match timeout(PATIENCE, TcpStream::connect(place)).await {
+            Ok(Ok(stream)) => {
+                // without it small queries wait for acknowledgements; a socket that cannot is still a socket
+                let _ = stream.set_nodelay(true);
+                return Ok(stream);
+            }
+            Ok(Err(error)) => last = error.to_string(),
+            Err(_) => last = String::from("no answer in 5 s"),
+        }
+    }
+    Err(failure(
+        Reason::Unreachable,
+        format!("cannot connect to {address}: {last}; check host and port and that it runs"),
+    ))
+}
+
+fn not_resolved(target: &Target, why: &str) -> Failure {
+    failure(
+        Reason::NotResolved,
+        format!("host `{}` has no address: {why}; check spec.target.host or the Secret", target.host),
+    )
+}
+
+fn refusal_or_silence(error: Option<tokio_postgres::Error>, target: &Target) -> Failure {
+    match error {
+        Some(error) => refusal(&error, target),
+        None => failure(Reason::Unreachable, format!("{} does not answer queries in 5 s", target.address())),
+    }
+}
+
+/// What a refusal means, and what to do.
+fn refusal(error: &tokio_postgres::Error, target: &Target) -> Failure {
+    let Some(refusal) = error.as_db_error() else {
+        let address = target.address();
+        let text = if error.is_closed() {
+            format!("{address} closed the connection during the login")
+        } else {
+            format!("the login at {address} failed: {error}; is it PostgreSQL, with SCRAM, md5 or password?")
+        };
+        return failure(Reason::Refused, text);
+    };
+    let said = format!("{} ({})", refusal.message(), refusal.code().code());
+    let (reason, advice) = match refusal.code() {
+        code if *code == SqlState::INVALID_PASSWORD => {
+            (Reason::AuthenticationFailed, "check username and password in the Secret")
+        }
+        code if *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION => (
+            Reason::AuthenticationFailed,
+            "check the role and pg_hba.conf; TLS to the server is not supported yet",
+        ),
+        code if *code == SqlState::TOO_MANY_CONNECTIONS => {
+            (Reason::TooManyConnections, "the operator needs one connection of its own; end some sessions")
+        }
+        code if *code == SqlState::CANNOT_CONNECT_NOW => (Reason::Unreachable, "it starts or stops"),
+        code if *code == SqlState::INVALID_CATALOG_NAME => {
+            (Reason::Refused, "set spec.target.database to one that exists")
+        }
+        _ => (Reason::Refused, "see the log of the server"),
+    };
+    failure(reason, format!("{} says: {said}; {advice}", target.address()))
+}
+
+fn failure(reason: Reason, message: String) -> Failure {
+    Failure { reason, message }
+}
