@@ -29,6 +29,8 @@ pub(crate) fn begin(scene: &Scene) -> World {
         }
     }
     world.operators.push(operator);
+    // most are idle and have been closed: what can happen from here on needs fewer steps
+    world.pods.iter_mut().for_each(|pod| pod.held = pod.held.min(1));
     world
 }
 
@@ -46,7 +48,9 @@ pub fn comes_to_rest(scene: &Scene, world: &World) -> bool {
     for _ in 0..ROUNDS {
         match round(scene, &mut world, operator) {
             None => return false,
-            Some((next, true)) => return next.ledger.as_ref().is_some_and(is_well_shared),
+            Some((next, true)) => {
+                return next.ledger.as_ref().is_some_and(is_well_shared) && all_can_be_opened(&world);
+            }
             Some((next, false)) => operator = next,
         }
     }
@@ -73,6 +77,7 @@ fn round(scene: &Scene, world: &mut World, mut operator: Operator) -> Option<(Op
         let _ = pod.holder.obey(Command::Claim { epoch });
         pod.opens(MAX_CONNECTIONS[server]);
         pod.held = pod.held.min(pod.holder.allowed());
+        pod.opens(MAX_CONNECTIONS[server]);
         let report = pod.report();
         ledger.reported(pod.id, link, &report);
     }
@@ -99,6 +104,11 @@ fn hears(world: &mut World, ledger: &mut Ledger) {
     for departed in ledger.departed().to_vec() {
         ledger.backends(departed.pod, departed.incarnation, 0);
     }
+}
+
+/// What was given out can be had.
+fn all_can_be_opened(world: &World) -> bool {
+    world.pods.iter().filter(|pod| pod.exists).all(|pod| pod.holder.allowed() == pod.holder.limit())
 }
 
 /// Nothing is left over, and nobody has more than it needs while somebody lacks something.

@@ -23,8 +23,8 @@ impl Rule {
         (Self::ConfirmBeforeGrant, "newborn"),
         (Self::ChargeTheUnheard, "takeover"),
         (Self::WaitForBackends, "deaths"),
-        (Self::WriteAhead, "restart-and-takeover"),
+        (Self::WriteAhead, "rise-and-takeover"),
         (Self::RefuseOldEpochs, "takeover"),
-        (Self::AskTheServer, "restarts"),
+        (Self::AskTheServer, "restart"),
     ];
 }

@@ -33,6 +33,8 @@ pub struct Scene {
     pub budgets: [u32; 2],
     /// How often each may happen.
     pub most: Limits,
+    /// PostgreSQL at the beginning: 0 is large, 1 is small.
+    pub server: u8,
     /// Where it begins.
     pub begin: Begin,
     /// A rule that is broken on purpose, to see that the model notices.
@@ -85,6 +87,7 @@ impl Scene {
             most_pods: 3,
             budgets: [6, 3],
             most,
+            server: 0,
             begin: Begin::Settled,
             broken: None,
         };
@@ -99,8 +102,10 @@ impl Scene {
             scene("death-and-takeover", Limits { deaths: 1, takeovers: 1, opens: 1, ..none }),
             scene("ends", Limits { ends: 1, births: 1, opens: 1, wants: 1, ..none }),
             scene("end-and-takeover", Limits { ends: 1, takeovers: 1, opens: 1, ..none }),
-            scene("restarts", Limits { restarts: 2, wants: 1, opens: 1, closes: 1, ..none }),
-            scene("restart-and-takeover", Limits { restarts: 2, takeovers: 1, ..none }),
+            scene("restart", Limits { restarts: 1, wants: 1, opens: 1, ..none }),
+            scene("restarts", Limits { restarts: 2, opens: 1, ..none }),
+            scene("restart-and-takeover", Limits { restarts: 1, takeovers: 1, ..none }),
+            Self { server: 1, ..scene("rise-and-takeover", Limits { restarts: 1, takeovers: 1, ..none }) },
             Self {
                 members: 2,
                 most_pods: 2,

@@ -118,11 +118,11 @@ pub enum Action {
 
 impl World {
     pub(crate) fn new(scene: &Scene) -> Self {
-        let mut disk = Disk { committed: scene.budgets[0], epoch: 1, lease: 0 };
+        let mut disk = Disk { committed: scene.budgets[usize::from(scene.server)], epoch: 1, lease: 0 };
         let first = Operator::wins(&mut disk);
         let pod = |number: u32| Pod::new(u64::from(number), MemberId(number % scene.members));
         Self {
-            server: 0,
+            server: scene.server,
             disk,
             pods: (0..scene.pods).map(pod).collect(),
             operators: vec![first],
@@ -135,9 +135,11 @@ impl World {
     pub fn could_hold(&self) -> u32 {
         let pods = self.pods.iter().map(|pod| {
             let mut holder = pod.holder.clone();
-            holder.server_seen(MAX_CONNECTIONS[usize::from(self.server)]);
             holder.give_up_waiting();
-            let could = if pod.exists { holder.allowed().max(pod.held) } else { 0 };
+            // what is opened before the first login has asked, and after it
+            let before = holder.allowed();
+            holder.server_seen(MAX_CONNECTIONS[usize::from(self.server)]);
+            let could = if pod.exists { before.max(holder.allowed()).max(pod.held) } else { 0 };
             could + pod.left_behind.iter().map(|(_, count)| count).sum::<u32>()
         });
         pods.sum()
@@ -206,7 +208,8 @@ impl World {
         for (left, action) in [
             (self.left.give_ups, Action::GivesUp(id)),
             (self.left.opens, Action::Opens(id)),
-            (self.left.closes, Action::Closes(id)),
+            // what is above the limit is closed sooner or later in any case
+            (self.left.closes.max(u8::from(pod.held > pod.holder.allowed())), Action::Closes(id)),
             (self.left.tellings, Action::Tells(id)),
             (self.left.deaths, Action::Dies(id)),
             (self.left.ends, Action::Ends(id)),
@@ -305,7 +308,9 @@ impl World {
                 pod.opens(large);
             }
             Action::Closes(_) => {
-                self.left.closes -= 1;
+                if pod.held <= pod.holder.allowed() {
+                    self.left.closes -= 1;
+                }
                 pod.closes();
             }
             Action::Notices(_) => pod.left_behind.clear(),

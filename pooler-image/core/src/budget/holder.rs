@@ -138,8 +138,8 @@ impl Holder {
         self.life = Life::Draining;
     }
 
-    /// A connection was lost without being asked to close, or the last one has gone: when the next is opened the server
-    /// may be another, or the same with another `max_connections`.
+    /// The last connection that had logged in has gone: when the next is opened the server may be another, or the same
+    /// with another `max_connections`.
     pub fn server_lost(&mut self) {
         self.max_connections = None;
     }
@@ -149,9 +149,10 @@ impl Holder {
         self.max_connections = Some(max_connections);
     }
 
-    /// A login should ask for `max_connections`: what may be held depends on it.
+    /// Every login should ask for `max_connections`: what may be held depends on it, and the server behind a name can be
+    /// another one at any time.
     pub fn must_ask_server(&self) -> bool {
-        matches!(self.heard, Heard::Operator(_)) && self.max_connections.is_none()
+        !matches!(self.heard, Heard::Document { .. })
     }
 
     /// What it was told that it may hold.
@@ -260,11 +261,22 @@ mod tests {
         holder.obey(limit(1, 1, 30)).expect("claimed");
         assert_eq!(holder.allowed(), 30);
         holder.server_lost();
-        assert_eq!((holder.allowed(), holder.must_ask_server()), (2, true));
+        assert_eq!(holder.allowed(), 2);
         holder.server_seen(60);
-        assert_eq!((holder.allowed(), holder.must_ask_server()), (2, false));
+        assert_eq!(holder.allowed(), 2);
         holder.server_seen(200);
         assert_eq!(holder.allowed(), 30);
+    }
+
+    #[test]
+    fn what_was_opened_from_the_floor_has_seen_the_server_before_more_is_given() {
+        let mut holder = Holder::awaiting(1);
+        holder.give_up_waiting();
+        assert!(
+            holder.must_ask_server(),
+            "else the floor would be all for ever: nothing more could be opened to ask"
+        );
+        assert!(!Holder::standalone(9).must_ask_server());
     }
 
     #[test]

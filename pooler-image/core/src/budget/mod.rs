@@ -25,7 +25,7 @@ pub use demand::Demand;
 pub use fill::{Claim, fill, raise};
 pub use holder::{Holder, Refused};
 pub use ledger::{
-    Answer, Charge, Departed, Effect, Ledger, Link, Mark, Member, MemberId, Mood, PodId, Said, Totals,
+    Answer, Charge, Departed, Effect, Ledger, Link, Mark, Member, MemberId, Mood, Part, PodId, Said, Totals,
 };
 pub use protocol::{BadReport, Command, Phase, Report, Stamp, Use};
 pub use server::Belief;

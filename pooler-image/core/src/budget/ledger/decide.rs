@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use super::super::fill::{Claim, fill, raise};
 use super::super::protocol::Command;
-use super::pod::{Delivery, Standing, Trust};
+use super::pod::{Contact, Delivery, Standing, Trust};
 use super::{Effect, Ledger, Mark, MemberId, Mood, PodId};
 
 /// A pod that can be told.
@@ -98,7 +98,8 @@ impl Ledger {
 
     fn tell(&mut self, line: &Line) -> Option<Effect> {
         let (max_connections, budget) = (self.max_connections, self.budget.in_force());
-        let Standing::Met(met) = &self.pods.get(&line.pod)?.standing else { return None };
+        let pod = self.pods.get(&line.pod)?;
+        let (Standing::Met(met), Contact::Made) = (&pod.standing, pod.contact) else { return None };
         let lost = met.sent.is_some_and(|sent| sent.delivery == Delivery::Lost);
         let outdated = met.last_basis() != Some(max_connections);
         if line.aim == line.told && !lost && !outdated {

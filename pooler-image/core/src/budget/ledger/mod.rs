@@ -1,16 +1,17 @@
 //! The operator's side: who may hold what on one PostgreSQL server, and what to tell whom next.
 //!
 //! The sum that holds at every moment: `charged` (the most that all pods could be holding) + `aside` (floors of pods
-//! that could still come) <= the budget, whatever is lost on the way, whoever else believes to lead. It rests on five
+//! that could still come) <= the budget, whatever is lost on the way, whoever else believes to lead. It rests on six
 //! rules, each of them found necessary by the model:
 //!
 //! 1. A pod's charge falls only by what the pod says, and only by reports of its present incarnation, in their order.
 //! 2. First others are told to shrink; what they have let go of can be given on.
 //! 3. A pod that is met for the first time is given more than its floor only after the API server has confirmed that
 //!    this operator still leads, and has done so after the pod has answered: whoever leads later then knows of the pod.
-//! 4. Pods that existed when this operator began to lead and have not answered it may have, together, all of the budget
+//! 4. On a new connection nothing is sent before the process behind it has said which one it is.
+//! 5. Pods that existed when this operator began to lead and have not answered it may have, together, all of the budget
 //!    that the answers of the others leave.
-//! 5. A budget is written down before it is used when it rises, and after it is in force when it falls.
+//! 6. A budget is written down before it is used when it rises, and after it is in force when it falls.
 
 mod decide;
 mod pod;
@@ -19,8 +20,8 @@ mod sums;
 use std::collections::BTreeMap;
 
 use super::protocol::{Command, Phase, Report, Stamp};
-use pod::{Met, Pod, Standing};
-pub use sums::{Charge, Said, Totals};
+use pod::{Contact, Met, Pod, Standing};
+pub use sums::{Charge, Part, Said, Totals};
 
 /// A `PgPooler` on the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -186,7 +187,14 @@ impl Ledger {
             Listing::Open => Standing::Inherited,
             Listing::Done => Standing::Newborn,
         };
-        self.pods.entry(id).or_insert(Pod { member, floor, standing, want: floor, link: Link::default() });
+        self.pods.entry(id).or_insert(Pod {
+            member,
+            floor,
+            standing,
+            want: floor,
+            link: Link::default(),
+            contact: Contact::Opening,
+        });
     }
 
     /// A pod is no more: its kubelet says so, or its node is gone for good. What it held counts on until
@@ -229,6 +237,7 @@ impl Ledger {
             met.lose();
         }
         pod.link.0 += 1;
+        pod.contact = Contact::Opening;
         pod.link
     }
 
@@ -242,6 +251,7 @@ impl Ledger {
             return Answer::Old;
         }
         let Some(pod) = self.pods.get_mut(&id).filter(|pod| pod.link == link) else { return Answer::Old };
+        pod.contact = Contact::Made;
         if let Standing::Met(met) = &mut pod.standing
             && met.incarnation == report.incarnation
         {

@@ -13,6 +13,15 @@ pub(super) struct Pod {
     pub(super) want: u32,
     /// The latest connection to it; 0: there was none yet.
     pub(super) link: Link,
+    pub(super) contact: Contact,
+}
+
+/// Whether it is known which process the latest connection leads to. Before that nothing is sent on it: what was meant
+/// for the process before must not reach the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Contact {
+    Opening,
+    Made,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

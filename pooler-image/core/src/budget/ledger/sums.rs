@@ -62,7 +62,33 @@ pub struct Said {
     pub mood: Mood,
 }
 
+/// What is one `PgPooler`'s.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Part {
+    /// Most slots of all its pods together, now.
+    pub budget: u32,
+    /// Floors of its pods that could still come.
+    pub aside: u32,
+    /// Charged for its processes that run no more.
+    pub departed: u32,
+}
+
 impl Ledger {
+    /// What a `PgPooler` brings, as last said.
+    pub fn member(&self, id: MemberId) -> Option<&Member> {
+        self.members.get(&id)
+    }
+
+    /// What is one `PgPooler`'s.
+    pub fn part(&self, id: MemberId) -> Part {
+        let Some(member) = self.members.get(&id) else { return Part::default() };
+        Part {
+            budget: member.cap.min(self.budget.in_force()),
+            aside: self.aside(id, member),
+            departed: self.departed_charge(|of| of == id),
+        }
+    }
+
     /// The account, added up.
     pub fn totals(&self) -> Totals {
         let known: u32 = self.pods.values().map(super::pod::Pod::known_charge).sum();
