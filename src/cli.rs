@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand};
@@ -27,6 +28,32 @@ pub enum Command {
     Run(Box<Run>),
     /// Print the definition of the custom resource.
     Crd,
+    /// Print how the budget of a `PgPooler` comes about, without a cluster and without a server.
+    Explain(Explain),
+}
+
+/// Options of `explain`.
+#[derive(Debug, Clone, Args)]
+pub struct Explain {
+    /// Manifest with one or more `PgPoolers`, all taken to be on one server; may be given several times; `-` is
+    /// standard input.
+    #[arg(short = 'f', long = "filename", required = true)]
+    pub files: Vec<PathBuf>,
+    /// `max_connections` of the server.
+    #[arg(long, default_value_t = 100)]
+    pub max_connections: u32,
+    /// `superuser_reserved_connections` of the server.
+    #[arg(long, default_value_t = 3)]
+    pub superuser_reserved: u32,
+    /// `reserved_connections` of the server, from PostgreSQL 16 on.
+    #[arg(long, default_value_t = 0)]
+    pub reserved: u32,
+    /// CONNECTION LIMIT of the login role.
+    #[arg(long)]
+    pub role_limit: Option<u32>,
+    /// Most sessions of others at once.
+    #[arg(long, default_value_t = 0)]
+    pub foreign: u32,
 }
 
 /// Options of `run`.

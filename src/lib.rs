@@ -16,6 +16,7 @@ pub mod cli;
 pub mod controller;
 pub mod crd;
 pub mod error;
+pub mod explain;
 pub mod http;
 pub mod leader;
 pub mod link;

@@ -6,12 +6,13 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use pgpooler_operator::cli::{Cli, Command};
-use pgpooler_operator::{crd, error, run, telemetry};
+use pgpooler_operator::{crd, error, explain, run, telemetry};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let options = match cli.command {
-        Some(Command::Crd) => return print_crd(),
+        Some(Command::Crd) => return print(crd::yaml()),
+        Some(Command::Explain(options)) => return print(explain::text(&options)),
         Some(Command::Run(options)) => *options,
         None => cli.run,
     };
@@ -27,12 +28,12 @@ fn main() -> ExitCode {
     }
 }
 
-fn print_crd() -> ExitCode {
-    let yaml = match crd::yaml() {
-        Ok(yaml) => yaml,
+fn print<E: std::error::Error>(text: Result<String, E>) -> ExitCode {
+    let text = match text {
+        Ok(text) => text,
         Err(error) => return failed(&error),
     };
-    match std::io::stdout().write_all(yaml.as_bytes()) {
+    match std::io::stdout().write_all(text.as_bytes()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
     }

@@ -165,7 +165,7 @@ mod tests {
 
     fn status(used: i32, budget: i32) -> PgPoolerStatus {
         let pods = vec![PodStatus { held: used, ..PodStatus::default() }];
-        let budget = Some(BudgetStatus { used, budget, ..BudgetStatus::default() });
+        let budget = Some(BudgetStatus { budget, used, ..BudgetStatus::default() });
         PgPoolerStatus { budget, pods, ..PgPoolerStatus::default() }
     }
 

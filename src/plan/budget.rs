@@ -143,6 +143,17 @@ impl Sum {
         self.floor.saturating_mul(self.max_pods)
     }
 
+    /// What so many pods can use together of `total` while none is on its way: all but the floors of those that could
+    /// still come.
+    pub fn together(&self, total: u32, pods: u32) -> u32 {
+        total.saturating_sub(self.floor.saturating_mul(self.max_pods.saturating_sub(pods)))
+    }
+
+    /// What one of so many pods can have while the others are idle and keep their floors.
+    pub fn lone(&self, total: u32, pods: u32) -> u32 {
+        self.together(total, pods).saturating_sub(self.floor.saturating_mul(pods.saturating_sub(1)))
+    }
+
     /// How the budget came about, for people.
     pub fn explain(&self) -> String {
         use std::fmt::Write as _;

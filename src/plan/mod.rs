@@ -4,6 +4,7 @@ pub mod backends;
 pub mod budget;
 pub mod checks;
 pub mod conditions;
+pub mod explain;
 pub mod facts;
 pub mod figures;
 pub mod objects;
