@@ -249,3 +249,13 @@ fn a_name_is_taken() {
     let facts = Facts { conflicts: vec!["Service `orders`".into()], ..facts() };
     check("name_conflict", &pooler_with(json!({})), &facts);
 }
+
+#[test]
+fn a_rollout_for_another_reason_brings_the_floor_that_fits_best() {
+    let large = |object: &PgPooler| {
+        let facts = Facts { server: ServerFact::Seen(server(1000)), ..running(&pooler_with(json!({})), 2) };
+        plan(object, &facts, &settings()).verdict.sum.unwrap().floor
+    };
+    assert_eq!(large(&pooler_with(json!({}))), 1, "no pod is replaced for it");
+    assert_eq!(large(&pooler_with(json!({"image": "changed"}))), 6);
+}

@@ -93,9 +93,10 @@ fn happens() -> impl Strategy<Value = Happens> {
         1 => Just(Happens::NewImage),
         1 => (1u32..=8).prop_map(Happens::MaxReplicas),
         6 => Just(Happens::Reconcile),
-        12 => any::<usize>().prop_map(Happens::Controller),
-        8 => any::<usize>().prop_map(Happens::Ready),
-        4 => any::<usize>().prop_map(Happens::Gone),
+        18 => any::<usize>().prop_map(Happens::Controller),
+        14 => any::<usize>().prop_map(Happens::Ready),
+        // seldom: old pods that drain for long are what makes many
+        1 => any::<usize>().prop_map(Happens::Gone),
     ]
 }
 
@@ -235,7 +236,7 @@ proptest! {
 
     #[test]
     fn the_floors_of_all_pods_never_exceed_what_is_set_aside(
-        max_connections in 14u32..200, events in proptest::collection::vec(happens(), 0..150),
+        max_connections in 14u32..200, events in proptest::collection::vec(happens(), 0..250),
     ) {
         let mut world = world(max_connections);
         for event in events.iter().filter(|event| !matches!(event, Happens::MaxReplicas(_))) {
@@ -246,7 +247,7 @@ proptest! {
 
     #[test]
     fn the_floors_of_all_pods_never_exceed_the_budget(
-        max_connections in 14u32..2000, events in proptest::collection::vec(happens(), 0..150),
+        max_connections in 14u32..2000, events in proptest::collection::vec(happens(), 0..250),
     ) {
         let mut world = world(max_connections);
         for event in &events {
@@ -348,4 +349,14 @@ fn a_larger_floor_waits_until_it_is_set_aside() {
     assert_eq!(step(1, 13).template, Template::Keep);
     assert_eq!(step(5, 12).template, Template::Keep);
     assert_eq!(step(5, 13).template, Template::Replace);
+}
+
+#[test]
+fn floors_that_must_shrink_do_so_without_a_pod_less() {
+    let deployed = Deployed { replicas: 6, template_hash: "old".into(), floor: 5 };
+    let old = PodFact { floor: 5, template_hash: "old".into(), life: Life::Ready, ..PodFact::default() };
+    let wanted = Wanted { replicas: 6, template_hash: "new", floor: 1 };
+    let room = Room { reserve: 13, part: 80, max_pods: 13, coverage: Some(Coverage::Short) };
+    let step = next_step(&vec![old; 6], Some(&deployed), wanted, room);
+    assert_eq!((step.replicas, step.template), (6, Template::Replace));
 }
