@@ -167,6 +167,7 @@ fn rule(pool: &api::Pool, max_pods: u32) -> Result<PoolRule, SpecError> {
         users: pool.users.clone(),
         pool_mode: pool.mode.map(mode),
         pool_size: limit.map(|limit| (limit / max_pods.max(1)).max(1)),
+        pool_size_total: None,
         session_state: None,
         query_wait_timeout: timeout.map(|timeout| seconds(&field(), timeout)).transpose()?,
     })

@@ -177,6 +177,10 @@ pub struct PoolRule {
     /// Most server connections of one (database, user) pool; unset: only the process's limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pool_size: Option<u32>,
+    /// Most server connections of one (database, user) pool over all pods together; a pod has a part of them as of the
+    /// budget, but one at least. Without an operator: the same as [`pool_size`](Self::pool_size).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pool_size_total: Option<u32>,
     /// Overrides [`Document::query_wait_timeout`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub query_wait_timeout: Option<Seconds>,

@@ -143,6 +143,7 @@ impl PoolRule {
         check(self.users.iter().all(|user| !user.is_empty()), &self.key("users"), "must have no empty name")?;
         let alone = self.users.len() == 1 || self.users.iter().all(|user| user != ANY);
         check(alone, &self.key("users"), "must have \"*\" alone")?;
+        check(self.pool_size_total != Some(0), &self.key("pool_size_total"), "must be at least 1")?;
         check(self.pool_size != Some(0), &self.key("pool_size"), "must be at least 1")
     }
 

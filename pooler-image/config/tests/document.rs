@@ -89,6 +89,7 @@ fn a_value_that_cannot_work_is_refused_by_its_key() {
         ("[[pools]]\nname = \"a\"\nusers = []", "pools.a.users: must not be empty; [\"*\"] means every user"),
         ("[[pools]]\nname = \"a\"\nusers = [\"*\", \"x\"]", "pools.a.users: must have \"*\" alone"),
         ("[[pools]]\nname = \"a\"\npool_size = 0", "pools.a.pool_size: must be at least 1"),
+        ("[[pools]]\nname = \"a\"\npool_size_total = 0", "pools.a.pool_size_total: must be at least 1"),
         (
             "[[pools]]\nname = \"a\"\n[[pools]]\nname = \"a\"",
             "pools.a.name: must be different from the other pools' names",
@@ -177,6 +178,7 @@ fn rule(index: usize) -> impl Strategy<Value = PoolRule> {
             users,
             pool_mode,
             pool_size,
+            pool_size_total: pool_size.map(|size| size / 2 + 1),
             session_state: None,
             query_wait_timeout,
         },

@@ -10,6 +10,7 @@ pub mod handshake;
 pub mod login;
 pub mod lookup;
 pub mod md5;
+pub mod measure;
 pub mod pool;
 pub mod scram;
 pub mod session;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use pgpooler_config::Seconds;
 
 /// `pgpooler`: a transaction pooler for PostgreSQL.
 #[derive(Debug, Clone, PartialEq, Eq, Parser)]
@@ -20,6 +21,15 @@ pub struct Cli {
     /// Print the SQL that makes the function of the default `auth_query` for this `auth_user`, then exit
     #[arg(long, value_name = "ROLE", num_args = 0..=1, default_missing_value = "pgpooler_auth")]
     pub print_auth_query_sql: Option<String>,
+
+    /// Server connections that the process may use without hearing from its operator; until that has spoken, or for the
+    /// first 15 seconds, it uses none. Without it there is no operator, and max_server_connections is the limit
+    #[arg(long, value_name = "N", env = "PGPOOLER_FLOOR", value_parser = clap::value_parser!(u32).range(1..))]
+    pub floor: Option<u32>,
+
+    /// How long to wait for the operator
+    #[arg(long, value_name = "TIME", env = "PGPOOLER_START_GRACE", default_value = "15s", hide = true)]
+    pub start_grace: Seconds,
 
     /// What to log: error, warn, info, debug, trace, or directives such as `info,pgpooler::admin=debug`
     #[arg(long, value_name = "LEVEL", env = "PGPOOLER_LOG", default_value = "info")]

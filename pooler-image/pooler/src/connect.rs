@@ -4,6 +4,7 @@
 //! it. So an error after that point brings the connection along: the caller keeps its slot until
 //! [`close_and_wait_eof`] has seen the end.
 
+mod measure;
 mod secure;
 
 use std::io;
@@ -12,9 +13,11 @@ use std::time::{Duration, Instant};
 
 use pgpooler_config::Target;
 use pgpooler_core::login::{LoggedIn, Login, LoginError, LoginStep};
+use pgpooler_core::measure::MeasureError;
 use pgpooler_core::wire::{CancelKey, SqlState, frontend};
 use tokio::io::AsyncWriteExt;
 
+pub(crate) use self::measure::max_connections;
 use self::secure::{Answer, Attempt};
 use crate::auth::{self, RandomError, User};
 use crate::reactor::{Socket, lookup_host, timeout, timeout_at};
@@ -103,6 +106,9 @@ pub enum ConnectErrorKind {
     /// The login failed: wrong password, no such database, an exchange out of form.
     #[error("{0}")]
     Login(#[source] LoginError),
+    /// It did not say how large it is.
+    #[error("the server does not tell its max_connections: {0}")]
+    Measure(#[from] MeasureError),
     /// No random bytes for the exchange.
     #[error("{0}")]
     Random(#[from] RandomError),
@@ -126,6 +132,15 @@ impl ConnectErrorKind {
             // a connection that ended is no verdict, a certificate that will not do is one
             Self::Tls(error) => error.kind() != io::ErrorKind::InvalidData,
             _ => true,
+        }
+    }
+
+    /// Whether the server is not there, or another than it was a moment ago.
+    pub(crate) fn is_loss(&self) -> bool {
+        match self {
+            Self::Connect(_) | Self::Timeout(_) | Self::Lost(_) => true,
+            Self::Busy(_) => self.sqlstate() != Some(SqlState::TOO_MANY_CONNECTIONS),
+            _ => false,
         }
     }
 

@@ -6,6 +6,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
+use pgpooler_core::budget;
 use thiserror::Error;
 
 use crate::reload::{Loaded, ReloadError, ReloadOutcome};
@@ -44,8 +45,35 @@ pub trait Control: Send + Sync + 'static {
     /// Closes every server connection of `database` (none: of any) as soon as it is released.
     fn reconnect(&self, database: Option<String>) -> Answer<'_, Result<(), ControlError>>;
 
+    /// What the process may hold, has and needs.
+    fn budget(&self) -> Answer<'_, budget::Report>;
+
+    /// Changes what the process may hold; the answer comes when that holds, and connections above it close as their
+    /// transactions end.
+    fn obey(&self, order: Order) -> Answer<'_, Result<budget::Report, RefusedOrder>>;
+
     /// Begins to leave and returns at once; a later call may only hurry.
     fn shutdown(&self, mode: ShutdownMode);
+}
+
+/// A change of what the process may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// By an operator.
+    Command(budget::Command),
+    /// By hand.
+    Lower(u32),
+}
+
+/// An order that was not carried out; nothing has changed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{refused}")]
+pub struct RefusedOrder {
+    /// Why.
+    #[source]
+    pub refused: budget::Refused,
+    /// As things stand.
+    pub report: Box<budget::Report>,
 }
 
 /// How to leave.

@@ -30,4 +30,4 @@ pub mod telemetry;
 pub mod tls;
 pub mod transport;
 
-pub use run::{RunError, run};
+pub use run::{Allowance, RunError, run};

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use pgpooler::cli::{Cli, Exit};
 use pgpooler::reload::Source;
-use pgpooler::telemetry;
+use pgpooler::{Allowance, telemetry};
 
 fn main() -> ExitCode {
     start(&Cli::parse()).into()
@@ -34,12 +34,19 @@ fn start(cli: &Cli) -> Exit {
     if let Err(error) = telemetry::init(&cli.log_level, settings.document.log_format) {
         return complain(Exit::Failure, &error);
     }
-    match pgpooler::run(source, settings) {
+    match pgpooler::run(source, settings, allowance(cli)) {
         Ok(()) => Exit::Clean,
         Err(error) => {
             tracing::error!(error = chain(&error), "pgpooler failed");
             Exit::Failure
         }
+    }
+}
+
+fn allowance(cli: &Cli) -> Allowance {
+    match cli.floor {
+        Some(floor) => Allowance::Floor { floor, grace: cli.start_grace.as_duration() },
+        None => Allowance::Document,
     }
 }
 

@@ -95,6 +95,13 @@ impl Scrape {
         encoder.gauge("server_connections_held", help, u64::from(ledger.held))?;
         let help = "Requests for a server connection that wait for the limit";
         encoder.gauge("server_connections_waiting", help, u64::from(ledger.waiting))?;
+        let help = "Server connections that the process was told it may hold";
+        encoder.gauge("budget_limit", help, u64::from(ledger.told))?;
+        let help = "Server connections that the process may hold without hearing from its operator";
+        encoder.gauge("budget_floor", help, u64::from(ledger.floor))?;
+        let help =
+            "Logins that PostgreSQL refused because it was full, not for the limit of a role or a database";
+        encoder.counter("server_refusals", help, ledger.refused)?;
         encoder.gauges("server_connections", "Server connections by state", |family| {
             for pool in self.pools() {
                 for (state, count) in server_states(&pool.servers) {

@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use pgpooler_config::PoolMode;
+use pgpooler_core::pool::PoolId;
 use pgpooler_core::session::Holds;
 
 /// How much a report is to contain: lists of sockets cost memory in proportion to clients.
@@ -51,6 +52,25 @@ pub struct LoopReport {
     pub errors: ErrorCounts,
     /// Bytes held for peers that have not taken them.
     pub buffered_bytes: u64,
+}
+
+/// What the clients of one loop use and lack.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LoopUse {
+    /// Server connections that clients have.
+    pub active: u32,
+    /// Clients that wait for one, by pool.
+    pub waiting: BTreeMap<PoolId, u32>,
+}
+
+impl LoopUse {
+    /// Adds another loop's.
+    pub fn merge(&mut self, other: Self) {
+        self.active += other.active;
+        for (pool, clients) in other.waiting {
+            *self.waiting.entry(pool).or_default() += clients;
+        }
+    }
 }
 
 /// One (database, user) pool of one loop, or of all loops together.
@@ -98,6 +118,12 @@ pub struct LedgerReport {
     pub held: u32,
     /// Requests for a slot that wait for one.
     pub waiting: u32,
+    /// Slots that the process was told it may hold; while it does not know its server, it holds fewer.
+    pub told: u32,
+    /// Slots that it may hold without hearing from anybody.
+    pub floor: u32,
+    /// Logins that PostgreSQL refused because it was full.
+    pub refused: u64,
 }
 
 /// Where the process is in its life.

@@ -1,5 +1,7 @@
 //! A process from its start to its end.
 
+use std::convert::Infallible;
+use std::future::pending;
 use std::io;
 use std::net::{TcpListener as StdListener, ToSocketAddrs};
 use std::sync::Arc;
@@ -7,6 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use pgpooler_config::Document;
+use pgpooler_core::budget::Holder;
 use pgpooler_core::cancel::{CancelKeys, Owner};
 use pgpooler_core::pool::LoopId;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -19,7 +22,7 @@ use crate::auth::{self, AuthState, RandomError};
 use crate::control::{Control, ShutdownMode};
 use crate::event_loop::worker;
 use crate::http;
-use crate::process::{Identity, Mail, Peers, Process};
+use crate::process::{Budget, Identity, Mail, Peers, Process};
 use crate::reactor::{Reactor, sleep};
 use crate::reload::{Loaded, ReloadError, Source};
 use crate::report::Phase;
@@ -45,9 +48,19 @@ const POD_NAME: &str = "PGPOOLER_POD_NAME";
 /// The process's own address among those of `peers_dns`.
 const POD_IP: &str = "PGPOOLER_POD_IP";
 
-/// A limit of server connections besides the document's: the smaller one holds. Its writer cannot be outrun by a
-/// document that is older than itself.
-const MAX_SERVER_CONNECTIONS: &str = "PGPOOLER_MAX_SERVER_CONNECTIONS";
+/// Who says how many server connections the process may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Allowance {
+    /// Its document.
+    Document,
+    /// An operator, and before it has spoken nobody.
+    Floor {
+        /// What it may use without hearing from anybody.
+        floor: u32,
+        /// How long it waits before it does.
+        grace: Duration,
+    },
+}
 
 /// Why a process could not start, or did not end well.
 #[derive(Debug, Error)]
@@ -90,7 +103,7 @@ pub enum RunError {
 }
 
 /// Runs the pooler until a signal or `SHUTDOWN` ends it. Blocks.
-pub fn run(source: Source, loaded: Loaded) -> Result<(), RunError> {
+pub fn run(source: Source, loaded: Loaded, allowance: Allowance) -> Result<(), RunError> {
     raise_file_limit();
     let document = Arc::clone(&loaded.document);
     let listener = listen(&document)?;
@@ -98,7 +111,7 @@ pub fn run(source: Source, loaded: Loaded) -> Result<(), RunError> {
     let workers = workers(&document);
     let (posts, mailboxes): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
     let auth = AuthState::new(&loaded.userlist, &loaded.document)?;
-    let identity = identity(&source, &document)?;
+    let identity = identity(&source, &document, allowance)?;
     let process = Arc::new(Process::new(source, loaded, auth, identity, posts));
     let control: Arc<dyn Control> = Arc::clone(&process) as Arc<dyn Control>;
     let service = Service::spawn(Arc::new(Console::new(control)), http, SignalHandling::Take)
@@ -119,13 +132,23 @@ pub fn run(source: Source, loaded: Loaded) -> Result<(), RunError> {
     ended.map_err(RunError::Thread).and(joined)
 }
 
-fn identity(source: &Source, document: &Document) -> Result<Identity, RunError> {
+fn identity(source: &Source, document: &Document, allowance: Allowance) -> Result<Identity, RunError> {
     let pod = std::env::var(POD_NAME).unwrap_or_default();
     Ok(Identity {
         application_name: if pod.is_empty() { "pgpooler".to_owned() } else { format!("pgpooler/{pod}") },
         statement_secret: auth::random()?,
         peers: peers(source, document)?,
-        most_server_connections: most_server_connections()?,
+        budget: budget(document, allowance)?,
+    })
+}
+
+fn budget(document: &Document, allowance: Allowance) -> Result<Budget, RandomError> {
+    let incarnation = u64::from_be_bytes(auth::random()?);
+    Ok(match allowance {
+        Allowance::Document => {
+            Budget::new(Holder::standalone(document.max_server_connections), incarnation, Duration::MAX)
+        }
+        Allowance::Floor { floor, grace } => Budget::new(Holder::awaiting(floor), incarnation, grace),
     })
 }
 
@@ -143,15 +166,6 @@ fn peers(source: &Source, document: &Document) -> Result<Peers, RunError> {
         Owner::of_peer_id(document.peer_id).unwrap_or(Owner::ALONE)
     };
     Ok(Peers::new(keys, me, auth::random()?))
-}
-
-fn most_server_connections() -> Result<u32, RunError> {
-    match std::env::var(MAX_SERVER_CONNECTIONS) {
-        Ok(value) => {
-            value.parse().map_err(|_| RunError::Environment(MAX_SERVER_CONNECTIONS, "a number", value))
-        }
-        Err(_) => Ok(u32::MAX),
-    }
 }
 
 /// One loop per core that the process may use: `available_parallelism` knows about cgroup limits.
@@ -224,9 +238,19 @@ async fn end(process: Arc<Process>) {
         () = time_to_leave(&process) => {}
         // it panicked, or could not begin: a process without it is better started anew
         () = lost_loop(&process) => error!("an event loop is no more"),
+        never = wait_for_operator(&process) => match never {},
     }
     leave(&process);
     process.loops_ended().await;
+}
+
+/// An operator that speaks later than this finds a process that serves from its floor.
+async fn wait_for_operator(process: &Process) -> Infallible {
+    if process.grace() < Duration::MAX {
+        sleep(process.grace()).await;
+        process.give_up_waiting();
+    }
+    pending().await
 }
 
 async fn lost_loop(process: &Process) {

@@ -47,7 +47,6 @@ impl Running {
             .args(["--config", "pgpooler.toml"])
             .current_dir(folder.path())
             .env_remove("PGPOOLER_LOG")
-            .env("PGPOOLER_MAX_SERVER_CONNECTIONS", "7")
             .stdin(Stdio::null())
             .stderr(log)
             .spawn()
@@ -244,12 +243,39 @@ async fn a_reload_on_the_console_says_what_changed_and_where_a_fault_is() {
     assert!(error.message().contains("pgpooler.toml:6:19: "), "{}", error.message());
 }
 
-#[test]
-fn the_smaller_of_the_limits_in_the_document_and_in_the_environment_holds() {
-    for (document, limit) in [("max_server_connections = 20", 7), ("max_server_connections = 5", 5)] {
-        let running = Running::start(document);
+#[tokio::test]
+async fn a_process_with_a_floor_is_ready_when_an_operator_has_spoken() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pgpooler"));
+    command.env("PGPOOLER_FLOOR", "3").env("PGPOOLER_START_GRACE", "1h");
+    let running = Running::spawn_by(command, free_port(), "max_server_connections = 20");
+    let answer = || http(running.http_port, "/readyz").unwrap_or_default();
+    wait_until("it says why it is not ready", || answer().contains("no server connections granted yet"));
+    assert!(answer().starts_with("HTTP/1.1 503"));
+    let limit = |limit| {
         let metrics = http(running.http_port, "/metrics").unwrap();
-        let line = format!("pgpooler_server_connections_limit {limit}");
-        assert!(metrics.lines().any(|found| found == line), "{document}: no {line}");
+        metrics.lines().any(|found| found == format!("pgpooler_server_connections_limit {limit}"))
+    };
+    assert!(limit(0));
+    let operator = running.console("ann", "pgpooler").await.unwrap();
+    operator.simple_query("CLAIM EPOCH 1").await.unwrap();
+    assert!(answer().starts_with("HTTP/1.1 200"));
+    assert!(limit(3));
+}
+
+#[test]
+fn the_limit_of_the_document_holds_without_an_operator() {
+    let running = Running::start("max_server_connections = 5");
+    let metrics = http(running.http_port, "/metrics").unwrap();
+    for line in
+        ["pgpooler_server_connections_limit 5", "pgpooler_budget_limit 5", "pgpooler_server_refusals_total 0"]
+    {
+        assert!(metrics.lines().any(|found| found == line), "no {line}");
     }
+}
+
+#[test]
+fn a_floor_of_nothing_is_wrong_usage() {
+    let out =
+        Command::new(env!("CARGO_BIN_EXE_pgpooler")).args(["-c", "x", "--floor", "0"]).output().unwrap();
+    assert_eq!(out.status.code(), Some(2));
 }

@@ -155,6 +155,11 @@ impl Holder {
         !matches!(self.heard, Heard::Document { .. })
     }
 
+    /// What it may hold without hearing from anybody.
+    pub fn floor(&self) -> u32 {
+        self.floor
+    }
+
     /// What it was told that it may hold.
     pub fn limit(&self) -> u32 {
         match self.heard {

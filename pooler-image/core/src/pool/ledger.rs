@@ -231,7 +231,7 @@ impl Ledger {
             slots.want(cell, lacks);
             return Next::Lack;
         }
-        if lacks == 0 || this.retry_at.is_some_and(|at| at > now) || logins >= PARALLEL_LOGINS {
+        if lacks == 0 || this.retry_at.is_some_and(|at| at > now) || logins >= this.parallel_logins() {
             slots.want(cell, 0);
             return Next::Nothing;
         }
@@ -249,6 +249,11 @@ impl Ledger {
                 Next::Lack
             }
             Taken::NoneFree => self.lack(cell, lacks, slots),
+            // nobody should give up a connection for that
+            Taken::Unknown => {
+                slots.want(cell, 0);
+                Next::Nothing
+            }
         }
     }
 
@@ -383,6 +388,11 @@ impl Ledger {
 }
 
 impl Pool {
+    /// After a failure one login tries whether others will succeed.
+    fn parallel_logins(&self) -> u32 {
+        if self.retry_at.is_some() && self.connecting > 0 { 0 } else { PARALLEL_LOGINS }
+    }
+
     /// Clients that neither an idle connection nor one being opened will serve.
     fn lacks(&self) -> u32 {
         if self.paused {

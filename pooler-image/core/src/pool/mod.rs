@@ -11,4 +11,4 @@ mod slots;
 
 pub use homes::{Homes, Size};
 pub use ledger::{Checkout, ClientId, Ledger, Next, Place, PoolCounts, PoolLimits, Release, ServerId};
-pub use slots::{Cell, LoopId, PoolId, Pressure, Slots, Taken, Verdict};
+pub use slots::{Cell, LoopId, PoolId, PoolSize, Pressure, Slots, Stage, Taken, Terms, Verdict};

@@ -118,6 +118,20 @@ pub fn parameter_status(out: &mut Vec<u8>, name: impl AsRef<[u8]>, value: impl A
     });
 }
 
+/// Appends NotificationResponse.
+pub fn notification_response(
+    out: &mut Vec<u8>,
+    process_id: i32,
+    channel: impl AsRef<[u8]>,
+    payload: impl AsRef<[u8]>,
+) {
+    message(out, NOTIFICATION_RESPONSE, |body| {
+        body.i32(process_id);
+        body.string(channel);
+        body.string(payload);
+    });
+}
+
 /// Appends BackendKeyData.
 pub fn backend_key_data(out: &mut Vec<u8>, key: &CancelKey) {
     message(out, BACKEND_KEY_DATA, |body| {

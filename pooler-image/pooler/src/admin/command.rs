@@ -6,10 +6,13 @@
 use std::iter::Peekable;
 use std::str::Chars;
 
+use pgpooler_core::budget::{self, Stamp};
+
+use super::budget::CHANNEL;
 use super::error::AdminError;
 use super::show_parameter::Parameter;
 use super::show_stats::Part;
-use crate::control::ShutdownMode;
+use crate::control::{Order, ShutdownMode};
 
 /// A command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,11 +31,19 @@ pub enum Command {
     Reconnect(Option<String>),
     /// `SHUTDOWN [WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS]`
     Shutdown(ShutdownMode),
+    /// `CLAIM EPOCH e`, `LIMIT n [OF b EPOCH e SEQUENCE s MAX_CONNECTIONS m]`
+    Order(Order),
+    /// `LISTEN budget`
+    Listen,
+    /// `UNLISTEN [budget|*]`
+    Unlisten,
 }
 
 /// What to show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Show {
+    /// `SHOW BUDGET`
+    Budget,
     /// `SHOW CLIENTS`
     Clients,
     /// `SHOW CONFIG`
@@ -60,7 +71,8 @@ pub enum Show {
 }
 
 /// Words that may follow `SHOW`.
-pub const SHOWS: [(&str, Show); 13] = [
+pub const SHOWS: [(&str, Show); 14] = [
+    ("budget", Show::Budget),
     ("clients", Show::Clients),
     ("config", Show::Config),
     ("databases", Show::Databases),
@@ -86,12 +98,14 @@ impl Command {
     /// Its name if only `admin_users` may give it.
     pub fn admin_only(&self) -> Option<&'static str> {
         match self {
-            Self::Show(_) | Self::Set(_) => None,
+            Self::Show(_) | Self::Set(_) | Self::Listen | Self::Unlisten => None,
             Self::Reload => Some("RELOAD"),
             Self::Pause(_) => Some("PAUSE"),
             Self::Resume(_) => Some("RESUME"),
             Self::Reconnect(_) => Some("RECONNECT"),
             Self::Shutdown(_) => Some("SHUTDOWN"),
+            Self::Order(Order::Command(budget::Command::Claim { .. })) => Some("CLAIM"),
+            Self::Order(_) => Some("LIMIT"),
         }
     }
 }
@@ -117,6 +131,11 @@ fn parse_statement(statement: &[Token], text: &str) -> Result<Command, AdminErro
         "resume" => Ok(Command::Resume(database(arguments, text)?)),
         "reconnect" => Ok(Command::Reconnect(database(arguments, text)?)),
         "shutdown" => shutdown_mode(arguments).map(Command::Shutdown).ok_or_else(|| syntax(text)),
+        "claim" | "limit" => order(&verb, arguments).map(Command::Order).ok_or_else(|| syntax(text)),
+        "listen" if is_channel(arguments) => Ok(Command::Listen),
+        "unlisten" if arguments.is_empty() || arguments == [Token::Star] || is_channel(arguments) => {
+            Ok(Command::Unlisten)
+        }
         other if NOT_SUPPORTED.contains(&other) => Err(AdminError::NotSupported(other.to_ascii_uppercase())),
         _ => Err(syntax(text)),
     }
@@ -160,6 +179,35 @@ fn database(arguments: &[Token], text: &str) -> Result<Option<String>, AdminErro
     }
 }
 
+fn is_channel(arguments: &[Token]) -> bool {
+    matches!(arguments, [Token::Word(name)] if name.eq_ignore_ascii_case(CHANNEL))
+        || matches!(arguments, [Token::Quoted(name)] if name == CHANNEL)
+}
+
+/// `verb` with its numbers, each behind its word.
+fn order(verb: &str, arguments: &[Token]) -> Option<Order> {
+    let words: Option<Vec<&str>> = arguments.iter().map(Token::word).collect();
+    let count = |word: &str| word.parse::<u32>().ok();
+    Some(match (verb, words?.as_slice()) {
+        ("claim", [of, epoch]) if are(&[of], &["epoch"]) => {
+            Order::Command(budget::Command::Claim { epoch: epoch.parse().ok()? })
+        }
+        ("limit", [limit]) => Order::Lower(count(limit)?),
+        ("limit", [limit, of, budget, by, epoch, at, sequence, on, server])
+            if are(&[of, by, at, on], &["of", "epoch", "sequence", "max_connections"]) =>
+        {
+            let stamp = Stamp { epoch: epoch.parse().ok()?, sequence: sequence.parse().ok()? };
+            let (limit, budget, max_connections) = (count(limit)?, count(budget)?, count(server)?);
+            Order::Command(budget::Command::Limit { stamp, limit, budget, max_connections })
+        }
+        _ => return None,
+    })
+}
+
+fn are(words: &[&str], expected: &[&str]) -> bool {
+    words.iter().zip(expected).all(|(word, expected)| word.eq_ignore_ascii_case(expected))
+}
+
 fn shutdown_mode(arguments: &[Token]) -> Option<ShutdownMode> {
     match arguments {
         [] => Some(ShutdownMode::Immediate),
@@ -185,6 +233,7 @@ enum Token {
     Literal(String),
     Equals,
     Semicolon,
+    Star,
 }
 
 impl Token {
@@ -206,6 +255,7 @@ fn tokens(text: &str) -> Option<Vec<Token>> {
         tokens.push(match first {
             ';' => Token::Semicolon,
             '=' => Token::Equals,
+            '*' => Token::Star,
             '"' => Token::Quoted(quoted(&mut rest, '"')?),
             '\'' => Token::Literal(quoted(&mut rest, '\'')?),
             other if in_word(other) => Token::Word(word(other, &mut rest)),

@@ -68,6 +68,22 @@ fn a_plain_shutdown_is_immediate_as_in_pgbouncer() {
 }
 
 #[test]
+fn what_an_operator_says_is_read_as_it_is_written() {
+    let stamp = Stamp { epoch: 7, sequence: 2 };
+    let limit = budget::Command::Limit { stamp, limit: 20, budget: 77, max_connections: 100 };
+    for command in [budget::Command::Claim { epoch: u64::MAX }, limit] {
+        assert_eq!(one(&command.to_string()), Command::Order(Order::Command(command)));
+        assert_eq!(one(&command.to_string().to_lowercase()), Command::Order(Order::Command(command)));
+    }
+    assert_eq!(one("LIMIT 5;"), Command::Order(Order::Lower(5)));
+    assert_eq!(one("listen Budget"), Command::Listen);
+    assert_eq!(one("LISTEN \"budget\""), Command::Listen);
+    for text in ["UNLISTEN", "unlisten budget", "UNLISTEN *"] {
+        assert_eq!(one(text), Command::Unlisten);
+    }
+}
+
+#[test]
 fn what_is_no_command_is_quoted_back() {
     for text in [
         "SELECT 1",
@@ -75,6 +91,20 @@ fn what_is_no_command_is_quoted_back() {
         "SHOW POOLS NOW",
         "RELOAD all",
         "PAUSE a b",
+        "CLAIM",
+        "CLAIM EPOCH",
+        "CLAIM EPOCH -1",
+        "CLAIM EPOCH 18446744073709551616",
+        "LIMIT",
+        "LIMIT many",
+        "LIMIT 4294967296",
+        "LIMIT 5 OF 9",
+        "LIMIT 5 OF 9 SEQUENCE 1 EPOCH 2 MAX_CONNECTIONS 9",
+        "LIMIT 5 OF 9 EPOCH 1 SEQUENCE 2 MAX_CONNECTIONS 9 9",
+        "LISTEN",
+        "LISTEN news",
+        "LISTEN *",
+        "UNLISTEN news",
         "PAUSE \"\"",
         "SHUTDOWN now",
         "\"SHOW\" POOLS",
@@ -111,7 +141,13 @@ fn everything_that_changes_something_is_for_admins() {
     for text in ["RELOAD", "PAUSE", "RESUME", "RECONNECT", "SHUTDOWN"] {
         assert_eq!(one(text).admin_only(), Some(text));
     }
-    assert_eq!(one("SHOW CONFIG").admin_only(), None);
+    let long = "LIMIT 1 OF 1 EPOCH 1 SEQUENCE 1 MAX_CONNECTIONS 1";
+    for (text, name) in [("CLAIM EPOCH 1", "CLAIM"), ("LIMIT 1", "LIMIT"), (long, "LIMIT")] {
+        assert_eq!(one(text).admin_only(), Some(name));
+    }
+    for text in ["SHOW CONFIG", "SHOW BUDGET", "LISTEN budget"] {
+        assert_eq!(one(text).admin_only(), None);
+    }
 }
 
 #[test]
@@ -124,6 +160,10 @@ fn every_command_has_a_heading_in_the_reference() {
         "PAUSE [db]",
         "RESUME [db]",
         "RECONNECT [db]",
+        "CLAIM EPOCH e",
+        "LIMIT n [OF b EPOCH e SEQUENCE s MAX_CONNECTIONS m]",
+        "LISTEN budget",
+        "UNLISTEN [budget|*]",
         "SHUTDOWN [WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS]",
     ];
     let commands: Vec<_> = shows.iter().map(String::as_str).chain(acts).collect();

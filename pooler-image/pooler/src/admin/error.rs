@@ -1,9 +1,11 @@
 //! Why a command was not carried out, and what the client is told.
 
+use pgpooler_core::budget::Refused;
 use pgpooler_core::wire::{ErrorResponse, SqlState};
 use thiserror::Error;
 
-use crate::control::ControlError;
+use super::budget::pairs;
+use crate::control::{ControlError, RefusedOrder};
 use crate::reload::ReloadError;
 
 /// A command that was not carried out. The session goes on.
@@ -27,6 +29,9 @@ pub enum AdminError {
     /// The process refused.
     #[error(transparent)]
     Control(#[from] ControlError),
+    /// What the process may hold is as before.
+    #[error(transparent)]
+    Order(#[from] RefusedOrder),
     /// The settings are as before.
     #[error("reload failed, the settings in force stay: {0}")]
     Reload(#[from] ReloadError),
@@ -36,6 +41,11 @@ impl AdminError {
     /// What the client is told.
     pub fn response(&self) -> ErrorResponse {
         let response = ErrorResponse::error(self.sqlstate(), self.to_string());
+        let response = match self {
+            // for the operator, which learns from it who has spoken since
+            Self::Order(order) => response.detail(pairs(&order.report)),
+            _ => response,
+        };
         match self.hint() {
             Some(hint) => response.hint(hint),
             None => response,
@@ -49,6 +59,12 @@ impl AdminError {
             Self::Set(_) => SqlState::CANT_CHANGE_RUNTIME_PARAM,
             Self::NeedsAdmin(_) => SqlState::INSUFFICIENT_PRIVILEGE,
             Self::Control(error) => control_sqlstate(error),
+            Self::Order(order) => match order.refused {
+                Refused::NotLower(_) => SqlState::INSUFFICIENT_PRIVILEGE,
+                Refused::Superseded(_) | Refused::NotClaimed(_) | Refused::Outdated(_) => {
+                    SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE
+                }
+            },
             // config_file_error
             Self::Reload(_) => SqlState::parse(b"F0000").unwrap_or(SqlState::INTERNAL_ERROR),
         }
@@ -59,7 +75,7 @@ impl AdminError {
             Self::Syntax(_) | Self::NotSupported(_) => Some("SHOW HELP lists the commands."),
             Self::Set(_) => Some("Change the configuration document, then RELOAD."),
             Self::ExtendedProtocol => Some("Use the simple query protocol, as psql does."),
-            Self::NeedsAdmin(_) | Self::Control(_) | Self::Reload(_) => None,
+            Self::NeedsAdmin(_) | Self::Control(_) | Self::Order(_) | Self::Reload(_) => None,
         }
     }
 }

@@ -7,6 +7,7 @@
 //!
 //! Each command has a file of its name. Column names, order and types are those of PgBouncer 1.25.
 
+mod budget;
 pub mod command;
 mod error;
 mod pause;
@@ -119,12 +120,17 @@ impl Console {
             Command::Resume(database) => resume::resume(&*self.control, database).await,
             Command::Reconnect(database) => reconnect::reconnect(&*self.control, database).await,
             Command::Shutdown(mode) => Ok(shutdown::shutdown(mode)),
+            Command::Order(order) => budget::obey(&*self.control, order).await,
+            // the session's business
+            Command::Listen => Ok(Reply::done("LISTEN")),
+            Command::Unlisten => Ok(Reply::done("UNLISTEN")),
         }
     }
 
     async fn show(&self, show: Show) -> Reply {
         let settings = self.control.settings();
         match show {
+            Show::Budget => budget::show(&*self.control).await,
             Show::Config => Reply::table(show_config::table(&settings.document)),
             Show::Help => show_help::reply(),
             Show::Parameter(parameter) => Reply::table(show_parameter::table(parameter)),

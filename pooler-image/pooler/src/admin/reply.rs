@@ -1,7 +1,9 @@
 //! What a command answers.
 
+use pgpooler_core::budget::Report;
 use pgpooler_core::wire::{ErrorResponse, Severity, SqlState, backend};
 
+use super::budget;
 use super::table::Table;
 use crate::control::ShutdownMode;
 
@@ -12,17 +14,28 @@ pub struct Reply {
     table: Option<Table>,
     tag: &'static str,
     shutdown: Option<ShutdownMode>,
+    budget: Option<Report>,
 }
 
 impl Reply {
     /// A command that was carried out; `tag` is that of CommandComplete.
     pub fn done(tag: &'static str) -> Self {
-        Self { notices: Vec::new(), table: None, tag, shutdown: None }
+        Self { notices: Vec::new(), table: None, tag, shutdown: None, budget: None }
     }
 
     /// A result of `SHOW`.
     pub fn table(table: Table) -> Self {
         Self { table: Some(table), ..Self::done("SHOW") }
+    }
+
+    /// The row of `SHOW BUDGET`.
+    pub fn budget(tag: &'static str, report: Report) -> Self {
+        Self { table: Some(budget::table(&report)), budget: Some(report), ..Self::done(tag) }
+    }
+
+    /// What it tells of the budget.
+    pub fn told(&self) -> Option<&Report> {
+        self.budget.as_ref()
     }
 
     /// Adds a notice.

@@ -4,13 +4,14 @@ use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pgpooler_core::wire::{
     CancelKey, ErrorResponse, SqlState, TransactionStatus, backend, frontend, split_message,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+use super::budget::Listener;
 use super::command::{self, Command};
 use super::{Access, AdminError, Console, Reply, show_version};
 use crate::control::ShutdownMode;
@@ -20,6 +21,9 @@ const MESSAGE_LIMIT: u32 = 64 * 1024;
 
 /// How long a client may take to take the last message at the end of the process.
 const GOODBYE: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether a listener is to be told something.
+const TICK: Duration = Duration::from_millis(100);
 
 /// Who is on the console.
 #[derive(Debug, Clone)]
@@ -52,8 +56,15 @@ where
 {
     let _counted = Counted::new(&console);
     let console = &*console;
-    let mut session =
-        Session { stream, client, console, input: leftover, output: Vec::new(), sync: Sync::InStep };
+    let mut session = Session {
+        stream,
+        client,
+        console,
+        input: leftover,
+        output: Vec::new(),
+        sync: Sync::InStep,
+        listener: None,
+    };
     tokio::select! {
         ended = session.run() => ended,
         () = shutdown => session.goodbye().await,
@@ -84,6 +95,7 @@ struct Session<'a, S> {
     /// Not empty while it is being written.
     output: Vec<u8>,
     sync: Sync,
+    listener: Option<Listener>,
 }
 
 /// After an error in the extended protocol everything up to Sync is skipped.
@@ -94,9 +106,14 @@ enum Sync {
 }
 
 enum Next {
-    Message { tag: u8, body: Vec<u8> },
+    Message {
+        tag: u8,
+        body: Vec<u8>,
+    },
     EndOfFile,
     Faulty,
+    /// A listener may have to be told something.
+    Tick,
 }
 
 enum Handled {
@@ -123,7 +140,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
         self.welcome();
         self.flush().await?;
         loop {
-            match self.next_message().await? {
+            match self.next().await? {
+                Next::Tick => self.tell().await?,
                 Next::EndOfFile => return Ok(()),
                 Next::Faulty => {
                     return self.fatal("message to the admin console is too long or malformed").await;
@@ -210,6 +228,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
                 Ran::ClientGone => return Ok(RanAll::ClientGone),
                 Ran::Done(Ok(reply)) => {
                     reply.encode(&mut self.output);
+                    if let (Some(listener), Some(report)) = (&mut self.listener, reply.told()) {
+                        listener.saw(*report, Instant::now());
+                    }
                     leave = leave.max(reply.shutdown());
                 }
                 Ran::Done(Err(error)) => {
@@ -227,6 +248,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
                 return Ok(Ran::Done(Err(AdminError::NeedsAdmin(name))));
             }
             tracing::info!(user = %self.client.user, ?command, "console command");
+        }
+        match command {
+            Command::Listen => self.listener = Some(self.listener.take().unwrap_or_default()),
+            Command::Unlisten => self.listener = None,
+            _ => {}
         }
         self.execute(command).await
     }
@@ -246,6 +272,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
                 }
             }
         }
+    }
+
+    /// The next message; meanwhile, and only while the session listens, a tick.
+    async fn next(&mut self) -> io::Result<Next> {
+        if self.listener.is_none() {
+            return self.next_message().await;
+        }
+        tokio::time::timeout(TICK, self.next_message()).await.unwrap_or(Ok(Next::Tick))
+    }
+
+    async fn tell(&mut self) -> io::Result<()> {
+        let report = self.console.control().budget().await;
+        let process_id = self.client.key.as_ref().map_or(0, CancelKey::process_id);
+        if let Some(listener) = &mut self.listener {
+            listener.tell(report, Instant::now(), process_id, &mut self.output);
+        }
+        self.flush().await
     }
 
     async fn next_message(&mut self) -> io::Result<Next> {

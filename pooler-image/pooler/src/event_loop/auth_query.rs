@@ -168,8 +168,10 @@ async fn ask(worker: &Rc<Worker>, inquiry: &Inquiry) -> Result<Option<Zeroizing<
     let outcome = poll_fn(|cx| query.poll(worker, &mut server, cx)).await;
     seat.shared.set_server(None);
     server.session.part(&query.session);
-    if outcome.is_err() {
-        server.doom();
+    match &outcome {
+        Ok(()) => {}
+        Err(Fault::Io(_) | Fault::Server(ServerFault::Terminated { .. })) => server.lose(),
+        Err(_) => server.doom(),
     }
     worker.recycle(server, Instant::now());
     outcome?;

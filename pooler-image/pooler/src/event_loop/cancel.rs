@@ -132,7 +132,7 @@ async fn deliver(server: &ServerShared) {
         failed => {
             warn!(server = server.id, ?failed, "cancel request could not be delivered");
             // it may arrive yet, and must not find somebody else's query
-            server.outlook.set(Outlook::Doomed);
+            server.outlook.set(server.outlook.get().max(Outlook::Doomed));
         }
     }
 }

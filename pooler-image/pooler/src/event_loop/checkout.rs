@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use pgpooler_core::pool::{Checkout, ClientId, Next, Place, PoolId, Pressure, Release, ServerId, Verdict};
+use pgpooler_core::pool::{
+    Checkout, ClientId, Next, Place, PoolId, Pressure, Release, ServerId, Stage, Verdict,
+};
 use pgpooler_core::session::Dirt;
 
 use crate::event_loop::buffers::poll_read;
@@ -31,6 +33,7 @@ pub(crate) enum Grant {
 pub(crate) struct HeldSlot {
     worker: Rc<Worker>,
     pool: PoolId,
+    pub(crate) stage: Stage,
 }
 
 impl std::fmt::Debug for HeldSlot {
@@ -41,8 +44,8 @@ impl std::fmt::Debug for HeldSlot {
 
 impl Drop for HeldSlot {
     fn drop(&mut self) {
-        self.worker.process.slots(pgpooler_core::pool::Slots::closing);
-        self.worker.slot_back(self.pool);
+        self.worker.process.slots(|slots| slots.closing(self.pool));
+        self.worker.slot_back(self.pool, self.stage);
     }
 }
 
@@ -149,7 +152,7 @@ impl Worker {
 
     /// Gives a slot that was just taken to whoever waits for it.
     pub(crate) fn give_slot(self: &Rc<Self>, pool: PoolId) {
-        let slot = HeldSlot { worker: Rc::clone(self), pool };
+        let slot = HeldSlot { worker: Rc::clone(self), pool, stage: Stage::Login };
         let waiting = {
             let mut ledger = self.ledger.borrow_mut();
             ledger.connected(pool);
@@ -213,7 +216,7 @@ impl Worker {
     /// What becomes of a connection whose client has finished with it, whatever state it is in.
     pub(crate) fn recycle(self: &Rc<Self>, server: Box<ServerConn>, now: Instant) {
         let session = &server.session;
-        if server.shared.outlook.get() == Outlook::Doomed {
+        if server.shared.outlook.get() >= Outlook::Doomed {
             self.retire(server);
         } else if !session.can_be_tidied() || !server.is_quiet() {
             self.abandon(server);
@@ -361,8 +364,8 @@ impl Worker {
             Err(error) => {
                 tracing::warn!(%error, "server connection could not be moved to another loop");
                 self.forget_server(id);
-                self.process.slots(pgpooler_core::pool::Slots::closing);
-                self.slot_back(pool);
+                self.process.slots(|slots| slots.closing(pool));
+                self.slot_back(pool, Stage::Open);
             }
         }
     }
@@ -379,8 +382,8 @@ impl Worker {
             }
             Err(error) => {
                 tracing::warn!(%error, "server connection could not be taken from another loop");
-                self.process.slots(pgpooler_core::pool::Slots::closing);
-                self.slot_back(pool);
+                self.process.slots(|slots| slots.closing(pool));
+                self.slot_back(pool, Stage::Open);
             }
         }
     }
@@ -433,8 +436,17 @@ pub(crate) fn take_up(client: &ClientShared, server: &ServerConn) {
     client.enter(ClientState::Active, now);
 }
 
-/// Reads what an idle connection has been sent: mostly nothing, which costs no system call.
+/// Whether an idle connection is still there.
 pub(crate) fn is_alive(server: &mut ServerConn) -> bool {
+    let alive = is_silent(server);
+    if !alive {
+        server.lose();
+    }
+    alive
+}
+
+/// Reads what an idle connection has been sent: mostly nothing, which costs no system call.
+fn is_silent(server: &mut ServerConn) -> bool {
     let mut cx = Context::from_waker(Waker::noop());
     if server.stream.poll_read_ready(&mut cx).is_pending() {
         return true;

@@ -1,6 +1,7 @@
 //! What a loop tells about itself.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
 use pgpooler_core::pool::PoolId;
@@ -12,7 +13,8 @@ use crate::event_loop::pool::Pool;
 use crate::event_loop::server::{Outlook, ServerShared};
 use crate::event_loop::worker::Worker;
 use crate::report::{
-    ClientReport, ClientState, Detail, LoopReport, PoolReport, ServerReport, ServerState, SocketReport,
+    ClientReport, ClientState, Detail, LoopReport, LoopUse, PoolReport, ServerReport, ServerState,
+    SocketReport,
 };
 use crate::tls::Protocol;
 
@@ -30,6 +32,20 @@ impl Worker {
             logins: *self.logins.borrow(),
             errors: self.errors.borrow().clone(),
             buffered_bytes: memory::held() as u64,
+        }
+    }
+
+    /// What its clients use and lack. Costs the same however many clients there are.
+    pub(crate) fn usage(&self) -> LoopUse {
+        let servers = self.servers.borrow();
+        let in_use = |server: &&Rc<ServerShared>| {
+            !matches!(server.state.get(), ServerState::Idle | ServerState::Closing)
+        };
+        let ledger = self.ledger.borrow();
+        let waiting = ledger.pools().filter(|pool| !ledger.is_spare(*pool));
+        LoopUse {
+            active: servers.values().filter(in_use).count() as u32,
+            waiting: waiting.map(|pool| (pool, ledger.counts(pool).waiting)).collect(),
         }
     }
 
@@ -58,7 +74,7 @@ impl Worker {
             user: pool.user_name.clone(),
             rule: rule.name.clone(),
             pool_mode: rule.mode,
-            pool_size: rule.size,
+            pool_size: rule.size.own,
             traffic: pool.traffic(),
             ..PoolReport::default()
         };
@@ -68,7 +84,7 @@ impl Worker {
 
     fn client_reports(&self, now: Instant) -> Vec<ClientReport> {
         let wall = SystemTime::now();
-        let report = |client: &std::rc::Rc<ClientShared>| ClientReport {
+        let report = |client: &Rc<ClientShared>| ClientReport {
             id: client.id,
             database: client.pool.database.clone(),
             user: client.pool.user_name.clone(),

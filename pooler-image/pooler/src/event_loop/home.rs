@@ -28,7 +28,7 @@ pub(super) fn at_home(
     let StartupParameters { database, user, .. } = &client.parameters;
     let pool = worker.process.pool_id(database, user);
     let most = document.max_server_connections;
-    let connections = Rule::of(document, database, user).size.map_or(most, |size| size.min(most));
+    let connections = Rule::of(document, database, user).size.most().map_or(most, |size| size.min(most));
     let home = worker.process.home(pool, worker.me, connections);
     if home == worker.me {
         return Some(client);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pgpooler_config::{Document, PoolMode, SessionState};
-use pgpooler_core::pool::{PoolId, PoolLimits};
+use pgpooler_core::pool::{PoolId, PoolLimits, PoolSize};
 use pgpooler_core::session::{Catalog, Holds, Tally};
 
 use crate::auth::User;
@@ -43,7 +43,7 @@ pub(crate) struct Rule {
     pub(crate) name: Option<String>,
     pub(crate) mode: PoolMode,
     pub(crate) session_state: SessionState,
-    pub(crate) size: Option<u32>,
+    pub(crate) size: PoolSize,
     pub(crate) query_wait_timeout: Duration,
     pub(crate) limits: PoolLimits,
 }
@@ -55,7 +55,10 @@ impl Rule {
             name: rule.map(|rule| rule.name.clone()),
             mode: rule.and_then(|rule| rule.pool_mode).unwrap_or(document.pool_mode),
             session_state: rule.and_then(|rule| rule.session_state).unwrap_or(document.session_state),
-            size: rule.and_then(|rule| rule.pool_size),
+            size: PoolSize {
+                own: rule.and_then(|rule| rule.pool_size),
+                total: rule.and_then(|rule| rule.pool_size_total),
+            },
             query_wait_timeout: rule
                 .and_then(|rule| rule.query_wait_timeout)
                 .unwrap_or(document.query_wait_timeout)

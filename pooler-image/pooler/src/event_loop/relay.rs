@@ -341,7 +341,7 @@ fn ask(server: &mut ServerConn, scratch: &mut Scratch, cx: &mut Context<'_>) -> 
 }
 
 fn server_lost(server: &mut ServerConn) -> End {
-    server.doom();
+    server.lose();
     let error =
         ErrorResponse::fatal(SqlState::CONNECTION_FAILURE, "the server closed the connection unexpectedly")
             .detail("The connection between pgpooler and PostgreSQL ended; the transaction was rolled back.");
@@ -364,7 +364,11 @@ fn told(server: &ServerConn, error: Vec<u8>) -> End {
 fn faulty(server: &mut ServerConn, fault: ServerFault) -> End {
     server.doom();
     match fault {
-        ServerFault::Terminated { response } | ServerFault::Replay { response } => End::Told(response),
+        ServerFault::Terminated { response } => {
+            server.lose();
+            End::Told(response)
+        }
+        ServerFault::Replay { response } => End::Told(response),
         fault => {
             warn!(server = server.shared.id, %fault, "server connection closed: the protocol was broken");
             let error = ErrorResponse::fatal(SqlState::PROTOCOL_VIOLATION, fault.to_string());

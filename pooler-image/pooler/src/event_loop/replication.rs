@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use pgpooler_config::Document;
 use pgpooler_core::cancel::KeyForm;
+use pgpooler_core::pool::Stage;
 use pgpooler_core::startup::{Replication, StartupParameters};
 use pgpooler_core::wire::{ErrorResponse, SqlState, TransactionStatus, backend};
 use tokio::io::{AsyncWriteExt, copy, split};
@@ -113,8 +114,9 @@ async fn open(
         Err(error) => return Err(failed(&worker, &pool.database, error, slot)),
     };
     worker.logins.borrow_mut().server_succeeded += 1;
-    place.slot = Some(slot);
+    let slot = place.slot.insert(slot);
     let server = worker.introduce(&pool, &login, epoch).map_err(|error| lost(error.to_string()))?;
+    slot.stage = Stage::Open;
     server.state.set(ServerState::Active);
     server.link.set(Some(place.client.id));
     // nobody reads what passes, so a request to cancel is always passed on

@@ -74,6 +74,8 @@ pub(crate) enum Outlook {
     Outlived,
     /// To be closed whatever its state.
     Doomed,
+    /// The server has ended it without being asked.
+    Lost,
 }
 
 impl Deref for ServerShared {
@@ -148,7 +150,12 @@ impl ServerConn {
 
     /// It must not be used again.
     pub(crate) fn doom(&self) {
-        self.shared.outlook.set(Outlook::Doomed);
+        self.shared.outlook.set(self.shared.outlook.get().max(Outlook::Doomed));
+    }
+
+    /// The server has ended it.
+    pub(crate) fn lose(&self) {
+        self.shared.outlook.set(Outlook::Lost);
     }
 
     /// Nothing of an earlier message is left on either side.

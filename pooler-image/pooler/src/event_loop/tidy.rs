@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant, SystemTime};
 
-use pgpooler_core::pool::{LoopId, PoolId, Slots};
+use pgpooler_core::pool::{LoopId, PoolId, Stage};
 use pgpooler_core::session::{self, Dirt};
 use pgpooler_core::wire::error_response::field;
 use pgpooler_core::wire::{ErrorFields, SqlState};
@@ -18,7 +18,7 @@ use crate::event_loop::buffers::{Carry, Spill, poll_read};
 use crate::event_loop::checkout::Grant;
 use crate::event_loop::pool::{Kind, Pool};
 use crate::event_loop::relay::Lease;
-use crate::event_loop::server::{Facts, ServerConn, ServerShared};
+use crate::event_loop::server::{Facts, Outlook, ServerConn, ServerShared};
 use crate::event_loop::worker::Worker;
 use crate::reactor::{spawn_local, timeout};
 use crate::report::ServerState;
@@ -62,24 +62,32 @@ impl Worker {
         let current = Arc::clone(&self.current.borrow());
         let document = &current.loaded.document;
         let user = pool.user();
-        connect::connect(ConnectRequest {
+        let limit = document.server_connect_timeout.as_duration();
+        let deadline = Instant::now() + limit;
+        let login = connect::connect(ConnectRequest {
             target: &document.target,
             tls: &current.loaded.tls.servers,
             database: &pool.database,
             user: &user,
             application_name,
             settings,
-            limit: document.server_connect_timeout.as_duration(),
+            limit,
         })
-        .await
+        .await?;
+        if !self.process.must_ask_server() {
+            return Ok(login);
+        }
+        let (login, max_connections) = connect::max_connections(login, deadline).await?;
+        self.process.server_seen(max_connections);
+        Ok(login)
     }
 
     fn opened(self: &Rc<Self>, pool: &Pool, login: ServerLogin, epoch: u32) {
         self.logins.borrow_mut().server_succeeded += 1;
         self.ledger.borrow_mut().connected(pool.id);
         let Ok(shared) = self.introduce(pool, &login, epoch) else {
-            self.process.slots(Slots::closing);
-            return self.slot_back(pool.id);
+            self.process.slots(|slots| slots.closing(pool.id));
+            return self.slot_back(pool.id, Stage::Login);
         };
         debug!(
             server = shared.id,
@@ -118,7 +126,10 @@ impl Worker {
         };
         let shared = Rc::new(ServerShared::new(facts, 0));
         self.remember_server(&shared);
-        self.process.slots(|slots| slots.unbar(pool.id));
+        self.process.slots(|slots| {
+            slots.unbar(pool.id);
+            slots.opened();
+        });
         Ok(shared)
     }
 
@@ -132,15 +143,25 @@ impl Worker {
         if !kind.is_temporary() || self.is_hopeless(pool, kind) {
             self.refuse_waiting(pool, kind);
         }
+        self.note_failure(kind);
         if is_limit_of_pool(kind) {
             // a connection of the pool may lie idle on another loop
             self.pump(pool.id, Instant::now());
         }
-        self.process.slots(Slots::closing);
+        self.process.slots(|slots| slots.closing(pool.id));
         if let Some(stream) = error.stream {
             connect::close_and_wait_eof(stream, EOF_LIMIT).await;
         }
-        self.slot_back(pool.id);
+        self.slot_back(pool.id, Stage::Login);
+    }
+
+    /// What a failed login says of the server.
+    fn note_failure(&self, kind: &ConnectErrorKind) {
+        if kind.is_loss() {
+            self.process.server_lost();
+        } else if kind.sqlstate() == Some(SqlState::TOO_MANY_CONNECTIONS) && !is_limit_of_pool(kind) {
+            self.process.note_refused();
+        }
     }
 
     /// The pool's role or database may have no more connections, none of them is ours, and that has been so for a
@@ -164,9 +185,15 @@ impl Worker {
     }
 
     /// A slot is free again.
-    pub(crate) fn slot_back(self: &Rc<Self>, pool: PoolId) {
+    pub(crate) fn slot_back(self: &Rc<Self>, pool: PoolId, stage: Stage) {
         self.ledger.borrow_mut().closed(pool);
-        let neediest: Option<LoopId> = self.process.slots(|slots| slots.give_back((self.me, pool)));
+        let (neediest, last): (Option<LoopId>, bool) = self.process.slots(|slots| {
+            let neediest = slots.give_back((self.me, pool), stage);
+            (neediest, stage == Stage::Open && slots.none_open())
+        });
+        if last {
+            self.process.server_lost();
+        }
         match neediest {
             Some(neediest) if neediest == self.me => self.slot_came_free(),
             Some(neediest) => {
@@ -180,14 +207,17 @@ impl Worker {
     /// Closes a connection; its slot is free when PostgreSQL has closed it too.
     pub(crate) fn retire(self: &Rc<Self>, server: Box<ServerConn>) {
         server.shared.state.set(ServerState::Closing);
-        self.process.slots(Slots::closing);
+        if server.shared.outlook.get() == Outlook::Lost {
+            self.process.server_lost();
+        }
+        self.process.slots(|slots| slots.closing(server.shared.pool));
         let worker = Rc::clone(self);
         spawn_local(async move {
             let ServerConn { stream, shared, .. } = *server;
             connect::close_and_wait_eof(stream, EOF_LIMIT).await;
             debug!(server = shared.id, "server connection closed");
             worker.forget_server(shared.id);
-            worker.slot_back(shared.pool);
+            worker.slot_back(shared.pool, Stage::Open);
         });
     }
 
@@ -206,6 +236,9 @@ impl Worker {
             match timeout(TIDY_LIMIT, make_clean(&mut server)).await {
                 Ok(Ok(())) => worker.release(server, Instant::now()),
                 failed => {
+                    if matches!(failed, Ok(Err(_))) {
+                        server.lose();
+                    }
                     info!(server = server.shared.id, ?failed, "server connection could not be cleaned");
                     worker.retire(server);
                 }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pgpooler_core::pool::{Ledger, LoopId, PoolId, ServerId};
+use pgpooler_core::pool::{Ledger, LoopId, PoolId, PoolLimits, ServerId};
 use pgpooler_core::session::{self, Exchange, Interner, Outbox};
 use slab::Slab;
 use tokio::sync::{Notify, mpsc};
@@ -101,6 +101,9 @@ pub(crate) const FIRST: LoopId = LoopId(0);
 /// How often a leaving loop looks whether it may end.
 const LEAVING_LOOK: Duration = Duration::from_millis(20);
 
+/// How long a connection may lie idle in a process that is about to leave: clients may come for it once more.
+const LAST_IDLE: Duration = Duration::from_millis(200);
+
 /// What cancelled transactions may take to end, behind the drain's deadline.
 const CUT_LIMIT: Duration = Duration::from_secs(2);
 
@@ -120,6 +123,9 @@ pub(crate) fn run(
     }
     while worker.phase.get() != Phase::Over {
         reactor.wait()?;
+        if reactor::has_ended_unseen() {
+            worker.sweep_idle();
+        }
         worker.serve_ready();
         reactor::run_tasks();
     }
@@ -189,6 +195,11 @@ impl Worker {
                 // whoever asked may have given up
                 let _ = answer.send(self.report(detail));
             }
+            Mail::Use(answer) => {
+                let _ = answer.send(self.usage());
+            }
+            Mail::Limit => self.keep_to_limit(),
+            Mail::Drain => self.drain(),
             Mail::Settings(current) => self.follow(current),
             Mail::Paused { database, paused } => self.set_paused(database.as_deref(), paused),
             Mail::Reconnect { database, epoch } => self.reconnect(database.as_deref(), epoch),
@@ -305,17 +316,35 @@ impl Worker {
         }
         self.current.replace(current);
         self.close_stale_idle();
-        self.shed();
-        self.slot_came_free();
+        self.keep_to_limit();
     }
 
-    /// Closes idle connections that are above a lowered limit.
-    fn shed(self: &Rc<Self>) {
+    /// Closes idle connections that are too many now, and serves who had to wait for more.
+    fn keep_to_limit(self: &Rc<Self>) {
         while self.process.slots(|slots| slots.excess()) > 0 {
-            let Some((_, id)) = self.ledger.borrow_mut().oldest_idle() else { return };
+            let Some((_, id)) = self.ledger.borrow_mut().oldest_idle() else { break };
             if let Some(server) = self.remove_idle(id) {
                 self.retire(server);
             }
+        }
+        let pools: Vec<_> = self.ledger.borrow().pools().collect();
+        for pool in pools {
+            while self.process.slots(|slots| slots.excess_of(pool)) > 0 {
+                let Some(id) = self.ledger.borrow_mut().take_idle(pool) else { break };
+                if let Some(server) = self.remove_idle(id) {
+                    self.retire(server);
+                }
+            }
+        }
+        self.slot_came_free();
+    }
+
+    /// The process is about to leave: what lies idle can be of use elsewhere, and what comes to lie idle soon after.
+    fn drain(self: &Rc<Self>) {
+        self.close_idle(None);
+        let pools: Vec<_> = self.ledger.borrow().pools().collect();
+        for pool in pools {
+            self.ledger.borrow_mut().set_limits(pool, PoolLimits { idle_timeout: LAST_IDLE });
         }
     }
 

@@ -30,7 +30,7 @@ fn report() -> Report {
     let logins = LoginCounts { client_succeeded: 6, client_refused: 1, ..LoginCounts::default() };
     let work = LoopReport { pools: vec![pool], logins, errors, ..LoopReport::default() };
     let process = ProcessReport {
-        ledger: LedgerReport { limit: 20, held: 5, waiting: 1 },
+        ledger: LedgerReport { limit: 20, held: 5, waiting: 1, told: 22, floor: 2, refused: 3 },
         phase: Phase::Active,
         paused: Paused::default(),
     };

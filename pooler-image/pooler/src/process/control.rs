@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use pgpooler_core::budget;
 use tokio::sync::oneshot;
 
 use super::{Mail, Process};
-use crate::control::{Answer, Control, ControlError, Readiness, ShutdownMode};
+use crate::control::{Answer, Control, ControlError, Order, Readiness, RefusedOrder, ShutdownMode};
 use crate::reload::{Loaded, ReloadError, ReloadOutcome};
-use crate::report::{Detail, LedgerReport, Phase, PoolReport, ProcessReport, Report};
+use crate::report::{Detail, Phase, PoolReport, ProcessReport, Report};
 
 /// How long a loop may take to answer before it counts as hanging.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
@@ -30,7 +31,7 @@ impl Process {
             }
         }
         let waiting = loops.iter().flat_map(|report| &report.pools).map(|pool| pool.clients.waiting).sum();
-        let ledger = self.slots(|slots| LedgerReport { limit: slots.limit(), held: slots.held(), waiting });
+        let ledger = self.ledger_report(waiting);
         let paused = self.with_paused(|paused| paused.clone());
         let phase = *self.phase.borrow();
         Report::gather(ProcessReport { ledger, phase, paused }, loops)
@@ -111,6 +112,7 @@ impl Control for Process {
     fn readiness(&self) -> Readiness {
         match *self.phase.borrow() {
             Phase::Starting => Readiness::Starting,
+            Phase::Active if self.is_awaiting() => Readiness::AwaitingGrant,
             Phase::Active => Readiness::Ready,
             Phase::Draining => Readiness::Draining,
         }
@@ -141,9 +143,18 @@ impl Control for Process {
         Box::pin(std::future::ready(outcome))
     }
 
+    fn budget(&self) -> Answer<'_, budget::Report> {
+        Box::pin(self.tell_budget())
+    }
+
+    fn obey(&self, order: Order) -> Answer<'_, Result<budget::Report, RefusedOrder>> {
+        Box::pin(Self::obey(self, order))
+    }
+
     fn shutdown(&self, mode: ShutdownMode) {
-        if mode > ShutdownMode::WaitForClients {
-            self.phase.send_replace(Phase::Draining);
+        if mode > ShutdownMode::WaitForClients && self.phase.send_replace(Phase::Draining) != Phase::Draining
+        {
+            self.drain();
         }
         // a later call may only hurry
         self.leaving.send_modify(|leaving| *leaving = (*leaving).max(Some(mode)));

@@ -2,6 +2,7 @@
 //!
 //! Nothing here is touched on the path of a transaction but one atomic: whether anybody lacks connections.
 
+mod budget;
 mod certificates;
 mod control;
 mod peers;
@@ -22,9 +23,10 @@ use crate::control::ShutdownMode;
 use crate::event_loop::home::Newcomer;
 use crate::event_loop::server::Lent;
 use crate::reload::{Loaded, Source};
-use crate::report::{Detail, LoopReport, Paused, Phase};
+use crate::report::{Detail, LoopReport, LoopUse, Paused, Phase};
 use crate::service::ConsoleDoor;
 
+pub(crate) use budget::Budget;
 pub(crate) use peers::Peers;
 
 /// What a loop is told.
@@ -42,6 +44,12 @@ pub(crate) enum Mail {
     /// Another loop lacks connections.
     Wanted,
     Report(Detail, oneshot::Sender<LoopReport>),
+    /// What its clients use and lack.
+    Use(oneshot::Sender<LoopUse>),
+    /// What the process may hold has changed.
+    Limit,
+    /// The process is about to leave: connections that lie idle are of no use.
+    Drain,
     Settings(Arc<Current>),
     Paused {
         database: Option<String>,
@@ -98,7 +106,7 @@ pub(crate) struct Process {
     /// When statements were parsed, on all loops.
     pub(crate) statement_clock: Arc<Clock>,
     pub(crate) peers: Peers,
-    most_server_connections: u32,
+    budget: Budget,
 }
 
 /// The way to a loop.
@@ -127,8 +135,7 @@ pub(crate) struct Identity {
     pub(crate) application_name: String,
     pub(crate) statement_secret: [u8; 16],
     pub(crate) peers: Peers,
-    /// Whatever a document says.
-    pub(crate) most_server_connections: u32,
+    pub(crate) budget: Budget,
 }
 
 const NO_PRESSURE: u64 = 0;
@@ -143,13 +150,13 @@ impl Process {
         identity: Identity,
         loops: Vec<mpsc::UnboundedSender<Mail>>,
     ) -> Self {
-        let limit = loaded.document.max_server_connections.min(identity.most_server_connections);
+        let terms = identity.budget.terms();
         let current = Current { loaded, auth: Arc::new(auth), epoch: 0 };
         Self {
             source,
             current: RwLock::new(Arc::new(current)),
             certificates: Mutex::default(),
-            slots: Mutex::new(Slots::new(limit)),
+            slots: Mutex::new(Slots::new(terms)),
             pressure: AtomicU64::new(NO_PRESSURE),
             directory: Mutex::default(),
             homes: Mutex::default(),
@@ -167,7 +174,7 @@ impl Process {
             statement_secret: identity.statement_secret,
             statement_clock: Arc::default(),
             peers: identity.peers,
-            most_server_connections: identity.most_server_connections,
+            budget: identity.budget,
         }
     }
 
@@ -183,8 +190,7 @@ impl Process {
     /// Brings settings into force, in all loops.
     pub(crate) fn follow(&self, loaded: Loaded, auth: AuthState) {
         let epoch = self.new_epoch();
-        let limit = loaded.document.max_server_connections.min(self.most_server_connections);
-        self.slots(|slots| slots.set_limit(limit));
+        self.budget(|holder| holder.document_limit(loaded.document.max_server_connections));
         let current = Arc::new(Current { loaded, auth: Arc::new(auth), epoch });
         self.put_in_force(&current);
     }

@@ -40,6 +40,8 @@ struct Local {
     sources: Slab<Source>,
     /// Seats that something is new for.
     ready: VecDeque<Seat>,
+    /// A file that no seat has was closed by its peer.
+    ended_unseen: bool,
 }
 
 thread_local! {
@@ -145,12 +147,22 @@ pub(super) fn note(key: u32, ready: Ready) {
     LOCAL.with_borrow_mut(|local| {
         let Some(source) = local.sources.get_mut(key as usize) else { return };
         source.ready = source.ready.with(ready);
+        let ended = ready.intersects(Ready::READ_CLOSED.with(Ready::ERROR));
         match &source.owner {
-            Owner::Nobody => {}
+            Owner::Nobody => local.ended_unseen |= ended,
             Owner::Seat(seat) => local.ready.push_back(*seat),
-            Owner::Task(waker) => waker.wake_by_ref(),
+            Owner::Task(waker) => {
+                // whoever looked at it in passing is no task
+                local.ended_unseen |= ended;
+                waker.wake_by_ref();
+            }
         }
     });
+}
+
+/// Whether a file that no seat has was closed by its peer, since this was asked last.
+pub(crate) fn has_ended_unseen() -> bool {
+    LOCAL.with_borrow_mut(|local| std::mem::take(&mut local.ended_unseen))
 }
 
 /// Lets a seat be served again.

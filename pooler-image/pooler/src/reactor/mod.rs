@@ -24,7 +24,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 pub(crate) use self::listener::Listener;
-pub(crate) use self::local::{Seat, ready};
+pub(crate) use self::local::{Seat, has_ended_unseen, ready};
 pub(crate) use self::resolve::lookup_host;
 pub use self::socket::Socket;
 pub(crate) use self::tasks::{spawn_local, yield_now};

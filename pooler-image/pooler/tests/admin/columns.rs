@@ -1,11 +1,12 @@
 //! Columns and their types are PgBouncer 1.25's, so that what reads PgBouncer reads this.
 
 use pgpooler::admin::Access;
+use pgpooler_core::budget::Report;
 use tokio::io::AsyncWriteExt;
 
 use crate::protocol::{Wire, query};
 
-/// Names with types as PgBouncer's source abbreviates them: s text, i int4, N numeric.
+/// Names with types as PgBouncer's source abbreviates them: s text, i int4, b int8, N numeric.
 async fn assert_columns(command: &str, types: &str, names: &str) {
     let mut wire = Wire::open(Access::Stats).await;
     wire.stream.write_all(&query(command)).await.unwrap();
@@ -25,6 +26,7 @@ fn described(body: &[u8]) -> Vec<(String, char)> {
         let kind = match u32::from_be_bytes(rest[end + 7..end + 11].try_into().unwrap()) {
             25 => 's',
             23 => 'i',
+            20 => 'b',
             1700 => 'N',
             other => panic!("type {other}"),
         };
@@ -81,4 +83,10 @@ async fn the_short_tables_have_the_columns_of_pgbouncer() {
     assert_columns("SHOW CONFIG", "ssss", "key value default changeable").await;
     assert_columns("SHOW STATE", "ss", "key value").await;
     assert_columns("SHOW VERSION", "s", "version").await;
+}
+
+#[tokio::test]
+async fn show_budget_has_the_columns_that_an_operator_reads() {
+    let names = Report::COLUMNS.join(" ");
+    assert_columns("SHOW BUDGET", "sbbbsiiiiibii", &names).await;
 }

@@ -1,6 +1,7 @@
 //! Commands through a driver, as the operator gives them.
 
 use pgpooler::admin::Access;
+use pgpooler_core::budget::{Phase, Report};
 use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
 
 use crate::driver;
@@ -140,4 +141,29 @@ async fn the_commands_before_one_that_fails_have_run() {
     let (client, fake, _stop) = driver(Access::Admin).await;
     assert_eq!(refused(&client, "PAUSE a; PAUSE nowhere; PAUSE b").await.0, "3D000");
     assert_eq!(fake.calls(), ["pause a", "pause nowhere"]);
+}
+
+#[tokio::test]
+async fn an_operator_claims_and_sets_limits_and_is_answered_what_holds() {
+    let (client, _fake, _stop) = driver(Access::Admin).await;
+    let row = |rows: Vec<SimpleQueryRow>| rows.into_iter().next().unwrap();
+    assert_eq!(row(rows(&client, "SHOW BUDGET").await).get("phase"), Some("awaiting"));
+    assert_eq!(row(rows(&client, "CLAIM EPOCH 3").await).get("epoch"), Some("3"));
+    let limit = row(rows(&client, "LIMIT 9 OF 20 EPOCH 3 SEQUENCE 1 MAX_CONNECTIONS 50").await);
+    let report = Report::read(|column| limit.get(column)).unwrap();
+    assert_eq!((report.limit, report.charge(), report.phase), (9, 9, Phase::Serving));
+    let stale = client.simple_query("LIMIT 9 OF 20 EPOCH 2 SEQUENCE 9 MAX_CONNECTIONS 50").await.unwrap_err();
+    let stale = stale.as_db_error().unwrap();
+    assert_eq!((stale.code().code(), stale.message()), ("55000", "epoch 3 has claimed this pod"));
+    assert!(stale.detail().unwrap().contains(" epoch=3 sequence=1 "), "{:?}", stale.detail());
+    assert_eq!(refused(&client, "LIMIT 10").await.0, "42501");
+    assert_eq!(row(rows(&client, "LIMIT 4").await).get("limit"), Some("4"));
+}
+
+#[tokio::test]
+async fn who_may_only_look_cannot_set_a_limit_but_may_listen() {
+    let (client, _fake, _stop) = driver(Access::Stats).await;
+    assert_eq!(refused(&client, "LIMIT 1").await.0, "42501");
+    assert_eq!(refused(&client, "CLAIM EPOCH 1").await.0, "42501");
+    client.simple_query("LISTEN budget; UNLISTEN").await.unwrap();
 }

@@ -6,13 +6,14 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use pgpooler::control::{Answer, Control, ControlError, Readiness, ShutdownMode};
+use pgpooler::control::{Answer, Control, ControlError, Order, Readiness, RefusedOrder, ShutdownMode};
 use pgpooler::reload::{Loaded, ReloadError, ReloadOutcome};
 use pgpooler::report::{
     ClientCounts, ClientReport, ClientState, Detail, LedgerReport, LoopReport, Phase, PoolReport,
     ProcessReport, Report, ServerCounts, ServerReport, ServerState, SocketReport, Traffic,
 };
 use pgpooler_config::{Document, Userlist};
+use pgpooler_core::budget;
 use tokio::sync::watch;
 
 pub(crate) struct Fake {
@@ -20,7 +21,10 @@ pub(crate) struct Fake {
     pub(crate) readiness: Mutex<Readiness>,
     /// Calls of `report` and `pause` wait while it is set.
     pub(crate) stuck: watch::Sender<bool>,
+    pub(crate) holder: Mutex<budget::Holder>,
 }
+
+const USE: budget::Use = budget::Use { held: 4, active: 3, waiting: 2, refused: 1 };
 
 impl Fake {
     pub(crate) fn new() -> Arc<Self> {
@@ -28,6 +32,7 @@ impl Fake {
             calls: Mutex::default(),
             readiness: Mutex::new(Readiness::Ready),
             stuck: watch::Sender::new(false),
+            holder: Mutex::new(budget::Holder::awaiting(2)),
         })
     }
 
@@ -105,6 +110,23 @@ impl Control for Fake {
         Box::pin(async { result })
     }
 
+    fn budget(&self) -> Answer<'_, budget::Report> {
+        let report = self.holder.lock().unwrap().report(0xfeed, USE);
+        Box::pin(async move { report })
+    }
+
+    fn obey(&self, order: Order) -> Answer<'_, Result<budget::Report, RefusedOrder>> {
+        let mut holder = self.holder.lock().unwrap();
+        let outcome = match order {
+            Order::Command(command) => holder.obey(command),
+            Order::Lower(limit) => holder.lower(limit),
+        };
+        let report = holder.report(0xfeed, USE);
+        let outcome =
+            outcome.map(|()| report).map_err(|refused| RefusedOrder { refused, report: report.into() });
+        Box::pin(async move { outcome })
+    }
+
     fn shutdown(&self, mode: ShutdownMode) {
         self.called(format!("shutdown {mode:?}"));
     }
@@ -130,7 +152,7 @@ fn report(detail: Detail) -> Report {
         Detail::Clients => work.clients.push(client()),
         Detail::Servers => work.servers.push(server()),
     }
-    let ledger = LedgerReport { limit: 20, held: 5, waiting: 0 };
+    let ledger = LedgerReport { limit: 20, held: 5, ..LedgerReport::default() };
     Report::gather(ProcessReport { ledger, phase: Phase::Active, ..ProcessReport::default() }, [work])
 }
 

@@ -69,7 +69,7 @@ fn start(server: &Postgres, folder: &TempDir) -> u16 {
     fs::write(folder.path().join("script.sql"), "SELECT 1;\n").unwrap();
     let source = Source::new(document);
     let loaded = source.load().unwrap();
-    thread::spawn(move || pgpooler::run(source, loaded));
+    thread::spawn(move || pgpooler::run(source, loaded, pgpooler::Allowance::Document));
     let until = Instant::now() + PATIENCE;
     while RawClient::connect(port).is_err() {
         assert!(Instant::now() < until, "the pooler does not listen");

@@ -4,6 +4,7 @@
 
 mod auth_query;
 mod auth_types;
+mod budget;
 mod cancel;
 mod direct;
 mod drain;

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::pool::{PoolSize, Stage, Terms};
 
 const ME: LoopId = LoopId(0);
 const P: PoolId = PoolId(1);
@@ -42,17 +43,17 @@ fn an_idle_connection_of_another_pool_gives_its_slot() {
     assert_eq!(ledger.release(P, ServerId(5), now, KEEP, Place::First), Release::Keep);
     ledger.checkout(Q, ClientId(2));
     assert_eq!(ledger.next(Q, now, &mut slots), Next::Close(P, ServerId(5)));
-    slots.closing();
+    slots.closing(P);
     assert_eq!(ledger.next(Q, now, &mut slots), Next::Lack, "the slot is held until the end was read");
     ledger.closed(P);
-    assert_eq!(slots.give_back((ME, P)), Some(ME));
+    assert_eq!(slots.give_back((ME, P), Stage::Login), Some(ME));
     assert_eq!(ledger.next(Q, now, &mut slots), Next::Connect);
 }
 
 #[test]
 fn a_pool_keeps_to_its_size_and_waits_after_a_failure() {
     let (mut ledger, mut slots, now) = (ledger(), Slots::new(9), Instant::now());
-    slots.set_pool_size(P, Some(1));
+    slots.set_pool_size(P, PoolSize { own: Some(1), total: None });
     ledger.checkout(P, ClientId(1));
     ledger.checkout(P, ClientId(2));
     assert_eq!(ledger.next(P, now, &mut slots), Next::Connect);
@@ -60,9 +61,25 @@ fn a_pool_keeps_to_its_size_and_waits_after_a_failure() {
     let later = now + Duration::from_secs(1);
     ledger.connect_failed(P, later);
     ledger.closed(P);
-    slots.give_back((ME, P));
+    slots.give_back((ME, P), Stage::Login);
     assert_eq!(ledger.next(P, now, &mut slots), Next::Nothing);
     assert_eq!(ledger.next(P, later, &mut slots), Next::Connect);
+}
+
+#[test]
+fn after_a_failure_one_login_tries_and_when_it_succeeds_the_others_follow() {
+    let (mut ledger, mut slots, now) = (ledger(), Slots::new(9), Instant::now());
+    for client in 0..3 {
+        ledger.checkout(P, ClientId(client));
+    }
+    assert_eq!(ledger.next(P, now, &mut slots), Next::Connect);
+    ledger.connect_failed(P, now);
+    assert_eq!(ledger.next(P, now, &mut slots), Next::Connect);
+    assert_eq!(ledger.next(P, now, &mut slots), Next::Nothing);
+    ledger.connected(P);
+    ledger.release(P, ServerId(0), now, KEEP, Place::First);
+    assert_eq!(ledger.next(P, now, &mut slots), Next::Connect);
+    assert_eq!(ledger.next(P, now, &mut slots), Next::Connect);
 }
 
 #[test]
@@ -156,10 +173,10 @@ impl World {
             Act::Close(n) if !self.closing.is_empty() => {
                 let pool = self.closing.remove(n % self.closing.len());
                 self.ledger.closed(pool);
-                self.slots.give_back((ME, pool));
+                self.slots.give_back((ME, pool), Stage::Login);
             }
             Act::Limit(limit) => {
-                self.slots.set_limit(limit);
+                self.slots.set_terms(Terms { limit, ..Terms::default() });
                 self.most = self.most.max(limit);
             }
             Act::Release(_) | Act::Close(_) => {}
@@ -193,7 +210,7 @@ impl World {
     }
 
     fn close(&mut self, pool: PoolId) {
-        self.slots.closing();
+        self.slots.closing(pool);
         self.closing.push(pool);
     }
 
