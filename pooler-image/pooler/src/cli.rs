@@ -23,7 +23,7 @@ pub struct Cli {
     pub print_auth_query_sql: Option<String>,
 
     /// Server connections that the process may use without hearing from its operator; until that has spoken, or for the
-    /// first 15 seconds, it uses none. Without it there is no operator, and max_server_connections is the limit
+    /// first 15 seconds, it uses none. Without it there is no operator, and the document has the limit
     #[arg(long, value_name = "N", env = "PGPOOLER_FLOOR", value_parser = clap::value_parser!(u32).range(1..))]
     pub floor: Option<u32>,
 
