@@ -218,11 +218,11 @@ fn who_is_stale_is_refused_and_changes_nothing() {
     old.limit(7);
     new.claim(3);
     let stale = "LIMIT 9 OF 97 EPOCH 1 SEQUENCE 9 MAX_CONNECTIONS 50";
-    let (state, detail) = old.ask(stale).unwrap_err();
-    assert_eq!((state.as_str(), detail["epoch"].as_str(), detail["limit"].as_str()), ("55000", "3", "7"));
+    let (code, detail) = old.ask(stale).unwrap_err();
+    assert_eq!((code.as_str(), detail["epoch"].as_str(), detail["limit"].as_str()), ("55000", "3", "7"));
     assert_eq!(old.ask("CLAIM EPOCH 2").unwrap_err().0, "55000");
-    let (state, detail) = new.ask("LIMIT 9 OF 97 EPOCH 4 SEQUENCE 1 MAX_CONNECTIONS 50").unwrap_err();
-    assert_eq!((state.as_str(), detail["epoch"].as_str()), ("55000", "3"), "it must claim first");
+    let (code, detail) = new.ask("LIMIT 9 OF 97 EPOCH 4 SEQUENCE 1 MAX_CONNECTIONS 50").unwrap_err();
+    assert_eq!((code.as_str(), detail["epoch"].as_str()), ("55000", "3"), "it must claim first");
     let two = "LIMIT 8 OF 97 EPOCH 3 SEQUENCE 2 MAX_CONNECTIONS 50";
     assert_eq!(number(&new.ask(two).unwrap(), "limit"), 8);
     assert_eq!(new.ask(two).unwrap_err().1["sequence"], "2", "doubled");
