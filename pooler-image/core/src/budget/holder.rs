@@ -138,8 +138,8 @@ impl Holder {
         self.life = Life::Draining;
     }
 
-    /// The last connection that had logged in has gone: when the next is opened the server may be another, or the same
-    /// with another `max_connections`.
+    /// The last connection that had logged in has gone, or one has without being asked to: when the next is opened the
+    /// server may be another, or the same with another `max_connections`.
     pub fn server_lost(&mut self) {
         self.max_connections = None;
     }
@@ -158,6 +158,11 @@ impl Holder {
     /// What it may hold without hearing from anybody.
     pub fn floor(&self) -> u32 {
         self.floor
+    }
+
+    /// Its limit was reckoned for a server that it does not know, or not any more.
+    pub fn is_server_unknown(&self) -> bool {
+        matches!(self.heard, Heard::Operator(_)) && self.max_connections.is_none()
     }
 
     /// What it was told that it may hold.

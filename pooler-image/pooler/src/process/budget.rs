@@ -41,7 +41,7 @@ impl Budget {
 /// While nobody knows which server the next connection comes to, the limit is still that of the connections which are
 /// open: they are on the server that was known, or at their end.
 fn terms(holder: &Holder) -> Terms {
-    let unknown_server = holder.must_ask_server().then(|| holder.floor());
+    let unknown_server = holder.is_server_unknown().then(|| holder.floor());
     let limit = if unknown_server.is_some() { holder.limit() } else { holder.allowed() };
     Terms { limit, unknown_server, part: holder.part() }
 }
