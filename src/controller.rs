@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use crate::api::PgPooler;
 use crate::apply;
+use crate::budget::Budgets;
 use crate::error::{Error, chain};
 use crate::metrics::Metrics;
 use crate::observe::Observer;
@@ -51,19 +52,28 @@ pub struct Context {
     pub status: StatusWriter,
     /// Counts.
     pub metrics: Metrics,
+    /// Keeps what each pod may hold.
+    pub budgets: Arc<Budgets>,
     /// Failures in a row.
     failures: Mutex<HashMap<ObjectRef<PgPooler>, u32>>,
 }
 
 impl Context {
     /// With nothing seen yet.
-    pub fn new(client: Client, settings: Settings, instance: Option<String>, metrics: Metrics) -> Self {
+    pub fn new(
+        client: Client,
+        settings: Settings,
+        instance: Option<String>,
+        metrics: Metrics,
+        budgets: Arc<Budgets>,
+    ) -> Self {
         Self {
             observer: Observer::new(client.clone()),
             status: StatusWriter::new(client.clone(), instance),
             client,
             settings,
             metrics,
+            budgets,
             failures: Mutex::default(),
         }
     }
@@ -79,13 +89,34 @@ struct Scope {
     caches: Caches,
 }
 
+impl Scope {
+    /// The ledgers begin with all pods that existed when the Lease was won.
+    async fn open(&self) {
+        if self.caches.ready().await.is_err() {
+            return;
+        }
+        let pods = |pooler: &Arc<PgPooler>| {
+            let seen = self.caches.pods.observed(pooler);
+            seen.exists.into_iter().chain(seen.vanished).collect()
+        };
+        let poolers = self.caches.poolers.state();
+        self.context.budgets.open(poolers.iter().map(|pooler| (Arc::clone(pooler), pods(pooler))).collect());
+    }
+}
+
 /// Reconciles one namespace, or all, until `shutdown` says so; reconciliations under way are finished.
 pub async fn run(context: Arc<Context>, namespace: Option<&str>, mut shutdown: watch::Receiver<bool>) {
     let (caches, watches) = caches::open(&context.client, namespace);
     let poolers = caches.poolers.clone();
     let scope = Arc::new(Scope { context: Arc::clone(&context), caches });
-    let changes = changes(context.observer.sessions().changes(), namespace.map(str::to_owned));
+    let of_scope = || namespace.map(str::to_owned);
+    let changes = futures::stream::select(
+        changes(context.observer.sessions().changes(), of_scope()),
+        changes(context.budgets.changes(), of_scope()),
+    );
     let config = Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY);
+    let (opening, kept) = (Arc::clone(&scope), Arc::clone(&scope));
+    let open = tokio::spawn(async move { opening.open().await });
     controller(watches, poolers)
         .reconcile_on(changes)
         .with_config(config)
@@ -93,9 +124,10 @@ pub async fn run(context: Arc<Context>, namespace: Option<&str>, mut shutdown: w
             // a sender that is gone is a shutdown too
             let _ = shutdown.wait_for(|down| *down).await;
         })
-        .run(reconcile, on_error, scope)
-        .for_each(|result| after(&context, result.map(|_| ())))
+        .run(reconcile, on_error, Arc::clone(&scope))
+        .for_each(|result| after(&context, &kept, result.map(|_| ())))
         .await;
+    open.abort();
 }
 
 /// The `PgPoolers` of one scope whose server has changed.
@@ -117,13 +149,18 @@ fn changes(
 }
 
 /// What of a reconciliation's end nobody has seen to yet.
-async fn after(context: &Context, result: Result<(), controller::Error<Error, watcher::Error>>) {
+async fn after(
+    context: &Context,
+    scope: &Scope,
+    result: Result<(), controller::Error<Error, watcher::Error>>,
+) {
     match result {
         Err(controller::Error::ObjectNotFound(gone)) => {
             let mut key = ObjectRef::new(&gone.name);
             key.namespace.clone_from(&gone.namespace);
             context.failures().remove(&key);
             context.status.forget(&key).await;
+            context.budgets.forget(&key, &scope.caches.pods.of(&key));
         }
         Err(controller::Error::QueueError(error)) => {
             tracing::warn!(error = chain(&error), "a watch failed, it is tried again");
@@ -174,8 +211,12 @@ async fn step(object: &PgPooler, scope: &Scope) -> Result<Action, Error> {
         context.status.forget(&ObjectRef::from_obj(object)).await;
         return Ok(Action::await_change());
     }
+    context.budgets.opened().await;
     let object = context.status.latest(object).await;
-    let facts = context.observer.facts(caches, &object).await?;
+    let mut facts = context.observer.facts(caches, &object).await?;
+    facts.sharing = context.budgets.sharing(&object, &facts);
+    let sum = plan::sum(&object, &facts, &context.settings);
+    facts.account = context.budgets.account(&object, &facts, sum.as_ref());
     let plan = plan::plan(&object, &facts, &context.settings);
     let waits = plan.verdict.blocked.is_some() || plan.verdict.step.is_some_and(|step| step.waits);
     let applied = apply::apply(&context.client, &object, plan.objects, &facts.children).await;

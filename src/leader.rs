@@ -10,7 +10,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 /// How long a Lease holds without renewal.
 const DURATION: Duration = Duration::from_secs(15);
@@ -31,6 +32,9 @@ pub struct Leadership {
     election: Election,
     lease: Lease,
 }
+
+/// Somebody wants to be sure that we lead: answered once the Lease has been renewed after the question.
+pub type Question = oneshot::Sender<()>;
 
 impl Election {
     /// `identity` must differ between operators: the name of the pod.
@@ -94,16 +98,49 @@ impl Election {
 }
 
 impl Leadership {
-    /// Renews the Lease; returns when it is lost, or may be by the time another leads.
-    pub async fn keep(&mut self) {
+    /// Rises with every leader: whoever has a lower one leads no more.
+    pub fn epoch(&self) -> u64 {
+        let transitions = self.lease.spec.as_ref().and_then(|spec| spec.lease_transitions);
+        u64::try_from(transitions.unwrap_or(0)).unwrap_or(0)
+    }
+
+    /// The next leader's epoch will be above this one: pods have seen it, so the Lease must have been made anew since.
+    pub async fn raise(&mut self, epoch: u64) {
+        if let Some(spec) = &mut self.lease.spec {
+            spec.lease_transitions = Some(i32::try_from(epoch).unwrap_or(i32::MAX - 1));
+        }
+        if let Err(error) = self.write().await {
+            tracing::warn!(%error, epoch, "cannot raise the epoch in the Lease");
+        }
+    }
+
+    /// Renews the Lease, at once where there is a question; returns when it is lost, or may be by the time another
+    /// leads. Cancel-safe: a renewal that was carried out without our hearing of it ends as lost.
+    pub async fn keep(&mut self, questions: &mut mpsc::UnboundedReceiver<Question>) {
         let mut renewed = Instant::now();
         while renewed.elapsed() < DEADLINE {
-            sleep(PERIOD).await;
+            let mut asked = Vec::new();
+            tokio::select! {
+                () = sleep_until(renewed + PERIOD) => {}
+                Some(question) = questions.recv() => asked.push(question),
+            }
+            while let Ok(question) = questions.try_recv() {
+                asked.push(question);
+            }
             let started = Instant::now();
             match timeout(DEADLINE.saturating_sub(renewed.elapsed()), self.renew()).await {
-                Ok(Ok(())) => renewed = started,
+                Ok(Ok(())) => {
+                    renewed = started;
+                    // whoever asks no more needs no answer
+                    for question in asked {
+                        let _ = question.send(());
+                    }
+                }
                 Ok(Err(kube::Error::Api(answer))) if answer.is_conflict() => return,
-                Ok(Err(error)) => tracing::warn!(%error, "cannot renew the Lease"),
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, "cannot renew the Lease");
+                    sleep(PERIOD).await;
+                }
                 Err(_) => return,
             }
         }

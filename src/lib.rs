@@ -8,10 +8,13 @@
 //!   -> status   async   conditions, then one patch; events for transitions
 //! ```
 //!
+//! Beside them [`budget`] keeps the ledgers: what each pod may hold, by a conversation with each.
+//!
 //! [`controller`] drives the steps; [`run`] starts it, behind a [`leader`] election.
 
 pub mod api;
 pub mod apply;
+pub mod budget;
 pub mod cli;
 pub mod controller;
 pub mod crd;

@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use kube::Client;
 use kube::config::{Config, InClusterError, InferConfigError, KubeConfigOptions, KubeconfigError};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
+use crate::budget::{self, Budgets};
 use crate::cli::{Run, given};
 use crate::controller::{self, Context};
 use crate::http::{self, Health};
-use crate::leader::{Election, Leadership};
+use crate::leader::{Election, Leadership, Question};
 use crate::metrics::Metrics;
 use crate::plan::Settings;
 
@@ -45,6 +46,9 @@ pub enum RunError {
     /// Another operator leads, or might: this one ends and starts anew.
     #[error("the Lease is lost")]
     LeaseLost,
+    /// Pods follow an operator with a higher epoch: this one ends, and begins anew above it if the Lease is still ours.
+    #[error("pods follow an operator with epoch {0}")]
+    Superseded(u64),
     /// A scope ended by itself.
     #[error("the watches have ended")]
     WatchesEnded,
@@ -96,12 +100,22 @@ async fn lead(
     metrics.leads(true);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), image = options.pooler_image, "leading");
     let settings = Settings { pooler_image: options.pooler_image.clone() };
-    let context = Arc::new(Context::new(client, settings, options.instance(), metrics.clone()));
+    let (questions, mut asked) = mpsc::unbounded_channel();
+    let (confirm, epoch) = match &leadership {
+        Some(leadership) => (budget::ask(questions), leadership.epoch()),
+        None => (budget::alone(), seconds_of_our_era()),
+    };
+    let scopes = options.scopes();
+    let budgets = Budgets::new(client.clone(), confirm, epoch, scopes.len());
+    let keeping = tokio::spawn(Arc::clone(&budgets).keep());
+    let context =
+        Arc::new(Context::new(client, settings, options.instance(), metrics.clone(), Arc::clone(&budgets)));
     let (shutdown, down) = watch::channel(false);
-    let mut work = tokio::spawn(reconcile(context, options.scopes(), down));
+    let mut work = tokio::spawn(reconcile(context, scopes, down));
     let result = tokio::select! {
         () = &mut stop => Ok(()),
-        () = kept(leadership.as_mut()) => Err(RunError::LeaseLost),
+        () = kept(leadership.as_mut(), &mut asked) => Err(RunError::LeaseLost),
+        epoch = budgets.superseded() => Err(RunError::Superseded(epoch)),
         _ = &mut work => return Err(RunError::WatchesEnded),
     };
     tracing::info!("ending");
@@ -111,6 +125,10 @@ async fn lead(
         let _ = tokio::time::timeout(std::time::Duration::from_secs(20), &mut work).await;
     }
     work.abort();
+    keeping.abort();
+    if let (Err(RunError::Superseded(epoch)), Some(leadership)) = (&result, leadership.as_mut()) {
+        leadership.raise(*epoch).await;
+    }
     metrics.leads(false);
     if let (Ok(()), Some(leadership)) = (&result, leadership) {
         leadership.release().await;
@@ -124,9 +142,15 @@ async fn reconcile(context: Arc<Context>, scopes: Vec<Option<String>>, down: wat
     futures::future::join_all(running).await;
 }
 
-async fn kept(leadership: Option<&mut Leadership>) {
+/// An epoch where no Lease has one: it rises with every start. Seconds since 2026, so that a Lease can go on from there.
+fn seconds_of_our_era() -> u64 {
+    let now = k8s_openapi::jiff::Timestamp::now().as_second();
+    u64::try_from(now - 1_767_225_600).unwrap_or(0)
+}
+
+async fn kept(leadership: Option<&mut Leadership>, asked: &mut mpsc::UnboundedReceiver<Question>) {
     match leadership {
-        Some(leadership) => leadership.keep().await,
+        Some(leadership) => leadership.keep(asked).await,
         None => std::future::pending().await,
     }
 }

@@ -77,7 +77,7 @@ impl StatusWriter {
             "apiVersion": PgPooler::api_version(&()),
             "kind": PgPooler::kind(&()),
             "metadata": { "name": object.name_any(), "namespace": namespace },
-            "status": status,
+            "status": PgPoolerStatus { ledger: None, ..status.clone() },
         });
         let params = PatchParams::apply(names::MANAGER).force();
         match api.patch_status(&object.name_any(), &params, &Patch::Apply(patch)).await {

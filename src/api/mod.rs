@@ -17,4 +17,6 @@ pub use spec::{
     Budget, BudgetMode, Clients, Drain, Fence, LocalRef, PgPooler, PgPoolerSpec, PodTemplate, Pool, PoolMode,
     Servers, Service, ServiceType, Target,
 };
-pub use status::{BudgetStatus, ClientsStatus, PgPoolerStatus, PodStatus, Recommendation, TargetStatus};
+pub use status::{
+    BudgetStatus, ClientsStatus, LedgerStatus, PgPoolerStatus, PodStatus, Recommendation, TargetStatus,
+};

@@ -29,6 +29,9 @@ pub struct PgPoolerStatus {
     /// How the budget was reckoned; every number that the sum needs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budget: Option<BudgetStatus>,
+    /// For the operator that comes next; written by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ledger: Option<LedgerStatus>,
     /// The clients of all pods; sampled, at most every 30 seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clients: Option<ClientsStatus>,
@@ -117,9 +120,16 @@ pub struct BudgetStatus {
     pub charged: i32,
     /// Server connections that the pods hold; sampled, at most every 30 seconds.
     pub used: i32,
-    /// The largest budget that may be in use: written before it is used, for the operator that comes next.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub committed: Option<i32>,
+}
+
+/// What the operator that comes next has to assume.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LedgerStatus {
+    /// Of the operator that wrote it: a later one has a higher epoch.
+    pub epoch: i64,
+    /// The largest budget that may be in use on the server: written before it is used.
+    pub committed: i64,
 }
 
 /// What one pod may hold and holds.

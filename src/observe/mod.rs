@@ -23,6 +23,7 @@ use crate::plan::facts::{Children, Facts, Hidden, InternalTls, SecretFact, Serve
 
 use caches::Caches;
 use load::Loads;
+use pods::Observed;
 use postgres::Sessions;
 
 /// The world could not be seen.
@@ -83,7 +84,7 @@ impl Observer {
     /// Everything that the plan needs. At rest nothing is read from the API server.
     pub async fn facts(&self, caches: &Caches, pooler: &PgPooler) -> Result<Facts, ObserveError> {
         let (children, conflicts) = caches.children(pooler);
-        let pods = caches.pods.of(pooler);
+        let Observed { exists: pods, vanished } = caches.pods.observed(pooler);
         let uid = pooler.uid().unwrap_or_default();
         let mut facts = Facts {
             secret: self.secret(caches, pooler).await?,
@@ -95,6 +96,8 @@ impl Observer {
             children,
             conflicts,
             pods,
+            vanished,
+            backends: None,
             // filled by whoever keeps the ledger
             account: None,
             sharing: Sharing::default(),
@@ -102,6 +105,9 @@ impl Observer {
         if let Ok(mut target) = checks::target(pooler, &facts) {
             target.host = target.host_from_elsewhere(&pooler.namespace().unwrap_or_default());
             facts.server = self.sessions.observe(&target, &ObjectRef::from_obj(pooler)).await;
+            if matches!(facts.server, ServerFact::Seen(_)) {
+                facts.backends = self.sessions.backends(&target).await;
+            }
         }
         Ok(facts)
     }

@@ -58,17 +58,17 @@ impl Pods {
     }
 
     /// The pods of a `PgPooler` that have not ended, by name.
-    pub fn of(&self, pooler: &PgPooler) -> Vec<PodFact> {
-        let selector = names::selector(&pooler.name_any());
+    pub fn of(&self, pooler: &ObjectRef<PgPooler>) -> Vec<PodFact> {
+        let selector = names::selector(&pooler.name);
         let ours = |pod: &Arc<Pod>| selector.iter().all(|(key, value)| pod.labels().get(key) == Some(value));
-        let pods = self.indexed(&ObjectRef::from_obj(pooler)).into_iter().filter(ours);
+        let pods = self.indexed(pooler).into_iter().filter(ours);
         pods.filter_map(|pod| pod_fact(&pod)).collect()
     }
 
     /// The same, and those that may still run without their object.
     pub fn observed(&self, pooler: &PgPooler) -> Observed {
         // in this order: what leaves the one list is in the other already
-        let exists = self.of(pooler);
+        let exists = self.of(&ObjectRef::from_obj(pooler));
         let vanished = lock(&self.vanished).pods.get(&ObjectRef::from_obj(pooler)).cloned();
         Observed { exists, vanished: vanished.unwrap_or_default() }
     }

@@ -60,8 +60,6 @@ pub fn status(seen: Seen<'_>, now: &Time) -> PgPoolerStatus {
     let old = object.status.clone().unwrap_or_default();
     let last = last_budget(object, verdict.address.as_deref()).cloned();
     let ready = ready_pods(facts);
-    // written by whoever keeps the ledger; carried along
-    let committed = old.budget.as_ref().and_then(|budget| budget.committed);
     PgPoolerStatus {
         observed_generation: object.metadata.generation,
         replicas: facts.pods.iter().filter(|pod| !pod.is_terminating()).count() as i32,
@@ -69,7 +67,9 @@ pub fn status(seen: Seen<'_>, now: &Time) -> PgPoolerStatus {
         ready: Some(format!("{ready}/{}", object.spec.replicas)),
         selector: object.metadata.name.as_deref().map(selector),
         target: target(verdict, old.target),
-        budget: figures::budget(seen, committed).or(last),
+        budget: figures::budget(seen).or(last),
+        // carried along: others write it
+        ledger: old.ledger,
         clients: figures::clients(facts).or(old.clients),
         pods: figures::pods(facts),
         recommendation: figures::recommendation(seen),

@@ -10,6 +10,8 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 
 use crate::api::Reason;
 
+use super::backends::Backends;
+
 /// All that was seen.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
@@ -29,6 +31,10 @@ pub struct Facts {
     pub conflicts: Vec<String>,
     /// The pods that exist.
     pub pods: Vec<PodFact>,
+    /// Pods whose object is gone although nobody has said that they ended: they may still run.
+    pub vanished: Vec<PodFact>,
+    /// All sessions on the server; `None`: it cannot be asked.
+    pub backends: Option<Backends>,
     /// What the pods say of themselves.
     pub load: Load,
     /// What the ledger knows; `None`: nothing is accounted for.

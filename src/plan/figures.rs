@@ -12,7 +12,7 @@ const MOST_PODS: usize = 32;
 const PEOPLE: u32 = 3;
 
 /// The sum, and who has what of it.
-pub fn budget(seen: Seen<'_>, committed: Option<i32>) -> Option<BudgetStatus> {
+pub fn budget(seen: Seen<'_>) -> Option<BudgetStatus> {
     let Seen { facts, verdict, .. } = seen;
     let sum = verdict.sum.as_ref()?;
     let none = Account::default();
@@ -39,7 +39,6 @@ pub fn budget(seen: Seen<'_>, committed: Option<i32>) -> Option<BudgetStatus> {
         granted: number(account.total(|pod| pod.limit)),
         charged: number(account.charged()),
         used: number(used),
-        committed,
     })
 }
 

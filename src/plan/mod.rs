@@ -65,6 +65,12 @@ pub struct Verdict {
     pub largest_floor: u32,
 }
 
+/// The sum alone: what the ledger has to know before the rest is planned.
+pub fn sum(object: &PgPooler, facts: &Facts, settings: &Settings) -> Option<Sum> {
+    let deployed = facts.children.deployment.as_deref().and_then(deployed);
+    checks::check(object, facts, settings, deployed.map(|deployed| deployed.floor)).sum
+}
+
 /// Decides.
 ///
 /// Flow: parse the spec, resolve the target, reckon the budget, look how far the rollout may go, render. Guarantees:

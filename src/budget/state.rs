@@ -1,0 +1,554 @@
+//! What is known of servers, `PgPoolers` and pods between events. Every event is a synchronous step.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+
+use kube::ResourceExt as _;
+use kube::runtime::reflector::ObjectRef;
+use pgpooler_core::budget::{Answer, Command, Demand, Effect, Link, Mark, Member, MemberId, PodId, Report};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::groups::{Group, News, ServerKey};
+use super::talk::{Greeting, Spoken};
+use crate::api::{BudgetMode, PgPooler};
+use crate::plan::budget::Sum;
+use crate::plan::checks;
+use crate::plan::facts::{Facts, Neighbour, PodFact, Reach, ServerFact};
+
+/// What is to be done outside.
+pub(super) enum Order {
+    /// Ask whether this operator leads.
+    Confirm(ServerKey, Mark),
+    /// Write a budget down.
+    Commit(ServerKey, u32),
+}
+
+pub(super) struct State {
+    epoch: u64,
+    last_id: u64,
+    pub(super) groups: BTreeMap<ServerKey, Group>,
+    /// By uid.
+    pub(super) poolers: HashMap<String, Pooler>,
+    /// By uid.
+    pub(super) pods: HashMap<String, Pod>,
+    changed: BTreeSet<String>,
+}
+
+/// A `PgPooler`.
+pub(super) struct Pooler {
+    pub(super) key: ObjectRef<PgPooler>,
+    pub(super) member: MemberId,
+    pub(super) server: Option<ServerKey>,
+    pub(super) neighbour: Neighbour,
+    /// The budget that its status has.
+    committed: u32,
+    ca: String,
+    password: String,
+    /// Most connections that its clients needed at once.
+    pub(super) peak: u32,
+    /// Sessions of others on its server, when last seen.
+    pub(super) foreign: Option<u32>,
+    usable: u32,
+}
+
+/// A pod.
+pub(super) struct Pod {
+    pub(super) id: PodId,
+    pub(super) fact: PodFact,
+    /// Uid of its `PgPooler`.
+    pub(super) pooler: String,
+    /// `None`: nobody limits it.
+    pub(super) server: Option<ServerKey>,
+    pub(super) reach: Reach,
+    pub(super) report: Option<Report>,
+    demand: Demand,
+    talk: Option<Talk>,
+}
+
+/// The conversation with a pod.
+struct Talk {
+    address: IpAddr,
+    ca: String,
+    commands: mpsc::UnboundedSender<Command>,
+}
+
+impl State {
+    pub(super) fn new(epoch: u64) -> Self {
+        Self {
+            epoch,
+            last_id: 0,
+            groups: BTreeMap::new(),
+            poolers: HashMap::new(),
+            pods: HashMap::new(),
+            changed: BTreeSet::new(),
+        }
+    }
+
+    fn next_id(&mut self) -> u64 {
+        self.last_id += 1;
+        self.last_id
+    }
+
+    /// A `PgPooler` that was there when this operator began to lead.
+    pub(super) fn inherit(&mut self, object: &PgPooler, pods: &[PodFact]) {
+        let Some(status) = &object.status else { return };
+        let committed = status.ledger.as_ref().map_or(0, |ledger| unsigned(ledger.committed));
+        let (Some(server), true) = (ServerKey::remembered(status), committed > 0) else { return };
+        let uid = self.enter(object);
+        let Some(pooler) = self.poolers.get_mut(&uid) else { return };
+        (pooler.server, pooler.committed) = (Some(server.clone()), committed);
+        let member = pooler.member;
+        let epoch = self.epoch;
+        let before = self.groups.get(&server).map_or(0, |group| group.ledger.totals().committed);
+        if committed > before {
+            // nothing has been decided yet, so the account can still be begun anew with the larger budget
+            let mut group = Group::new(epoch, committed);
+            for other in self.poolers.values().filter(|one| one.server.as_ref() == Some(&server)) {
+                group.ledger.set_member(other.member, remembered(None));
+            }
+            for pod in self.pods.values().filter(|pod| pod.server.as_ref() == Some(&server)) {
+                let of = self.poolers.get(&pod.pooler).map_or(member, |pooler| pooler.member);
+                group.ledger.add_pod(pod.id, of, pod.fact.floor);
+            }
+            self.groups.insert(server.clone(), group);
+        }
+        if let Some(group) = self.groups.get_mut(&server) {
+            group.ledger.set_member(member, remembered(status.budget.as_ref()));
+            let cap = status.budget.as_ref().map_or(committed, |budget| unsigned(budget.budget.into()));
+            group.set_cap(member, cap);
+        }
+        for fact in pods {
+            self.add_pod(&uid, fact, Instant::now());
+        }
+    }
+
+    /// Every pod that existed is known.
+    pub(super) fn listed(&mut self) {
+        self.groups.values_mut().for_each(|group| group.ledger.listed());
+    }
+
+    /// The `PgPooler` is known from now on.
+    fn enter(&mut self, object: &PgPooler) -> String {
+        let uid = object.uid().unwrap_or_default();
+        if !self.poolers.contains_key(&uid) {
+            let member = MemberId(self.next_id() as u32);
+            let pooler = Pooler {
+                key: ObjectRef::from_obj(object),
+                member,
+                server: None,
+                neighbour: Neighbour::default(),
+                committed: 0,
+                ca: String::new(),
+                password: String::new(),
+                peak: 0,
+                foreign: None,
+                usable: 0,
+            };
+            self.poolers.insert(uid.clone(), pooler);
+        }
+        uid
+    }
+
+    /// Which server, which neighbour: what `sharing` and `reconcile` begin with.
+    pub(super) fn note(&mut self, object: &PgPooler, facts: &Facts) -> String {
+        let uid = self.enter(object);
+        let target = checks::target(object, facts).ok();
+        let address = target.as_ref().map(crate::plan::target::Target::address);
+        let seen = ServerKey::seen(&facts.server, address.as_deref());
+        let Some(pooler) = self.poolers.get_mut(&uid) else { return uid };
+        if let Some(target) = target {
+            let budget = &object.spec.budget;
+            pooler.neighbour = Neighbour {
+                name: format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any()),
+                weight: unsigned(budget.weight.into()),
+                keep_free: unsigned(budget.keep_free.into()),
+                role: target.user,
+                database: target.database,
+            };
+        }
+        pooler.ca.clone_from(&facts.internal_tls.ca);
+        pooler.password.clone_from(&facts.admin_password.0);
+        if let Some(server) = seen.filter(|server| pooler.server.as_ref() != Some(server)) {
+            self.moves(&uid, server);
+        }
+        uid
+    }
+
+    /// To another server, or to the first. Its pods come along with all that they could hold.
+    fn moves(&mut self, uid: &str, server: ServerKey) {
+        let Some(pooler) = self.poolers.get_mut(uid) else { return };
+        let before = pooler.server.replace(server.clone());
+        let (member, committed, epoch) = (pooler.member, pooler.committed, self.epoch);
+        if let Some(group) = before.and_then(|before| self.groups.get_mut(&before)) {
+            group.leaves(member);
+        }
+        let group = self.groups.entry(server.clone()).or_insert_with(|| {
+            let mut group = Group::new(epoch, committed);
+            group.ledger.listed();
+            group
+        });
+        group.news = News::Some;
+        for pod in self.pods.values_mut().filter(|pod| pod.pooler == uid) {
+            // a conversation of its own with each ledger: the next one claims the pod for the new one
+            pod.server = None;
+            pod.talk = None;
+        }
+    }
+
+    /// What is wanted, and which pods exist. Whether the ledger has something to decide.
+    pub(super) fn reconcile(
+        &mut self,
+        object: &PgPooler,
+        facts: &Facts,
+        sum: Option<&Sum>,
+        now: Instant,
+    ) -> bool {
+        let uid = self.note(object, facts);
+        let Some(pooler) = self.poolers.get_mut(&uid) else { return false };
+        let enforced = object.spec.budget.mode == BudgetMode::Enforce;
+        if let (Some(sum), Some(server)) = (sum, &pooler.server)
+            && let Some(group) = self.groups.get_mut(server)
+        {
+            pooler.usable = sum.places.usable;
+            let floor =
+                sum.floor.max(sum.fresh_floor).max(facts.pods.iter().map(|pod| pod.floor).max().unwrap_or(0));
+            let weight = pooler.neighbour.weight;
+            let most_pods = if enforced { sum.max_pods } else { 0 };
+            group.ledger.set_member(pooler.member, Member { floor, most_pods, weight, cap: sum.cap });
+            group.set_cap(pooler.member, if enforced { sum.cap } else { 0 });
+            if let ServerFact::Seen(seen) = &facts.server {
+                group.set_server(seen.max_connections, sum.places.budget);
+            }
+        }
+        for fact in &facts.pods {
+            self.add_pod(&uid, fact, now);
+        }
+        let exists: BTreeSet<&str> =
+            facts.pods.iter().chain(&facts.vanished).map(|pod| pod.uid.as_str()).collect();
+        self.remove_pods(&uid, |pod| !exists.contains(pod));
+        self.look_at_graves(&uid, facts);
+        self.decide_soon(&uid)
+    }
+
+    fn decide_soon(&mut self, uid: &str) -> bool {
+        let server = self.poolers.get(uid).and_then(|pooler| pooler.server.clone());
+        let Some(group) = server.and_then(|server| self.groups.get_mut(&server)) else { return false };
+        group.news = News::Some;
+        true
+    }
+
+    fn add_pod(&mut self, uid: &str, fact: &PodFact, now: Instant) {
+        let Some(pooler) = self.poolers.get(uid) else { return };
+        let (member, server) = (pooler.member, pooler.server.clone());
+        // pods of an earlier configuration may be limited by nobody
+        let server = server.filter(|_| fact.floor > 0);
+        let id = match self.pods.get(&fact.uid) {
+            Some(pod) => pod.id,
+            None => PodId(self.next_id()),
+        };
+        let pod = self.pods.entry(fact.uid.clone()).or_insert_with(|| Pod {
+            id,
+            fact: fact.clone(),
+            pooler: uid.to_owned(),
+            server: None,
+            reach: Reach::Silent,
+            report: None,
+            demand: Demand::new(0, now.into_std()),
+            talk: None,
+        });
+        pod.fact = fact.clone();
+        if let (None, Some(server)) = (&pod.server, server)
+            && let Some(group) = self.groups.get_mut(&server)
+        {
+            group.ledger.add_pod(id, member, fact.floor);
+            group.news = News::Some;
+            pod.server = Some(server);
+        }
+    }
+
+    fn remove_pods(&mut self, uid: &str, is_gone: impl Fn(&str) -> bool) {
+        let gone: Vec<String> = self
+            .pods
+            .iter()
+            .filter(|(id, pod)| pod.pooler == uid && is_gone(id))
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in gone {
+            let Some(pod) = self.pods.remove(&id) else { continue };
+            let Some(group) = pod.server.as_ref().and_then(|server| self.groups.get_mut(server)) else {
+                continue;
+            };
+            group.ledger.remove_pod(pod.id);
+            group.bury(pod.id, pod.fact.address.as_deref());
+            group.news = News::Some;
+        }
+    }
+
+    /// What the server still has of processes that run no more.
+    fn look_at_graves(&mut self, uid: &str, facts: &Facts) {
+        let Some(backends) = &facts.backends else { return };
+        let Some(server) = self.poolers.get(uid).and_then(|pooler| pooler.server.clone()) else { return };
+        let pods = self.pods.values().filter(|pod| pod.server.as_ref() == Some(&server));
+        let living: BTreeSet<IpAddr> =
+            pods.filter_map(|pod| pod.fact.address.as_ref()?.parse().ok()).collect();
+        if let Some(group) = self.groups.get_mut(&server) {
+            group.look_at_graves(backends, &living);
+        }
+    }
+
+    pub(super) fn forget(&mut self, key: &ObjectRef<PgPooler>, pods: &[PodFact], _now: Instant) {
+        let Some(uid) =
+            self.poolers.iter().find(|(_, pooler)| pooler.key == *key).map(|(uid, _)| uid.clone())
+        else {
+            return;
+        };
+        let exists: BTreeSet<&str> = pods.iter().map(|pod| pod.uid.as_str()).collect();
+        self.remove_pods(&uid, |pod| !exists.contains(pod));
+        let Some(pooler) = self.poolers.get(&uid) else { return };
+        let (member, server) = (pooler.member, pooler.server.clone());
+        if let Some(group) = server.as_ref().and_then(|server| self.groups.get_mut(server)) {
+            group.leaves(member);
+        }
+        if exists.is_empty() {
+            self.poolers.remove(&uid);
+        }
+        if let Some(server) = server
+            && !self.poolers.values().any(|pooler| pooler.server.as_ref() == Some(&server))
+        {
+            self.groups.remove(&server);
+        }
+    }
+
+    /// Pods that have an address, and are not talked to.
+    pub(super) fn greetings(&mut self) -> Vec<Greeting> {
+        let mut greetings = Vec::new();
+        for (uid, pod) in &mut self.pods {
+            let Some(pooler) = self.poolers.get(&pod.pooler) else { continue };
+            let address = pod.fact.address.as_ref().and_then(|address| address.parse::<IpAddr>().ok());
+            let Some(address) = address.filter(|_| !pooler.ca.is_empty()) else { continue };
+            let talked_to =
+                pod.talk.as_ref().is_some_and(|talk| talk.address == address && talk.ca == pooler.ca);
+            // what is granted must be written down where the next leader looks for it
+            let budget = pod.server.as_ref().and_then(|server| self.groups.get(server));
+            let is_written = budget.is_none_or(|group| pooler.committed >= group.ledger.totals().committed);
+            if talked_to || !is_written {
+                continue;
+            }
+            let (commands, receiver) = mpsc::unbounded_channel();
+            pod.talk = Some(Talk { address, ca: pooler.ca.clone(), commands });
+            greetings.push(Greeting {
+                uid: uid.clone(),
+                pod: if pod.server.is_some() { Spoken::Limited } else { Spoken::Measured },
+                address,
+                ca: pooler.ca.clone(),
+                password: pooler.password.clone(),
+                commands: receiver,
+            });
+        }
+        greetings
+    }
+
+    /// A connection to a pod is about to be opened.
+    pub(super) fn link(&mut self, uid: &str) -> Link {
+        let Some(pod) = self.pods.get(uid) else { return Link::default() };
+        let group = pod.server.as_ref().and_then(|server| self.groups.get_mut(server));
+        group.map_or(Link::default(), |group| group.ledger.link(pod.id))
+    }
+
+    /// It has ended.
+    pub(super) fn lost(&mut self, uid: &str) {
+        if let Some(pod) = self.pods.get_mut(uid) {
+            pod.reach = Reach::Silent;
+        }
+    }
+
+    /// What a pod says; the epoch of another leader, if it follows one.
+    pub(super) fn heard(&mut self, uid: &str, link: Link, report: &Report, now: Instant) -> Option<u64> {
+        let pod = self.pods.get_mut(uid)?;
+        pod.reach = Reach::Connected;
+        let before = pod.report.replace(*report);
+        let Some(group) = pod.server.as_ref().and_then(|server| self.groups.get_mut(server)) else {
+            if let Some(pooler) = self.poolers.get_mut(&pod.pooler) {
+                pooler.peak = pooler.peak.max(report.usage.active + report.usage.waiting.min(1));
+            }
+            return None;
+        };
+        let departed = group.ledger.departed().len();
+        if let Answer::Superseded(epoch) = group.ledger.reported(pod.id, link, report) {
+            return Some(epoch);
+        }
+        let is_new = before.is_none_or(|before| before.incarnation != report.incarnation);
+        if is_new {
+            let part = group.ledger.totals().budget / group.ledger.pods().count().max(1) as u32;
+            pod.demand = Demand::new(part, now.into_std());
+        }
+        if group.ledger.departed().len() > departed {
+            group.bury(pod.id, pod.fact.address.as_deref());
+        }
+        let refused =
+            before.filter(|_| !is_new).is_some_and(|before| report.usage.refused > before.usage.refused);
+        pod.note_need(report, now);
+        let need = pod.demand.need(now.into_std());
+        group.ledger.want(pod.id, need);
+        group.news = News::Some;
+        let (server, pooler) = (pod.server.clone(), pod.pooler.clone());
+        // what the server says of itself has changed, and the pod knows first
+        let restarted = report
+            .max_connections
+            .is_some_and(|most| group.max_connections.is_some_and(|known| known != most));
+        if restarted || departed < group.ledger.departed().len() {
+            self.changed.insert(pooler.clone());
+        }
+        if let (true, Some(server)) = (refused, server) {
+            self.refused(&pooler, &server, now);
+        }
+        self.note_peak(&pooler);
+        None
+    }
+
+    /// The server was full although nobody can see why.
+    fn refused(&mut self, pooler: &str, server: &ServerKey, now: Instant) {
+        let held: u32 = self.on(server).filter_map(|pod| pod.report).map(|report| report.usage.held).sum();
+        let Some(of) = self.poolers.get(pooler) else { return };
+        let sessions = self.poolers.values().filter(|one| one.server.as_ref() == Some(server)).count() as u32;
+        let known = held + of.foreign.unwrap_or(0) + sessions;
+        let usable = of.usable;
+        if let Some(group) = self.groups.get_mut(server) {
+            group.belief.refused(usable, known, now.into_std());
+            tracing::warn!(server = ?server, usable, known, "the server refused a login although it should have room (53300)");
+        }
+        self.changed.insert(pooler.to_owned());
+    }
+
+    pub(super) fn on<'a>(&'a self, server: &'a ServerKey) -> impl Iterator<Item = &'a Pod> {
+        self.pods.values().filter(move |pod| pod.server.as_ref() == Some(server))
+    }
+
+    fn note_peak(&mut self, pooler: &str) {
+        let pods = self.pods.values().filter(|pod| pod.pooler == pooler);
+        let active: u32 = pods.filter_map(|pod| pod.report).map(|report| report.usage.active).sum();
+        if let Some(pooler) = self.poolers.get_mut(pooler) {
+            pooler.peak = pooler.peak.max(active);
+        }
+    }
+
+    /// What falls by itself.
+    pub(super) fn tick(&mut self, now: Instant) {
+        for pod in self.pods.values_mut() {
+            let Some(group) = pod.server.as_ref().and_then(|server| self.groups.get_mut(server)) else {
+                continue;
+            };
+            if pod.demand.falls_at().is_some_and(|at| at <= now.into_std()) {
+                group.ledger.want(pod.id, pod.demand.need(now.into_std()));
+                group.news = News::Some;
+            }
+        }
+        // what dead processes left behind is asked of the server
+        let waiting: Vec<ServerKey> = self
+            .groups
+            .iter()
+            .filter(|(_, group)| !group.ledger.departed().is_empty())
+            .map(|(key, _)| key.clone())
+            .collect();
+        for server in waiting {
+            let uids = self.poolers.iter().filter(|(_, pooler)| pooler.server.as_ref() == Some(&server));
+            self.changed.extend(uids.map(|(uid, _)| uid.clone()).take(1));
+        }
+    }
+
+    /// What the ledgers want done. Commands are on their way.
+    pub(super) fn decide(&mut self) -> Vec<Order> {
+        let mut orders = Vec::new();
+        let ids: HashMap<PodId, String> = self.pods.iter().map(|(uid, pod)| (pod.id, uid.clone())).collect();
+        for (server, group) in &mut self.groups {
+            // before the server has been seen nobody can say what a limit is good for
+            if group.news == News::None || group.max_connections.is_none() {
+                continue;
+            }
+            group.news = News::None;
+            for effect in group.ledger.decide() {
+                match effect {
+                    Effect::Confirm(mark) => orders.push(Order::Confirm(server.clone(), mark)),
+                    Effect::Commit(budget) => orders.push(Order::Commit(server.clone(), budget)),
+                    Effect::Send(id, command) => {
+                        let pod = ids.get(&id).and_then(|uid| self.pods.get(uid));
+                        if let Some(talk) = pod.and_then(|pod| pod.talk.as_ref()) {
+                            tracing::debug!(pod = pod.map(|pod| pod.fact.name.as_str()), %command, "to a pod");
+                            // a conversation that has ended is begun again, and the ledger knows
+                            let _ = talk.commands.send(command);
+                        }
+                    }
+                }
+            }
+        }
+        orders
+    }
+
+    pub(super) fn take_changed(&mut self) -> Vec<ObjectRef<PgPooler>> {
+        let uids = std::mem::take(&mut self.changed);
+        uids.iter().filter_map(|uid| self.poolers.get(uid)).map(|pooler| pooler.key.clone()).collect()
+    }
+
+    pub(super) fn confirmed(&mut self, server: &ServerKey, mark: Mark, leads: bool) {
+        let Some(group) = self.groups.get_mut(server) else { return };
+        if leads {
+            group.ledger.confirmed(mark);
+        } else {
+            group.ledger.not_confirmed();
+        }
+        group.news = News::Some;
+        // what waits for room may have it now
+        let uids = self.poolers.iter().filter(|(_, pooler)| pooler.server.as_ref() == Some(server));
+        self.changed.extend(uids.map(|(uid, _)| uid.clone()));
+    }
+
+    pub(super) fn members(&self, server: &ServerKey) -> Vec<ObjectRef<PgPooler>> {
+        let of = self.poolers.values().filter(|pooler| pooler.server.as_ref() == Some(server));
+        of.map(|pooler| pooler.key.clone()).collect()
+    }
+
+    pub(super) fn written(
+        &mut self,
+        server: &ServerKey,
+        budget: u32,
+        members: &[ObjectRef<PgPooler>],
+        is_written: bool,
+    ) {
+        let Some(group) = self.groups.get_mut(server) else { return };
+        group.news = News::Some;
+        if !is_written {
+            group.ledger.not_written();
+            return;
+        }
+        let of = self.poolers.values_mut().filter(|pooler| pooler.server.as_ref() == Some(server));
+        for pooler in of {
+            if members.contains(&pooler.key) {
+                pooler.committed = budget;
+            }
+        }
+        group.ledger.written(budget);
+        let uids = self.poolers.iter().filter(|(_, pooler)| pooler.server.as_ref() == Some(server));
+        self.changed.extend(uids.map(|(uid, _)| uid.clone()));
+    }
+}
+
+impl Pod {
+    fn note_need(&mut self, report: &Report, now: Instant) {
+        if report.phase == pgpooler_core::budget::Phase::Draining {
+            // what it needed a moment ago it will not need again
+            self.demand = Demand::default();
+        }
+        self.demand.note(&report.usage, now.into_std());
+    }
+}
+
+/// What a status remembers of a `PgPooler`, until it is reckoned anew.
+fn remembered(budget: Option<&crate::api::BudgetStatus>) -> Member {
+    let of = |pick: fn(&crate::api::BudgetStatus) -> i32| budget.map_or(0, |one| unsigned(pick(one).into()));
+    Member { floor: of(|one| one.floor), most_pods: of(|one| one.max_pods), weight: 1, cap: u32::MAX }
+}
+
+fn unsigned(number: i64) -> u32 {
+    u32::try_from(number.max(0)).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,189 @@
+//! The conversation with one pod: claimed first, then told what it may hold, and heard when it has something to say.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use pgpooler_core::budget::{BadReport, Command, Link, Report};
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
+
+use super::Budgets;
+use crate::error::chain;
+use crate::link::{self, Driver, LinkError};
+
+/// How long a pod may take to answer a command.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// A pod that says nothing for so long is asked.
+const SILENCE: Duration = Duration::from_secs(30);
+/// Between attempts to reach a pod.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// The longest of them: a pod that starts is reached within it.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// A pod to talk to.
+pub(super) struct Greeting {
+    pub(super) uid: String,
+    pub(super) pod: Spoken,
+    pub(super) address: IpAddr,
+    pub(super) ca: String,
+    pub(super) password: String,
+    pub(super) commands: mpsc::UnboundedReceiver<Command>,
+}
+
+/// What is said to it.
+#[derive(Clone, Copy)]
+pub(super) enum Spoken {
+    /// Its limits.
+    Limited,
+    /// Nothing: it is only listened to.
+    Measured,
+}
+
+/// Why a conversation ended.
+#[derive(Debug, thiserror::Error)]
+enum TalkError {
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    #[error("the pod refused `{1}`")]
+    Refused(#[source] tokio_postgres::Error, String),
+    #[error("the pod did not answer `{0}` in time")]
+    Silent(String),
+    #[error("the pod's answer cannot be read")]
+    Answer(#[from] BadReport),
+    #[error("the connection has ended")]
+    Ended,
+}
+
+/// Starts the conversation; it ends when the sender of its commands is dropped.
+pub(super) fn begin(budgets: &Arc<Budgets>, mut greeting: Greeting) {
+    let budgets = Arc::downgrade(budgets);
+    tokio::spawn(async move {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let Some(budgets) = budgets.upgrade() else { return };
+            let (error, met) = match converse(&budgets, &mut greeting).await {
+                Ok(()) => return,
+                Err(error) => error,
+            };
+            let address = greeting.address;
+            tracing::debug!(%address, error = chain(&error), "no conversation with a pod");
+            budgets.state().lost(&greeting.uid);
+            drop(budgets);
+            pause = if met { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = closed(&mut greeting.commands) => return,
+            }
+        }
+    });
+}
+
+/// What could not be sent is sent again by the ledger, which knows that the connection was lost.
+async fn closed(commands: &mut mpsc::UnboundedReceiver<Command>) {
+    while commands.recv().await.is_some() {}
+}
+
+/// `Ok`: there is no more to talk about. With an error comes whether the pod was reached.
+async fn converse(budgets: &Arc<Budgets>, greeting: &mut Greeting) -> Result<(), (TalkError, bool)> {
+    let number = budgets.state().link(&greeting.uid);
+    // what was meant for the process before must not reach the next one; nothing new comes before this one has answered
+    while greeting.commands.try_recv().is_ok() {}
+    let port = u16::try_from(crate::plan::render::service::LISTEN_PORT).unwrap_or_default();
+    let address = SocketAddr::new(greeting.address, port);
+    let connected = link::connect(address, greeting.ca.as_bytes(), &greeting.password).await;
+    let (client, driver) = connected.map_err(|error| (error.into(), false))?;
+    Talk { budgets, uid: &greeting.uid, number, client }
+        .run(greeting.pod, driver, &mut greeting.commands)
+        .await
+        .map_err(|error| (error, true))
+}
+
+struct Talk<'a> {
+    budgets: &'a Arc<Budgets>,
+    uid: &'a str,
+    number: Link,
+    client: Client,
+}
+
+impl Talk<'_> {
+    async fn run(
+        &self,
+        pod: Spoken,
+        driver: Driver,
+        commands: &mut mpsc::UnboundedReceiver<Command>,
+    ) -> Result<(), TalkError> {
+        let (notes, mut heard) = mpsc::unbounded_channel();
+        // ends with the session, which ends with `self`
+        tokio::spawn(drive(driver, notes));
+        match pod {
+            Spoken::Limited => self.say(Command::Claim { epoch: self.budgets.epoch }.to_string()).await?,
+            Spoken::Measured => self.say("SHOW BUDGET".to_owned()).await?,
+        }
+        self.ask("LISTEN budget").await?;
+        loop {
+            tokio::select! {
+                command = commands.recv() => {
+                    let Some(mut command) = command else { return Ok(()) };
+                    // a later one says all that an earlier one did
+                    while let Ok(later) = commands.try_recv() {
+                        command = later;
+                    }
+                    self.say(command.to_string()).await?;
+                }
+                note = heard.recv() => self.hear(&note.ok_or(TalkError::Ended)?)?,
+                () = sleep(SILENCE) => self.say("SHOW BUDGET".to_owned()).await?,
+            }
+        }
+    }
+
+    /// Says it, and takes note of the answer.
+    async fn say(&self, command: String) -> Result<(), TalkError> {
+        let rows = match self.ask(&command).await {
+            // whom it follows instead is in its report
+            Err(TalkError::Refused(error, what)) => {
+                tracing::debug!(command = what, error = chain(&error), "a pod refused");
+                self.ask("SHOW BUDGET").await?
+            }
+            other => other?,
+        };
+        let row = rows.first().ok_or(TalkError::Ended)?;
+        let report = Report::read(|name| row.try_get(name).ok().flatten())?;
+        self.budgets.heard(self.uid, self.number, &report);
+        Ok(())
+    }
+
+    async fn ask(&self, command: &str) -> Result<Vec<SimpleQueryRow>, TalkError> {
+        let answer = timeout(PATIENCE, self.client.simple_query(command)).await;
+        let answer = answer.map_err(|_| TalkError::Silent(command.to_owned()))?;
+        let messages = answer.map_err(|error| match error.as_db_error() {
+            Some(_) => TalkError::Refused(error, command.to_owned()),
+            None => TalkError::Ended,
+        })?;
+        let rows = messages.into_iter().filter_map(|message| match message {
+            SimpleQueryMessage::Row(row) => Some(row),
+            _ => None,
+        });
+        Ok(rows.collect())
+    }
+
+    /// A notification has the columns as `name=value`; those that are NULL are left out.
+    fn hear(&self, note: &str) -> Result<(), TalkError> {
+        let column = |name: &str| {
+            note.split_whitespace().filter_map(|pair| pair.split_once('=')).find(|(one, _)| *one == name)
+        };
+        let report = Report::read(|name| column(name).map(|(_, value)| value))?;
+        self.budgets.heard(self.uid, self.number, &report);
+        Ok(())
+    }
+}
+
+async fn drive(mut driver: Driver, notes: mpsc::UnboundedSender<String>) {
+    while let Some(Ok(note)) = driver.next().await {
+        if notes.send(note.payload().to_owned()).is_err() {
+            return;
+        }
+    }
+}
