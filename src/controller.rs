@@ -100,7 +100,8 @@ impl Scope {
             seen.exists.into_iter().chain(seen.vanished).collect()
         };
         let poolers = self.caches.poolers.state();
-        self.context.budgets.open(poolers.iter().map(|pooler| (Arc::clone(pooler), pods(pooler))).collect());
+        let found: Vec<_> = poolers.iter().map(|pooler| (Arc::clone(pooler), pods(pooler))).collect();
+        self.context.budgets.open(&found);
     }
 }
 

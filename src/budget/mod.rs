@@ -22,13 +22,13 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use kube::Client;
 use kube::runtime::reflector::ObjectRef;
-use pgpooler_core::budget::Mark;
+use pgpooler_core::budget::{Link, Mark, Report};
 use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep};
 
 use crate::api::PgPooler;
 use crate::plan::budget::Sum;
-use crate::plan::facts::{Account, Facts, Sharing};
+use crate::plan::facts::{Account, Facts, PodFact, Sharing};
 
 pub use groups::ServerKey;
 use state::{Order, State};
@@ -97,9 +97,9 @@ impl Budgets {
     }
 
     /// All `PgPoolers` of one scope with the pods that exist, read after the Lease was won.
-    pub fn open(&self, found: Vec<(Arc<PgPooler>, Vec<crate::plan::facts::PodFact>)>) {
+    pub fn open(&self, found: &[(Arc<PgPooler>, Vec<PodFact>)]) {
         let mut state = self.state();
-        for (pooler, pods) in &found {
+        for (pooler, pods) in found {
             state.inherit(pooler, pods);
         }
         self.closed.send_modify(|closed| *closed = closed.saturating_sub(1));
@@ -127,7 +127,9 @@ impl Budgets {
         let account = state.account(object);
         let greetings = state.greetings();
         drop(state);
-        greetings.into_iter().for_each(|greeting| talk::begin(self, greeting));
+        for greeting in greetings {
+            talk::begin(self, greeting);
+        }
         if news {
             self.wake.notify_one();
         }
@@ -135,13 +137,13 @@ impl Budgets {
     }
 
     /// A `PgPooler` is no more; `pods` of it still exist.
-    pub fn forget(&self, key: &ObjectRef<PgPooler>, pods: &[crate::plan::facts::PodFact]) {
+    pub fn forget(&self, key: &ObjectRef<PgPooler>, pods: &[PodFact]) {
         self.state().forget(key, pods, Instant::now());
         self.wake.notify_one();
     }
 
     /// A pod has said something.
-    fn heard(&self, uid: &str, link: pgpooler_core::budget::Link, report: &pgpooler_core::budget::Report) {
+    fn heard(&self, uid: &str, link: Link, report: &Report) {
         let other = self.state().heard(uid, link, report, Instant::now());
         if let Some(epoch) = other {
             tracing::warn!(uid, epoch, "a pod follows another leader");
@@ -182,7 +184,9 @@ impl Budgets {
                 // nobody listens before the controllers run
                 let _ = self.changed.send(key);
             }
-            orders.into_iter().for_each(|order| self.carry_out(order));
+            for order in orders {
+                self.carry_out(order);
+            }
         }
     }
 

@@ -170,17 +170,25 @@ impl State {
         pooler.ca.clone_from(&facts.internal_tls.ca);
         pooler.password.clone_from(&facts.admin_password.0);
         if let Some(server) = seen.filter(|server| pooler.server.as_ref() != Some(server)) {
-            self.moves(&uid, server);
+            self.moves(&uid, &server);
         }
         uid
     }
 
     /// To another server, or to the first. Its pods come along with all that they could hold.
-    fn moves(&mut self, uid: &str, server: ServerKey) {
+    fn moves(&mut self, uid: &str, server: &ServerKey) {
         let Some(pooler) = self.poolers.get_mut(uid) else { return };
         let before = pooler.server.replace(server.clone());
         let (member, committed, epoch) = (pooler.member, pooler.committed, self.epoch);
+        let mut pods = Vec::new();
         if let Some(group) = before.and_then(|before| self.groups.get_mut(&before)) {
+            for pod in self.pods.values_mut().filter(|pod| pod.pooler == uid) {
+                pods.push((pod.id, pod.fact.floor, group.ledger.charge(pod.id)));
+                group.ledger.remove_pod(pod.id);
+                // a conversation of its own with each ledger: the next one claims the pod for the new one
+                (pod.server, pod.talk) = (Some(server.clone()), None);
+            }
+            group.ledger.forget_departed(member);
             group.leaves(member);
         }
         let group = self.groups.entry(server.clone()).or_insert_with(|| {
@@ -189,10 +197,8 @@ impl State {
             group
         });
         group.news = News::Some;
-        for pod in self.pods.values_mut().filter(|pod| pod.pooler == uid) {
-            // a conversation of its own with each ledger: the next one claims the pod for the new one
-            pod.server = None;
-            pod.talk = None;
+        for (id, floor, charge) in pods.into_iter().filter(|(_, floor, _)| *floor > 0) {
+            group.ledger.move_pod(id, member, floor, charge);
         }
     }
 

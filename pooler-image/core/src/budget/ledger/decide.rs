@@ -85,7 +85,7 @@ impl Ledger {
                 Trust::Unconfirmed(mark) => Some(mark),
                 Trust::Confirmed => None,
             },
-            Standing::Inherited | Standing::Newborn => None,
+            Standing::Inherited | Standing::Newborn | Standing::Moved(_) => None,
         });
         let written = self.budget.written.map(|(_, mark)| mark);
         let needed = unconfirmed.chain(written).max().unwrap_or(Mark::default());

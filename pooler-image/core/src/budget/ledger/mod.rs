@@ -197,6 +197,21 @@ impl Ledger {
         });
     }
 
+    /// A pod comes from another server, where it could hold `charge`. Nothing happens if it is known.
+    pub fn move_pod(&mut self, id: PodId, member: MemberId, floor: u32, charge: u32) {
+        self.add_pod(id, member, floor);
+        if let Some(pod) = self.pods.get_mut(&id)
+            && matches!(pod.standing, Standing::Newborn)
+        {
+            pod.standing = Standing::Moved(charge.max(floor));
+        }
+    }
+
+    /// What a pod is charged with; 0: it is not known.
+    pub fn charge(&self, id: PodId) -> u32 {
+        self.charges().find(|charge| charge.pod == id).map_or(0, |charge| charge.charge)
+    }
+
     /// A pod is no more: its kubelet says so, or its node is gone for good. What it held counts on until
     /// [`Self::backends`] says that the server holds none of it.
     pub fn remove_pod(&mut self, id: PodId) {
@@ -204,6 +219,7 @@ impl Ledger {
         let (incarnation, charge) = match &pod.standing {
             Standing::Inherited => (None, None),
             Standing::Newborn => (None, Some(pod.floor)),
+            Standing::Moved(charge) => (None, Some(*charge)),
             Standing::Met(met) => (Some(met.incarnation), Some(met.charge(pod.floor))),
         };
         self.depart(Departed { pod: id, incarnation, member: pod.member, floor: pod.floor, charge });
@@ -264,10 +280,12 @@ impl Ledger {
     /// The first report of a process.
     fn meet(&mut self, id: PodId, report: &Report) {
         let mark = self.next_mark();
+        // another ledger of this leader may have told it something
+        self.sequence = self.sequence.max(report.stamp.sequence);
         let Some(pod) = self.pods.get_mut(&id) else { return };
         let met = Standing::Met(Met::new(report, mark));
         match std::mem::replace(&mut pod.standing, met) {
-            Standing::Newborn => {}
+            Standing::Newborn | Standing::Moved(_) => {}
             Standing::Inherited => {
                 self.unheard = self.unheard.saturating_sub(report.charge());
                 self.settle_unheard();
@@ -337,6 +355,12 @@ impl Ledger {
         if !open {
             self.unheard = 0;
         }
+    }
+
+    /// The pods of a `PgPooler` have another server now: what they hold is not on this one.
+    pub fn forget_departed(&mut self, member: MemberId) {
+        self.departed.retain(|departed| departed.member != member);
+        self.settle_unheard();
     }
 
     fn forget_members(&mut self) {

@@ -30,6 +30,8 @@ pub(super) enum Standing {
     Inherited,
     /// It has come since, and has not answered.
     Newborn,
+    /// It comes from another server, where it could hold so much, and has not answered.
+    Moved(u32),
     /// It has answered.
     Met(Met),
 }

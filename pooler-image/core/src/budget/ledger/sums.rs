@@ -109,6 +109,7 @@ impl Ledger {
         self.pods.iter().map(|(id, pod)| {
             let (said, charge) = match &pod.standing {
                 Standing::Inherited | Standing::Newborn => (None, pod.floor),
+                Standing::Moved(charge) => (None, *charge),
                 Standing::Met(met) => {
                     let said = Said { limit: met.limit, held: met.held, aim: met.aim(), mood: met.mood };
                     (Some(said), met.charge(pod.floor))
@@ -149,6 +150,7 @@ impl super::pod::Pod {
         match &self.standing {
             Standing::Inherited => 0,
             Standing::Newborn => self.floor,
+            Standing::Moved(charge) => *charge,
             Standing::Met(met) => met.charge(self.floor),
         }
     }
