@@ -14,7 +14,7 @@ pub struct Backends {
 }
 
 /// One session.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Backend {
     /// Process on the server.
     pub pid: i32,
@@ -22,8 +22,10 @@ pub struct Backend {
     pub origin: Origin,
     /// Since when it is there.
     pub start: Start,
-    /// Role of the session.
+    /// Whose it is, seen from the login role.
     pub whose: Whose,
+    /// Its role, which everybody may see.
+    pub role: String,
 }
 
 /// Where the client of a session is.
@@ -48,7 +50,7 @@ pub enum Start {
     Unknown,
 }
 
-/// Role of a session.
+/// Whose a session is, seen from the login role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Whose {
     /// The operator's own session.
@@ -130,21 +132,26 @@ impl Backends {
         self.rows.iter().filter(could).count() as u32
     }
 
-    /// Sessions that are not of any pooler, of which `pods` with these addresses say that they hold `held` in all. The
-    /// operator's own do not count.
-    pub fn foreign(&self, pods: &[IpAddr], held: u32) -> u32 {
-        let clients = || self.rows.iter().filter(|row| row.whose != Whose::Operator);
-        let count = |origin: fn(&Origin) -> bool| clients().filter(|row| origin(&row.origin)).count() as u32;
-        let all = clients().count() as u32;
-        if self.addresses(pods) == Addresses::Translated {
-            return all.saturating_sub(held);
-        }
-        let of_pods = clients()
-            .filter(|row| matches!(row.origin, Origin::Address(address) if pods.contains(&address)))
-            .count() as u32;
-        let hidden = count(|origin| *origin == Origin::Hidden);
-        // clients' own roles may be hidden: what pods hold beyond what is seen of them is there
-        all - of_pods - hidden + hidden.saturating_sub(held.saturating_sub(of_pods))
+    /// Sessions that are not of any pooler. Poolers log in as `roles`, their pods have the addresses `pods`, and hold
+    /// `held` in all at most. The operator's own do not count.
+    pub fn foreign(&self, pods: &[IpAddr], roles: &[&str], held: u32) -> u32 {
+        let clients = self.rows.iter().filter(|row| row.whose != Whose::Operator);
+        let (fleet, strangers): (Vec<_>, Vec<_>) =
+            clients.partition(|row| roles.contains(&row.role.as_str()));
+        let count = |of: &dyn Fn(&Backend) -> bool| fleet.iter().filter(|row| of(row)).count() as u32;
+        let maybe = match self.addresses(pods) {
+            Addresses::Translated => (fleet.len() as u32).saturating_sub(held),
+            Addresses::OfPods => {
+                let is_pod =
+                    |row: &Backend| matches!(row.origin, Origin::Address(address) if pods.contains(&address));
+                let of_pods = count(&is_pod);
+                let hidden = count(&|row| row.origin == Origin::Hidden);
+                let elsewhere = fleet.len() as u32 - of_pods - hidden;
+                // of a pooler with another role: what pods hold beyond what is seen of them is there
+                elsewhere + hidden.saturating_sub(held.saturating_sub(of_pods))
+            }
+        };
+        strangers.len() as u32 + maybe
     }
 }
 
@@ -157,7 +164,8 @@ mod tests {
     const GONE: Departed = Departed { address: POD, gone_at: 100.0 };
 
     fn row(pid: i32, origin: Origin, start: Start, whose: Whose) -> Backend {
-        Backend { pid, origin, start, whose }
+        let role = if whose == Whose::Others { "other" } else { "app" };
+        Backend { pid, origin, start, whose, role: role.into() }
     }
 
     fn ours(pid: i32, address: IpAddr, start: f64) -> Backend {
@@ -183,8 +191,8 @@ mod tests {
     #[test]
     fn the_operators_own_session_is_nobodys() {
         let own = row(1, Origin::Hidden, Start::Unknown, Whose::Operator);
-        assert_eq!(seen(200.0, &[own]).could_be_of(&GONE, Addresses::Translated), 0);
-        assert_eq!(seen(200.0, &[own]).foreign(&[POD], 0), 0);
+        assert_eq!(seen(200.0, std::slice::from_ref(&own)).could_be_of(&GONE, Addresses::Translated), 0);
+        assert_eq!(seen(200.0, &[own]).foreign(&[POD], &["app"], 0), 0);
     }
 
     #[test]
@@ -203,16 +211,18 @@ mod tests {
     fn others_are_those_from_elsewhere() {
         let local = row(4, Origin::Local, Start::At(1.0), Whose::Ours);
         let rows = [ours(1, POD, 1.0), ours(2, POD, 1.0), ours(3, OTHER, 1.0), local, hidden(5), hidden(6)];
-        assert_eq!(seen(2.0, &rows).foreign(&[POD], 2), 4);
-        assert_eq!(seen(2.0, &rows).foreign(&[POD], 3), 3, "one of the hidden is the pod's");
-        assert_eq!(seen(2.0, &rows).foreign(&[POD], 9), 2);
+        let foreign = |roles: &[&str], held| seen(2.0, &rows).foreign(&[POD], roles, held);
+        assert_eq!(foreign(&["app"], 77), 4, "no pooler has the role of the hidden ones");
+        assert_eq!(foreign(&["app", "other"], 2), 4);
+        assert_eq!(foreign(&["app", "other"], 3), 3, "one of the hidden is a pod's");
+        assert_eq!(foreign(&["app", "other"], 9), 2);
     }
 
     #[test]
     fn where_addresses_are_of_nodes_others_are_what_pods_do_not_hold() {
         let rows = [ours(1, OTHER, 1.0), ours(2, OTHER, 1.0), hidden(3)];
         assert_eq!(seen(2.0, &rows).addresses(&[POD]), Addresses::Translated);
-        assert_eq!(seen(2.0, &rows).foreign(&[POD], 2), 1);
+        assert_eq!(seen(2.0, &rows).foreign(&[POD], &["app"], 2), 1);
     }
 
     proptest::proptest! {
