@@ -43,8 +43,11 @@ impl State {
         let (backends, group) = (facts.backends.as_ref()?, self.groups.get(server)?);
         let living = self.on(server).filter_map(|pod| pod.fact.address.as_ref()?.parse::<IpAddr>().ok());
         let addresses: Vec<IpAddr> = living.chain(group.addresses()).collect();
+        let on = |pooler: &&Pooler| pooler.server.as_ref() == Some(server);
+        let roles: Vec<&str> =
+            self.poolers.values().filter(on).map(|pooler| pooler.neighbour.role.as_str()).collect();
         // what pods could hold rather than what they said last: a connection that has just been opened is nobody else's
-        Some(backends.foreign(&addresses, group.ledger.totals().charged))
+        Some(backends.foreign(&addresses, &roles, group.ledger.totals().charged))
     }
 
     /// What the ledger knows of one `PgPooler`.
