@@ -198,17 +198,9 @@ fn hold(
     let live = facts.children.deployment.as_deref();
     let mut deployment = Child::Leave;
     if let Some(deployed) = deployed {
-        // with the target out of sight what was last set aside still holds; without one nothing is added
-        let last = conditions::last_budget(object, verdict.address.as_deref());
-        let known = |pick: fn(&api::BudgetStatus) -> i32| last.map_or(0, |sum| pick(sum).max(0) as u32);
-        let max_pods = known(|sum| sum.max_pods);
-        let most = known(|sum| sum.max_replicas).max(deployed.replicas);
-        let wanted = pooler.replicas.min(most);
-        let room = Room {
-            reserve: known(|sum| sum.floor).saturating_mul(max_pods),
-            part: 0,
-            max_pods,
-            coverage: facts.account.as_ref().map(|account| account.coverage),
+        let (wanted, room) = match pooler.mode {
+            api::BudgetMode::Observe => (pooler.replicas, Room::BOUNDLESS),
+            api::BudgetMode::Enforce => last_room(object, facts, &verdict, pooler.replicas, deployed),
         };
         let mut step = rollout::scale(&facts.pods, deployed, wanted, room);
         // what was granted stays: pods that are just being moved must not be lost for want of a Secret
@@ -217,6 +209,27 @@ fn hold(
         verdict.step = Some(step);
     }
     Plan { objects: Objects { deployment, ..surroundings(pooler) }, verdict }
+}
+
+/// With the target out of sight what was last set aside still holds; without one nothing is added.
+fn last_room(
+    object: &PgPooler,
+    facts: &Facts,
+    verdict: &Verdict,
+    replicas: u32,
+    deployed: &Deployed,
+) -> (u32, Room) {
+    let last = conditions::last_budget(object, verdict.address.as_deref());
+    let known = |pick: fn(&api::BudgetStatus) -> i32| last.map_or(0, |sum| pick(sum).max(0) as u32);
+    let max_pods = known(|sum| sum.max_pods);
+    let most = known(|sum| sum.max_replicas).max(deployed.replicas);
+    let room = Room {
+        reserve: known(|sum| sum.floor).saturating_mul(max_pods),
+        part: 0,
+        max_pods,
+        coverage: facts.account.as_ref().map(|account| account.coverage),
+    };
+    (replicas.min(most), room)
 }
 
 fn replaced(

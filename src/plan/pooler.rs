@@ -108,7 +108,7 @@ impl Pooler {
     /// The document of the pods. Nothing in it may change with the budget, since every pod would be replaced for it;
     /// pods are told what they may hold. A process that nobody tells, with the same document, keeps to the floor.
     pub fn document(&self, target: &Target, sum: &Sum) -> Result<Document, SpecError> {
-        let pools = self.pools.iter().map(|pool| rule(pool, sum.max_pods));
+        let pools = self.pools.iter().map(rule);
         let document = Document {
             max_server_connections: match self.mode {
                 BudgetMode::Enforce => sum.floor,
@@ -156,8 +156,8 @@ fn document(spec: &api::PgPoolerSpec) -> Result<Document, SpecError> {
     })
 }
 
-/// A limit over all pods is divided like the budget, but a pool without any connection would hang its clients.
-fn rule(pool: &api::Pool, max_pods: u32) -> Result<PoolRule, SpecError> {
+/// A limit over all pods goes in as it is: each pod takes its part of it as of the budget.
+fn rule(pool: &api::Pool) -> Result<PoolRule, SpecError> {
     let limit = pool.max_connections.map(|limit| unsigned(limit, "pools[].maxConnections")).transpose()?;
     let timeout = pool.queue_timeout.as_ref();
     let field = || format!("pools[{}].queueTimeout", pool.name);
@@ -166,8 +166,8 @@ fn rule(pool: &api::Pool, max_pods: u32) -> Result<PoolRule, SpecError> {
         database: pool.database.clone(),
         users: pool.users.clone(),
         pool_mode: pool.mode.map(mode),
-        pool_size: limit.map(|limit| (limit / max_pods.max(1)).max(1)),
-        pool_size_total: None,
+        pool_size: None,
+        pool_size_total: limit,
         session_state: None,
         query_wait_timeout: timeout.map(|timeout| seconds(&field(), timeout)).transpose()?,
     })
