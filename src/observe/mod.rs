@@ -3,7 +3,6 @@
 pub mod caches;
 pub mod guard;
 pub mod internal_tls;
-pub mod load;
 pub mod pods;
 pub mod postgres;
 pub mod session;
@@ -22,7 +21,6 @@ use crate::plan::checks;
 use crate::plan::facts::{Children, Facts, Hidden, InternalTls, SecretFact, ServerFact, Sharing};
 
 use caches::Caches;
-use load::Loads;
 use pods::Observed;
 use postgres::Sessions;
 
@@ -49,7 +47,6 @@ pub enum ObserveError {
 pub struct Observer {
     client: Client,
     sessions: Sessions,
-    loads: Loads,
     contents: Mutex<HashMap<(String, String), Content>>,
     /// Generated, and not in use yet: by uid of the `PgPooler` and key in its internal Secret.
     secrets: Mutex<HashMap<(String, &'static str), Hidden>>,
@@ -69,7 +66,6 @@ impl Observer {
         Self {
             client,
             sessions: Sessions::default(),
-            loads: Loads::default(),
             contents: Mutex::default(),
             secrets: Mutex::default(),
             internal_tls: Mutex::default(),
@@ -92,7 +88,6 @@ impl Observer {
             admin_password: self.generated(&uid, names::ADMIN_PASSWORD_KEY, &children).await?,
             peer_secret: self.generated(&uid, names::PEER_SECRET_KEY, &children).await?,
             internal_tls: self.internal_tls(&uid, &children).await?,
-            load: self.loads.observe(&uid, &pods).await,
             children,
             conflicts,
             pods,

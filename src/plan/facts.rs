@@ -35,8 +35,6 @@ pub struct Facts {
     pub vanished: Vec<PodFact>,
     /// All sessions on the server; `None`: it cannot be asked.
     pub backends: Option<Backends>,
-    /// What the pods say of themselves.
-    pub load: Load,
     /// What the ledger knows; `None`: nothing is accounted for.
     pub account: Option<Account>,
     /// What is known of the server beyond what it says.
@@ -185,15 +183,6 @@ impl Account {
     pub fn total(&self, of: impl Fn(&PodAccount) -> u32) -> u32 {
         self.pods.iter().map(of).fold(0, u32::saturating_add)
     }
-}
-
-/// What the pods say of themselves, added up.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Load {
-    /// Clients that wait; `None`: no pod answered.
-    pub waiting: Option<u32>,
-    /// Server connections held, those being opened and closed included; `None`: not every pod answered.
-    pub held: Option<u32>,
 }
 
 /// A value that is never printed.

@@ -44,11 +44,8 @@ pub fn budget(seen: Seen<'_>) -> Option<BudgetStatus> {
 
 /// Clients that wait; `None`: nobody knows.
 pub fn clients(facts: &Facts) -> Option<ClientsStatus> {
-    let waiting = match &facts.account {
-        Some(account) => Some(account.total(|pod| pod.waiting)),
-        None => facts.load.waiting,
-    };
-    waiting.map(|waiting| ClientsStatus { waiting: number(waiting) })
+    let account = facts.account.as_ref()?;
+    Some(ClientsStatus { waiting: number(account.total(|pod| pod.waiting)) })
 }
 
 /// The pods, by name.
@@ -91,12 +88,12 @@ fn recommended(sum: &Sum, peak: u32) -> (u32, u32) {
     (with_room(peak).max(sum.max_pods), with_room(sum.places.foreign_peak).max(PEOPLE))
 }
 
-/// Pods that do not answer may hold any of the role's sessions.
+/// Pods that nobody keeps account of may hold any of the role's sessions.
 fn used(seen: Seen<'_>) -> u32 {
     let of_role = seen.verdict.server.as_ref().map_or(0, |server| server.of_role);
     match &seen.facts.account {
         Some(account) => account.total(|pod| pod.held),
-        None => seen.facts.load.held.unwrap_or(of_role),
+        None => of_role,
     }
 }
 
