@@ -38,7 +38,7 @@ impl Pod {
         fs::write(folder.path().join("userlist.txt"), format!("\"pgpooler\" \"{PASSWORD}\"\n")).unwrap();
         let source = Source::new(folder.path().join("pgpooler.toml"));
         let loaded = source.load().unwrap();
-        thread::spawn(move || pgpooler::run(source, loaded));
+        thread::spawn(move || pgpooler::run(source, loaded, pgpooler::Allowance::Document));
         let until = Instant::now() + PATIENCE;
         while RawClient::connect(port).is_err() {
             assert!(Instant::now() < until, "the pooler does not listen");

@@ -291,7 +291,7 @@ mod tests {
             "apiVersion": "pgpooler.dev/v1alpha1", "kind": "PgPooler",
             "metadata": {"name": "orders", "namespace": "shop"}, "spec": {"target": {"secretRef": {"name": "db"}}},
         });
-        let facts = pods.of(&serde_json::from_value(pooler).unwrap());
+        let facts = pods.observed(&serde_json::from_value(pooler).unwrap()).exists;
         assert_eq!(facts.into_iter().map(|pod| pod.name).collect::<Vec<_>>(), ["a", "b"]);
     }
 
