@@ -11,7 +11,9 @@
 //! operator still leads, when a pod is met for the first time.
 
 mod account;
+mod duties;
 mod groups;
+mod hear;
 mod state;
 mod talk;
 mod write;

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use kube::ResourceExt as _;
 use kube::runtime::reflector::ObjectRef;
-use pgpooler_core::budget::{Answer, Command, Demand, Effect, Link, Mark, Member, MemberId, PodId, Report};
+use pgpooler_core::budget::{Command, Demand, Mark, Member, MemberId, PodId, Report};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -32,7 +32,7 @@ pub(super) struct State {
     pub(super) poolers: HashMap<String, Pooler>,
     /// By uid.
     pub(super) pods: HashMap<String, Pod>,
-    changed: BTreeSet<String>,
+    pub(super) changed: BTreeSet<String>,
 }
 
 /// A `PgPooler`.
@@ -42,14 +42,14 @@ pub(super) struct Pooler {
     pub(super) server: Option<ServerKey>,
     pub(super) neighbour: Neighbour,
     /// The budget that its status has.
-    committed: u32,
+    pub(super) committed: u32,
     ca: String,
     password: String,
     /// Most connections that its clients needed at once.
     pub(super) peak: u32,
     /// Sessions of others on its server, when last seen.
     pub(super) foreign: Option<u32>,
-    usable: u32,
+    pub(super) usable: u32,
 }
 
 /// A pod.
@@ -62,15 +62,15 @@ pub(super) struct Pod {
     pub(super) server: Option<ServerKey>,
     pub(super) reach: Reach,
     pub(super) report: Option<Report>,
-    demand: Demand,
-    talk: Option<Talk>,
+    pub(super) demand: Demand,
+    pub(super) talk: Option<Talk>,
 }
 
 /// The conversation with a pod.
-struct Talk {
+pub(super) struct Talk {
     address: IpAddr,
     ca: String,
-    commands: mpsc::UnboundedSender<Command>,
+    pub(super) commands: mpsc::UnboundedSender<Command>,
 }
 
 impl State {
@@ -353,199 +353,6 @@ impl State {
             });
         }
         greetings
-    }
-
-    /// A connection to a pod is about to be opened.
-    pub(super) fn link(&mut self, uid: &str) -> Link {
-        let Some(pod) = self.pods.get(uid) else { return Link::default() };
-        let group = pod.server.as_ref().and_then(|server| self.groups.get_mut(server));
-        group.map_or(Link::default(), |group| group.ledger.link(pod.id))
-    }
-
-    /// It has ended.
-    pub(super) fn lost(&mut self, uid: &str) {
-        if let Some(pod) = self.pods.get_mut(uid) {
-            pod.reach = Reach::Silent;
-        }
-    }
-
-    /// What a pod says; the epoch of another leader, if it follows one.
-    pub(super) fn heard(&mut self, uid: &str, link: Link, report: &Report, now: Instant) -> Option<u64> {
-        let pod = self.pods.get_mut(uid)?;
-        pod.reach = Reach::Connected;
-        let before = pod.report.replace(*report);
-        let Some(group) = pod.server.as_ref().and_then(|server| self.groups.get_mut(server)) else {
-            if let Some(pooler) = self.poolers.get_mut(&pod.pooler) {
-                pooler.peak = pooler.peak.max(report.usage.active + report.usage.waiting.min(1));
-            }
-            return None;
-        };
-        let departed = group.ledger.departed().len();
-        if let Answer::Superseded(epoch) = group.ledger.reported(pod.id, link, report) {
-            return Some(epoch);
-        }
-        let is_new = before.is_none_or(|before| before.incarnation != report.incarnation);
-        if is_new {
-            let part = group.ledger.totals().budget / group.ledger.pods().count().max(1) as u32;
-            pod.demand = Demand::new(part, now.into_std());
-        }
-        if group.ledger.departed().len() > departed {
-            group.bury(pod.id, pod.fact.address.as_deref());
-        }
-        let refused =
-            before.filter(|_| !is_new).is_some_and(|before| report.usage.refused > before.usage.refused);
-        pod.note_need(report, now);
-        let need = pod.demand.need(now.into_std());
-        group.ledger.want(pod.id, need);
-        group.news = News::Some;
-        let (server, pooler) = (pod.server.clone(), pod.pooler.clone());
-        // what the server says of itself has changed, and the pod knows first
-        let restarted = report
-            .max_connections
-            .is_some_and(|most| group.max_connections.is_some_and(|known| known != most));
-        if restarted || departed < group.ledger.departed().len() {
-            self.changed.insert(pooler.clone());
-        }
-        if let (true, Some(server)) = (refused, server) {
-            self.refused(&pooler, &server, now);
-        }
-        self.note_peak(&pooler);
-        None
-    }
-
-    /// The server was full although nobody can see why.
-    fn refused(&mut self, pooler: &str, server: &ServerKey, now: Instant) {
-        let held: u32 = self.on(server).filter_map(|pod| pod.report).map(|report| report.usage.held).sum();
-        let Some(of) = self.poolers.get(pooler) else { return };
-        let sessions = self.poolers.values().filter(|one| one.server.as_ref() == Some(server)).count() as u32;
-        let known = held + of.foreign.unwrap_or(0) + sessions;
-        let usable = of.usable;
-        if let Some(group) = self.groups.get_mut(server) {
-            group.belief.refused(usable, known, now.into_std());
-            tracing::warn!(server = ?server, usable, known, "the server refused a login although it should have room (53300)");
-        }
-        self.changed.insert(pooler.to_owned());
-    }
-
-    pub(super) fn on<'a>(&'a self, server: &'a ServerKey) -> impl Iterator<Item = &'a Pod> {
-        self.pods.values().filter(move |pod| pod.server.as_ref() == Some(server))
-    }
-
-    fn note_peak(&mut self, pooler: &str) {
-        let pods = self.pods.values().filter(|pod| pod.pooler == pooler);
-        let active: u32 = pods.filter_map(|pod| pod.report).map(|report| report.usage.active).sum();
-        if let Some(pooler) = self.poolers.get_mut(pooler) {
-            pooler.peak = pooler.peak.max(active);
-        }
-    }
-
-    /// What falls by itself.
-    pub(super) fn tick(&mut self, now: Instant) {
-        for pod in self.pods.values_mut() {
-            let Some(group) = pod.server.as_ref().and_then(|server| self.groups.get_mut(server)) else {
-                continue;
-            };
-            if pod.demand.falls_at().is_some_and(|at| at <= now.into_std()) {
-                group.ledger.want(pod.id, pod.demand.need(now.into_std()));
-                group.news = News::Some;
-            }
-        }
-        // what dead processes left behind is asked of the server
-        let waiting: Vec<ServerKey> = self
-            .groups
-            .iter()
-            .filter(|(_, group)| !group.ledger.departed().is_empty())
-            .map(|(key, _)| key.clone())
-            .collect();
-        for server in waiting {
-            let uids = self.poolers.iter().filter(|(_, pooler)| pooler.server.as_ref() == Some(&server));
-            self.changed.extend(uids.map(|(uid, _)| uid.clone()).take(1));
-        }
-    }
-
-    /// What the ledgers want done. Commands are on their way.
-    pub(super) fn decide(&mut self) -> Vec<Order> {
-        let mut orders = Vec::new();
-        let ids: HashMap<PodId, String> = self.pods.iter().map(|(uid, pod)| (pod.id, uid.clone())).collect();
-        for (server, group) in &mut self.groups {
-            // before the server has been seen nobody can say what a limit is good for
-            if group.news == News::None || group.max_connections.is_none() {
-                continue;
-            }
-            group.news = News::None;
-            for effect in group.ledger.decide() {
-                match effect {
-                    Effect::Confirm(mark) => orders.push(Order::Confirm(server.clone(), mark)),
-                    Effect::Commit(budget) => orders.push(Order::Commit(server.clone(), budget)),
-                    Effect::Send(id, command) => {
-                        let pod = ids.get(&id).and_then(|uid| self.pods.get(uid));
-                        if let Some(talk) = pod.and_then(|pod| pod.talk.as_ref()) {
-                            tracing::debug!(pod = pod.map(|pod| pod.fact.name.as_str()), %command, "to a pod");
-                            // a conversation that has ended is begun again, and the ledger knows
-                            let _ = talk.commands.send(command);
-                        }
-                    }
-                }
-            }
-        }
-        orders
-    }
-
-    pub(super) fn take_changed(&mut self) -> Vec<ObjectRef<PgPooler>> {
-        let uids = std::mem::take(&mut self.changed);
-        uids.iter().filter_map(|uid| self.poolers.get(uid)).map(|pooler| pooler.key.clone()).collect()
-    }
-
-    pub(super) fn confirmed(&mut self, server: &ServerKey, mark: Mark, leads: bool) {
-        let Some(group) = self.groups.get_mut(server) else { return };
-        if leads {
-            group.ledger.confirmed(mark);
-        } else {
-            group.ledger.not_confirmed();
-        }
-        group.news = News::Some;
-        // what waits for room may have it now
-        let uids = self.poolers.iter().filter(|(_, pooler)| pooler.server.as_ref() == Some(server));
-        self.changed.extend(uids.map(|(uid, _)| uid.clone()));
-    }
-
-    pub(super) fn members(&self, server: &ServerKey) -> Vec<ObjectRef<PgPooler>> {
-        let of = self.poolers.values().filter(|pooler| pooler.server.as_ref() == Some(server));
-        of.map(|pooler| pooler.key.clone()).collect()
-    }
-
-    pub(super) fn written(
-        &mut self,
-        server: &ServerKey,
-        budget: u32,
-        members: &[ObjectRef<PgPooler>],
-        is_written: bool,
-    ) {
-        let Some(group) = self.groups.get_mut(server) else { return };
-        group.news = News::Some;
-        if !is_written {
-            group.ledger.not_written();
-            return;
-        }
-        let of = self.poolers.values_mut().filter(|pooler| pooler.server.as_ref() == Some(server));
-        for pooler in of {
-            if members.contains(&pooler.key) {
-                pooler.committed = budget;
-            }
-        }
-        group.ledger.written(budget);
-        let uids = self.poolers.iter().filter(|(_, pooler)| pooler.server.as_ref() == Some(server));
-        self.changed.extend(uids.map(|(uid, _)| uid.clone()));
-    }
-}
-
-impl Pod {
-    fn note_need(&mut self, report: &Report, now: Instant) {
-        if report.phase == pgpooler_core::budget::Phase::Draining {
-            // what it needed a moment ago it will not need again
-            self.demand = Demand::default();
-        }
-        self.demand.note(&report.usage, now.into_std());
     }
 }
 

@@ -1,0 +1,104 @@
+//! What pods say.
+
+use pgpooler_core::budget::{Answer, Demand, Link, Phase, Report};
+use tokio::time::Instant;
+
+use super::groups::{News, ServerKey};
+use super::state::{Pod, State};
+use crate::plan::facts::Reach;
+
+impl State {
+    /// A connection to a pod is about to be opened.
+    pub(super) fn link(&mut self, uid: &str) -> Link {
+        let Some(pod) = self.pods.get(uid) else { return Link::default() };
+        let group = pod.server.as_ref().and_then(|server| self.groups.get_mut(server));
+        group.map_or(Link::default(), |group| group.ledger.link(pod.id))
+    }
+
+    /// It has ended.
+    pub(super) fn lost(&mut self, uid: &str) {
+        if let Some(pod) = self.pods.get_mut(uid) {
+            pod.reach = Reach::Silent;
+        }
+    }
+
+    /// What a pod says; the epoch of another leader, if it follows one.
+    pub(super) fn heard(&mut self, uid: &str, link: Link, report: &Report, now: Instant) -> Option<u64> {
+        let pod = self.pods.get_mut(uid)?;
+        pod.reach = Reach::Connected;
+        let before = pod.report.replace(*report);
+        let Some(group) = pod.server.as_ref().and_then(|server| self.groups.get_mut(server)) else {
+            if let Some(pooler) = self.poolers.get_mut(&pod.pooler) {
+                pooler.peak = pooler.peak.max(report.usage.active + report.usage.waiting.min(1));
+            }
+            return None;
+        };
+        let departed = group.ledger.departed().len();
+        if let Answer::Superseded(epoch) = group.ledger.reported(pod.id, link, report) {
+            return Some(epoch);
+        }
+        let is_new = before.is_none_or(|before| before.incarnation != report.incarnation);
+        if is_new {
+            let part = group.ledger.totals().budget / group.ledger.pods().count().max(1) as u32;
+            pod.demand = Demand::new(part, now.into_std());
+        }
+        if group.ledger.departed().len() > departed {
+            group.bury(pod.id, pod.fact.address.as_deref());
+        }
+        let refused =
+            before.filter(|_| !is_new).is_some_and(|before| report.usage.refused > before.usage.refused);
+        pod.note_need(report, now);
+        let need = pod.demand.need(now.into_std());
+        group.ledger.want(pod.id, need);
+        group.news = News::Some;
+        let (server, pooler) = (pod.server.clone(), pod.pooler.clone());
+        // what the server says of itself has changed, and the pod knows first
+        let restarted = report
+            .max_connections
+            .is_some_and(|most| group.max_connections.is_some_and(|known| known != most));
+        if restarted || departed < group.ledger.departed().len() {
+            self.changed.insert(pooler.clone());
+        }
+        if let (true, Some(server)) = (refused, server) {
+            self.refused(&pooler, &server, now);
+        }
+        self.note_peak(&pooler);
+        None
+    }
+
+    /// The server was full although nobody can see why.
+    fn refused(&mut self, pooler: &str, server: &ServerKey, now: Instant) {
+        let held: u32 = self.on(server).filter_map(|pod| pod.report).map(|report| report.usage.held).sum();
+        let Some(of) = self.poolers.get(pooler) else { return };
+        let sessions = self.poolers.values().filter(|one| one.server.as_ref() == Some(server)).count() as u32;
+        let known = held + of.foreign.unwrap_or(0) + sessions;
+        let usable = of.usable;
+        if let Some(group) = self.groups.get_mut(server) {
+            group.belief.refused(usable, known, now.into_std());
+            tracing::warn!(server = ?server, usable, known, "the server refused a login although it should have room (53300)");
+        }
+        self.changed.insert(pooler.to_owned());
+    }
+
+    pub(super) fn on<'a>(&'a self, server: &'a ServerKey) -> impl Iterator<Item = &'a Pod> {
+        self.pods.values().filter(move |pod| pod.server.as_ref() == Some(server))
+    }
+
+    fn note_peak(&mut self, pooler: &str) {
+        let pods = self.pods.values().filter(|pod| pod.pooler == pooler);
+        let active: u32 = pods.filter_map(|pod| pod.report).map(|report| report.usage.active).sum();
+        if let Some(pooler) = self.poolers.get_mut(pooler) {
+            pooler.peak = pooler.peak.max(active);
+        }
+    }
+}
+
+impl Pod {
+    fn note_need(&mut self, report: &Report, now: Instant) {
+        if report.phase == Phase::Draining {
+            // what it needed a moment ago it will not need again
+            self.demand = Demand::default();
+        }
+        self.demand.note(&report.usage, now.into_std());
+    }
+}
