@@ -40,7 +40,7 @@ impl State {
 
     /// Sessions that are not of any pooler.
     fn foreign(&self, server: &ServerKey, facts: &Facts) -> Option<u32> {
-        let (backends, group) = (facts.backends.as_ref()?, self.groups.get(server)?);
+        let (backends, group) = (&facts.backends.as_ref()?.backends, self.groups.get(server)?);
         let living = self.on(server).filter_map(|pod| pod.fact.address.as_ref()?.parse::<IpAddr>().ok());
         let addresses: Vec<IpAddr> = living.chain(group.addresses()).collect();
         let on = |pooler: &&Pooler| pooler.server.as_ref() == Some(server);

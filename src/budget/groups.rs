@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
+use std::time::Instant;
 
 use pgpooler_core::budget::{Belief, Ledger, MemberId, PodId};
 
-use crate::plan::backends::{Backends, Departed};
-use crate::plan::facts::{Server, ServerFact};
+use crate::plan::backends::Departed;
+use crate::plan::facts::{Looked, Server, ServerFact};
 
 /// A PostgreSQL server, as far as slots go.
 ///
@@ -66,8 +67,8 @@ pub(super) struct Group {
 #[derive(Debug, Clone, Copy)]
 struct Grave {
     address: Option<IpAddr>,
-    /// By the server's clock, when it was first asked after the end.
-    died_at: Option<f64>,
+    /// By our clock, when it was known to have ended: what begins later is another's.
+    buried: Instant,
 }
 
 /// Whether the ledger has something to decide.
@@ -107,25 +108,26 @@ impl Group {
     }
 
     /// What a process left on the server is looked for from now on.
-    pub(super) fn bury(&mut self, pod: PodId, address: Option<&str>) {
+    pub(super) fn bury(&mut self, pod: PodId, address: Option<&str>, now: Instant) {
         let address = address.and_then(|address| address.parse().ok());
         for departed in self.ledger.departed().iter().filter(|departed| departed.pod == pod) {
             let key = (departed.pod, departed.incarnation);
-            self.graves.entry(key).or_insert(Grave { address, died_at: None });
+            self.graves.entry(key).or_insert(Grave { address, buried: now });
         }
     }
 
     /// Takes note of what the server still has of processes that run no more. `living`: addresses of pods that exist.
-    pub(super) fn look_at_graves(&mut self, backends: &Backends, living: &BTreeSet<IpAddr>) {
+    pub(super) fn look_at_graves(&mut self, looked: &Looked, living: &BTreeSet<IpAddr>) {
+        let Looked { asked, backends } = looked;
         let known: Vec<IpAddr> = living.iter().copied().chain(self.addresses()).collect();
         let addresses = backends.addresses(&known);
-        for ((pod, incarnation), grave) in &mut self.graves {
-            // sessions that began before this look may be of the dead
-            let died_at = *grave.died_at.get_or_insert(backends.now);
+        for ((pod, incarnation), grave) in self.graves.iter().filter(|(_, grave)| grave.buried <= *asked) {
+            // the server has looked at its clock after we had asked: a little late rather than too early
+            let gone_at = backends.now - (*asked - grave.buried).as_secs_f64();
             // one that never had an address never held anything
-            let count = grave.address.map_or(0, |address| {
-                backends.could_be_of(&Departed { address, gone_at: died_at }, addresses)
-            });
+            let count = grave
+                .address
+                .map_or(0, |address| backends.could_be_of(&Departed { address, gone_at }, addresses));
             self.ledger.backends(*pod, *incarnation, count);
         }
         let ledger = &self.ledger;

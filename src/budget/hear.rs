@@ -43,7 +43,7 @@ impl State {
             pod.demand = Demand::new(part, now.into_std());
         }
         if group.ledger.departed().len() > departed {
-            group.bury(pod.id, pod.fact.address.as_deref());
+            group.bury(pod.id, pod.fact.address.as_deref(), now.into_std());
         }
         let refused =
             before.filter(|_| !is_new).is_some_and(|before| report.usage.refused > before.usage.refused);

@@ -232,7 +232,7 @@ impl State {
         }
         let exists: BTreeSet<&str> =
             facts.pods.iter().chain(&facts.vanished).map(|pod| pod.uid.as_str()).collect();
-        self.remove_pods(&uid, |pod| !exists.contains(pod));
+        self.remove_pods(&uid, |pod| !exists.contains(pod), now);
         self.look_at_graves(&uid, facts);
         self.decide_soon(&uid)
     }
@@ -273,7 +273,7 @@ impl State {
         }
     }
 
-    fn remove_pods(&mut self, uid: &str, is_gone: impl Fn(&str) -> bool) {
+    fn remove_pods(&mut self, uid: &str, is_gone: impl Fn(&str) -> bool, now: Instant) {
         let gone: Vec<String> = self
             .pods
             .iter()
@@ -286,7 +286,7 @@ impl State {
                 continue;
             };
             group.ledger.remove_pod(pod.id);
-            group.bury(pod.id, pod.fact.address.as_deref());
+            group.bury(pod.id, pod.fact.address.as_deref(), now.into_std());
             group.news = News::Some;
         }
     }
@@ -303,14 +303,14 @@ impl State {
         }
     }
 
-    pub(super) fn forget(&mut self, key: &ObjectRef<PgPooler>, pods: &[PodFact], _now: Instant) {
+    pub(super) fn forget(&mut self, key: &ObjectRef<PgPooler>, pods: &[PodFact], now: Instant) {
         let Some(uid) =
             self.poolers.iter().find(|(_, pooler)| pooler.key == *key).map(|(uid, _)| uid.clone())
         else {
             return;
         };
         let exists: BTreeSet<&str> = pods.iter().map(|pod| pod.uid.as_str()).collect();
-        self.remove_pods(&uid, |pod| !exists.contains(pod));
+        self.remove_pods(&uid, |pod| !exists.contains(pod), now);
         let Some(pooler) = self.poolers.get(&uid) else { return };
         let (member, server) = (pooler.member, pooler.server.clone());
         if let Some(group) = server.as_ref().and_then(|server| self.groups.get_mut(server)) {

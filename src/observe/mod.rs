@@ -8,6 +8,7 @@ pub mod postgres;
 pub mod session;
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Instant;
 
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::jiff::Timestamp;
@@ -18,7 +19,7 @@ use tokio::sync::Mutex;
 use crate::api::PgPooler;
 use crate::names;
 use crate::plan::checks;
-use crate::plan::facts::{Children, Facts, Hidden, InternalTls, SecretFact, ServerFact, Sharing};
+use crate::plan::facts::{Children, Facts, Hidden, Looked, InternalTls, SecretFact, ServerFact, Sharing};
 
 use caches::Caches;
 use pods::Observed;
@@ -101,7 +102,9 @@ impl Observer {
             target.host = target.host_from_elsewhere(&pooler.namespace().unwrap_or_default());
             facts.server = self.sessions.observe(&target, &ObjectRef::from_obj(pooler)).await;
             if matches!(facts.server, ServerFact::Seen(_)) {
-                facts.backends = self.sessions.backends(&target).await;
+                let asked = Instant::now();
+                let backends = self.sessions.backends(&target).await;
+                facts.backends = backends.map(|backends| Looked { asked, backends });
             }
         }
         Ok(facts)

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
@@ -34,11 +35,20 @@ pub struct Facts {
     /// Pods whose object is gone although nobody has said that they ended: they may still run.
     pub vanished: Vec<PodFact>,
     /// All sessions on the server; `None`: it cannot be asked.
-    pub backends: Option<Backends>,
+    pub backends: Option<Looked>,
     /// What the ledger knows; `None`: nothing is accounted for.
     pub account: Option<Account>,
     /// What is known of the server beyond what it says.
     pub sharing: Sharing,
+}
+
+/// All sessions on the server, and when they were asked for by our own clock.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Looked {
+    /// Before the server answered.
+    pub asked: Instant,
+    /// The sessions.
+    pub backends: Backends,
 }
 
 /// What is known of the server beyond what it says; the default: it is there for this `PgPooler` alone.
