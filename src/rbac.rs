@@ -29,7 +29,7 @@ const CHILD: &[&str] = &["get", "list", "watch", "create", "patch"];
 
 /// All calls.
 pub const CALLS: &[Calls] = &[
-    watched("pgpooler.dev", "pgpoolers", &["list", "watch"]),
+    watched("pgpooler.dev", "pgpoolers", &["get", "list", "watch"]),
     watched("pgpooler.dev", "pgpoolers/status", &["patch"]),
     watched("", "configmaps", CHILD),
     // those that PgPoolers name are read, all are watched by name and version only
