@@ -19,7 +19,7 @@ use tokio::sync::Mutex;
 use crate::api::PgPooler;
 use crate::names;
 use crate::plan::checks;
-use crate::plan::facts::{Children, Facts, Hidden, Looked, InternalTls, SecretFact, ServerFact, Sharing};
+use crate::plan::facts::{Children, Facts, Hidden, InternalTls, Looked, SecretFact, ServerFact, Sharing};
 
 use caches::Caches;
 use pods::Observed;

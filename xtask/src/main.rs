@@ -10,6 +10,7 @@ mod generate;
 mod image;
 mod postgres;
 mod site;
+mod soak;
 mod test;
 mod ui;
 mod workspace;

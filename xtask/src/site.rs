@@ -43,8 +43,26 @@ pub(crate) struct Site {
 pub(crate) struct Server {
     /// Its Deployment and Service; Secrets `NAME-app` and `NAME-superuser`.
     pub(crate) name: &'static str,
-    /// `max_connections`.
+    /// `max_connections`, unless its pod has a file of that name beside the data.
     pub(crate) max_connections: u32,
+    /// More for the server's command line.
+    pub(crate) options: &'static str,
+}
+
+/// A fleet that goes on until it is stopped.
+#[derive(Debug)]
+pub(crate) struct Running {
+    process: Child,
+}
+
+impl Running {
+    /// Stops and gives what was seen.
+    pub(crate) fn stop(mut self) -> Result<Report> {
+        drop(self.process.stdin.take());
+        let output = self.process.wait_with_output()?;
+        ensure!(output.status.success(), "the fleet failed ({})", output.status);
+        serde_json::from_slice(&output.stdout).context("the fleet's report")
+    }
 }
 
 /// Looks at `pg_stat_activity` until it is stopped.
@@ -98,6 +116,16 @@ impl Site {
         command::output(&mut helm).map(drop).map_err(|error| self.explained(&error, OPERATOR_NAMESPACE))
     }
 
+    /// So many operators, of which one leads.
+    pub(crate) fn set_operators(&self, image: &Image, count: u64) -> Result<()> {
+        let chart = workspace::root().join("charts/pgpooler-operator");
+        let mut helm = self.cluster.helm(["upgrade", "pgpooler"])?;
+        helm.arg(chart)
+            .args(["--namespace", OPERATOR_NAMESPACE, "--wait", "--timeout=120s"])
+            .arg(format!("--set=replicas={count},image.repository={},image.tag={}", image.name, image.tag));
+        command::output(&mut helm).map(drop)
+    }
+
     /// Creates the namespace and a PostgreSQL server in it, and waits until it accepts connections.
     pub(crate) fn run_postgres(&self, server: Server, image: &Image) -> Result<()> {
         let namespace = format!(
@@ -107,7 +135,8 @@ impl Site {
         let manifest = POSTGRES
             .replace("$NAME", server.name)
             .replace("$IMAGE", &format!("{}:{}", image.name, image.tag))
-            .replace("$MAX_CONNECTIONS", &server.max_connections.to_string());
+            .replace("$MAX_CONNECTIONS", &server.max_connections.to_string())
+            .replace("$OPTIONS", server.options);
         self.apply(&manifest)?;
         let deployment = format!("deployment/{}", server.name);
         self.kubectl(&["rollout", "status", &deployment, "--timeout=120s"])
@@ -182,6 +211,13 @@ impl Site {
             self.fleet_command(address, APP, load)?.stderr(Stdio::inherit()).output().context("fleet")?;
         ensure!(output.status.success(), "the fleet failed ({})", output.status);
         serde_json::from_slice(&output.stdout).context("the fleet's report")
+    }
+
+    /// Starts a fleet that is ended by [`Running::stop`].
+    pub(crate) fn start_fleet(&self, address: SocketAddr, load: &Load) -> Result<Running> {
+        let mut command = self.fleet_command(address, APP, load)?;
+        let process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("fleet")?;
+        Ok(Running { process })
     }
 
     /// Starts to count the pools' sessions on a PostgreSQL server.

@@ -19,12 +19,12 @@ use summary::Summary;
 
 const ORDERS: Pool = Pool {
     name: "orders",
-    server: Server { name: "orders-db", max_connections: 100 },
+    server: Server { name: "orders-db", max_connections: 100, options: "" },
     manifest: include_str!("../../../tests/demo/orders.yaml"),
 };
 const WAREHOUSE: Pool = Pool {
     name: "warehouse",
-    server: Server { name: "warehouse-db", max_connections: 200 },
+    server: Server { name: "warehouse-db", max_connections: 200, options: "" },
     manifest: include_str!("../../../tests/demo/warehouse.yaml"),
 };
 

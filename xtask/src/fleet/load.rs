@@ -18,6 +18,10 @@ use super::{
 
 /// A transaction as applications write it: three round trips.
 const TRANSACTION: [&str; 3] = ["BEGIN", "SELECT 1", "COMMIT"];
+/// One that holds up whoever waits for it.
+const LONG_TRANSACTION: [&str; 3] = ["BEGIN", "SELECT pg_sleep(2)", "COMMIT"];
+/// After a failure.
+const COME_AGAIN: Duration = Duration::from_millis(200);
 
 /// Connections in a row after which an address counts as reached: each goes to any pod of a Service, and not one of
 /// them met a pod that is gone.
@@ -116,6 +120,58 @@ pub(crate) async fn ramp(target: &Target, growth: Growth, pause: Duration) -> Re
     .await
 }
 
+/// Clients that come one after the other, stay, and come again when they have failed.
+pub(crate) async fn persist(
+    target: &Target,
+    growth: Growth,
+    most: Duration,
+    pause: Duration,
+    end: tokio::sync::oneshot::Receiver<()>,
+) -> Report {
+    let start = tokio::time::Instant::now();
+    let (ended, over) = tokio::sync::watch::channel(false);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = end => {}
+            () = sleep_until(start + most) => {}
+        }
+        // clients that are gone need not hear it
+        let _ = ended.send(true);
+    });
+    fleet(growth.to.max(growth.from), |client| {
+        let (target, over) = (target.clone(), over.clone());
+        async move {
+            sleep_until(start + growth.arrival(client)).await;
+            let statements = if client % 10 == 9 { LONG_TRANSACTION } else { TRANSACTION };
+            let mut tally = Tally::default();
+            while !*over.borrow() {
+                stay(&target, &mut tally, &statements, pause, &over).await;
+                sleep(COME_AGAIN).await;
+            }
+            tally
+        }
+    })
+    .await
+}
+
+/// Until the connection fails, or all is over.
+async fn stay(
+    target: &Target,
+    tally: &mut Tally,
+    statements: &[&str],
+    pause: Duration,
+    over: &tokio::sync::watch::Receiver<bool>,
+) {
+    let Some(mut connection) = log_in(target, tally).await else { return };
+    while !*over.borrow() {
+        if !perform(&mut connection, tally, statements).await {
+            return;
+        }
+        sleep(pause).await;
+    }
+    connection.close().await;
+}
+
 /// Each client is a transaction if its query was cancelled, and a failure if it was not.
 pub(crate) async fn cancel(target: &Target, clients: u64) -> Report {
     let began = Instant::now();
@@ -185,8 +241,12 @@ async fn log_in(target: &Target, tally: &mut Tally) -> Option<Connection> {
 
 /// Whether the connection is still good.
 async fn transact(connection: &mut Connection, tally: &mut Tally) -> bool {
+    perform(connection, tally, &TRANSACTION).await
+}
+
+async fn perform(connection: &mut Connection, tally: &mut Tally, statements: &[&str]) -> bool {
     let start = Instant::now();
-    for sql in TRANSACTION {
+    for sql in statements {
         if let Err(failure) = connection.query(sql).await {
             tally.failure(failure);
             return false;

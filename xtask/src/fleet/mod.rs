@@ -82,6 +82,24 @@ pub(crate) enum Load {
         #[arg(long, default_value_t = 100)]
         pause: u64,
     },
+    /// As Ramp, but whoever fails comes again; one in ten has transactions of two seconds.
+    Persist {
+        /// Clients at the start.
+        #[arg(long)]
+        from: u64,
+        /// Clients at the end.
+        #[arg(long)]
+        to: u64,
+        /// Seconds until all are there.
+        #[arg(long)]
+        grow: u64,
+        /// Seconds at most; also ends when standard input does.
+        #[arg(long)]
+        seconds: u64,
+        /// Milliseconds between two transactions of a client.
+        #[arg(long, default_value_t = 100)]
+        pause: u64,
+    },
     /// One client after the other has its query cancelled, by a request that is another connection to the same address.
     Cancel {
         /// Clients.
@@ -133,6 +151,10 @@ impl Load {
             Self::Ramp { from, to, seconds, pause } => {
                 words("ramp", &[("from", *from), ("to", *to), ("seconds", *seconds), ("pause", *pause)])
             }
+            Self::Persist { from, to, grow, seconds, pause } => words(
+                "persist",
+                &[("from", *from), ("to", *to), ("grow", *grow), ("seconds", *seconds), ("pause", *pause)],
+            ),
             Self::Cancel { clients } => words("cancel", &[("clients", *clients)]),
             Self::Reach => words("reach", &[]),
             Self::Sample { condition, interval } => {
@@ -152,6 +174,12 @@ impl Load {
                 let growth = load::Growth { from, to, over: Duration::from_secs(seconds) };
                 load::ramp(target, growth, Duration::from_millis(pause)).await
             }
+            Self::Persist { from, to, grow, seconds, pause } => {
+                let growth = load::Growth { from, to, over: Duration::from_secs(grow) };
+                let end = sample::input_ended();
+                let most = Duration::from_secs(seconds);
+                load::persist(target, growth, most, Duration::from_millis(pause), end).await
+            }
             Self::Cancel { clients } => load::cancel(target, clients).await,
             Self::Reach => load::reach(target).await,
             Self::Sample { condition, interval } => {
@@ -166,7 +194,7 @@ impl Load {
     fn clients(&self) -> u64 {
         match self {
             Self::Storm { clients, .. } | Self::Churn { clients, .. } => *clients,
-            Self::Ramp { from, to, .. } => *from.max(to),
+            Self::Ramp { from, to, .. } | Self::Persist { from, to, .. } => *from.max(to),
             Self::Cancel { .. } | Self::Reach | Self::Sample { .. } => 2,
         }
     }

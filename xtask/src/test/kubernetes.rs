@@ -9,7 +9,7 @@ use crate::{
     command, generate,
     image::Profile,
     site::{OPERATOR_NAMESPACE, Site},
-    ui, workspace,
+    soak, ui, workspace,
 };
 
 use super::{Count, counting, pools};
@@ -73,6 +73,15 @@ pub(crate) fn pools(ready_made: Option<&Path>) -> Result<Count> {
         site.cluster().helm(["uninstall", "pgpooler", "--namespace", OPERATOR_NAMESPACE])?.arg("--wait"),
     )?;
     Ok(count)
+}
+
+/// The budget's soak.
+pub(crate) fn soak(ready_made: Option<&Path>) -> Result<Count> {
+    let site = Site::up(CLUSTER, 1)?;
+    let image = site.load_pgpooler(Profile::Dev, ready_made)?;
+    let postgres = site.load_postgres()?;
+    site.install_operator(&image)?;
+    Ok(Count { passed: soak::run(&site, &postgres, &image)?, failed: 0 })
 }
 
 /// Removes what the checks above made.

@@ -68,6 +68,11 @@ const GROUPS: &[Group] = &[
         what: "operator and pools on a real node",
         run: |arguments| kubernetes::pools(arguments.programs.as_deref()),
     },
+    Group {
+        name: "soak",
+        what: "the budget under scaling, rollouts, kills, partitions and restarts, on a real node",
+        run: |arguments| kubernetes::soak(arguments.programs.as_deref()),
+    },
 ];
 
 /// Runs the groups; an error if anything failed.

@@ -17,7 +17,7 @@ use crate::{
 
 use super::Count;
 
-const SERVER: Server = Server { name: "orders-db", max_connections: 100 };
+const SERVER: Server = Server { name: "orders-db", max_connections: 100, options: "" };
 const ORDERS: &str = include_str!("../../../tests/demo/orders.yaml");
 
 /// How long a condition may take to appear.
