@@ -21,6 +21,7 @@ use crate::api::PgPooler;
 use crate::apply;
 use crate::budget::Budgets;
 use crate::error::{Error, chain};
+use crate::fence::{Fences, Memory};
 use crate::metrics::Metrics;
 use crate::observe::Observer;
 use crate::observe::caches::{self, Caches, Watches};
@@ -50,6 +51,8 @@ pub struct Context {
     pub observer: Observer,
     /// Tells.
     pub status: StatusWriter,
+    /// Remembers what was done in PostgreSQL.
+    pub fences: Memory,
     /// Counts.
     pub metrics: Metrics,
     /// Keeps what each pod may hold.
@@ -72,6 +75,7 @@ impl Context {
             status: StatusWriter::new(client.clone(), instance),
             client,
             settings,
+            fences: Memory::default(),
             metrics,
             budgets,
             failures: Mutex::default(),
@@ -102,6 +106,17 @@ impl Scope {
         let poolers = self.caches.poolers.state();
         let found: Vec<_> = poolers.iter().map(|pooler| (Arc::clone(pooler), pods(pooler))).collect();
         self.context.budgets.open(&found);
+    }
+
+    fn fences(&self) -> Fences<'_> {
+        let Self { context, caches } = self;
+        Fences {
+            client: &context.client,
+            poolers: &caches.poolers,
+            sessions: context.observer.sessions(),
+            status: &context.status,
+            memory: &context.fences,
+        }
     }
 }
 
@@ -209,14 +224,14 @@ async fn step(object: &PgPooler, scope: &Scope) -> Result<Action, Error> {
     let Scope { context, caches } = scope;
     caches.ready().await.map_err(|_| Error::CachesGone)?;
     if object.metadata.deletion_timestamp.is_some() {
-        context.status.forget(&ObjectRef::from_obj(object)).await;
-        return Ok(Action::await_change());
+        return end(object, scope).await;
     }
     context.budgets.opened().await;
     let object = context.status.latest(object).await;
     let mut facts = context.observer.facts(caches, &object).await?;
     facts.sharing = context.budgets.sharing(&object, &facts);
-    let sum = plan::sum(&object, &facts, &context.settings);
+    // the fence comes before what it guards
+    let (object, sum) = scope.fences().sum(object, &mut facts, &context.settings).await?;
     facts.account = context.budgets.account(&object, &facts, sum.as_ref());
     let plan = plan::plan(&object, &facts, &context.settings);
     let waits = plan.verdict.blocked.is_some() || plan.verdict.step.is_some_and(|step| step.waits);
@@ -234,6 +249,18 @@ async fn step(object: &PgPooler, scope: &Scope) -> Result<Action, Error> {
     }
     applied?;
     Ok(Action::requeue(if waits { WAIT } else { REST }))
+}
+
+/// An object goes when what was set in PostgreSQL is put back, or cannot be.
+async fn end(object: &PgPooler, scope: &Scope) -> Result<Action, Error> {
+    let Scope { context, caches } = scope;
+    let object = context.status.latest(object).await;
+    let target = context.observer.target(caches, &object).await?;
+    if !scope.fences().end(&object, target, Timestamp::now()).await? {
+        return Ok(Action::requeue(WAIT));
+    }
+    context.status.forget(&ObjectRef::from_obj(&object)).await;
+    Ok(Action::await_change())
 }
 
 /// Twice as long after every failure in a row.

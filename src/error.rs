@@ -1,6 +1,7 @@
 //! What a reconciliation did not foresee; what it did foresee is a condition.
 
 use crate::apply::ApplyError;
+use crate::fence::FenceError;
 use crate::observe::ObserveError;
 use crate::status::StatusError;
 
@@ -16,6 +17,9 @@ pub enum Error {
     /// Applying.
     #[error("cannot apply")]
     Apply(#[from] ApplyError),
+    /// The fence.
+    #[error(transparent)]
+    Fence(#[from] FenceError),
     /// Writing the status.
     #[error(transparent)]
     Status(#[from] StatusError),
@@ -30,6 +34,7 @@ impl Error {
             Self::Apply(ApplyError::NameConflict { .. }) => "name-conflict",
             Self::Apply(ApplyError::Rejected { .. }) => "rejected",
             Self::Apply(ApplyError::Api { .. }) => "apply",
+            Self::Fence(_) => "fence",
             Self::Status(_) => "status",
         }
     }

@@ -4,6 +4,7 @@
 //! watch (events -> key)
 //!   -> observe  async   the cluster and PostgreSQL -> Facts
 //!   -> plan     PURE    (PgPooler, Facts) -> Plan
+//!   -> fence    async   the login role's CONNECTION LIMIT, where it is managed
 //!   -> apply    async   Objects<Rendered> -> Objects<Applied>
 //!   -> status   async   conditions, then one patch; events for transitions
 //! ```
@@ -20,6 +21,7 @@ pub mod controller;
 pub mod crd;
 pub mod error;
 pub mod explain;
+pub mod fence;
 pub mod http;
 pub mod leader;
 pub mod link;

@@ -15,6 +15,9 @@ pub const TEMPLATE_HASH: &str = "pgpooler.dev/template-hash";
 /// Annotation of every child: hash of what was applied, so that a field that is no longer rendered is noticed.
 pub const APPLIED_HASH: &str = "pgpooler.dev/applied-hash";
 
+/// Finalizer of a `PgPooler` whose operator has set the login role's CONNECTION LIMIT, and field manager of that.
+pub const FENCE: &str = "pgpooler.dev/fence";
+
 /// Label of every child and of every pod: name of the `PgPooler`.
 pub const INSTANCE: &str = "app.kubernetes.io/instance";
 

@@ -29,7 +29,8 @@ const CHILD: &[&str] = &["get", "list", "watch", "create", "patch"];
 
 /// All calls.
 pub const CALLS: &[Calls] = &[
-    watched("pgpooler.dev", "pgpoolers", &["get", "list", "watch"]),
+    // patch: the finalizer of those whose fence is managed
+    watched("pgpooler.dev", "pgpoolers", &["get", "list", "watch", "patch"]),
     watched("pgpooler.dev", "pgpoolers/status", &["patch"]),
     watched("", "configmaps", CHILD),
     // those that PgPoolers name are read, all are watched by name and version only

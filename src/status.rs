@@ -94,6 +94,18 @@ impl StatusWriter {
         Ok(())
     }
 
+    /// Warns of something that is no condition.
+    pub async fn warn(&self, object: &PgPooler, reason: Reason, note: &str) {
+        let event = Event {
+            type_: EventType::Warning,
+            reason: reason.as_str().to_owned(),
+            note: Some(shortened(note)),
+            action: ConditionType::Fenced.as_str().to_owned(),
+            secondary: None,
+        };
+        self.publish(object, &event).await;
+    }
+
     /// An event that cannot be written is no reason to do anything again.
     async fn tell(&self, object: &PgPooler, condition: &Condition) {
         let event = Event {
@@ -103,7 +115,11 @@ impl StatusWriter {
             action: condition.type_.clone(),
             secondary: None,
         };
-        if let Err(error) = self.recorder.publish(&event, &object.object_ref(&())).await {
+        self.publish(object, &event).await;
+    }
+
+    async fn publish(&self, object: &PgPooler, event: &Event) {
+        if let Err(error) = self.recorder.publish(event, &object.object_ref(&())).await {
             tracing::warn!(%error, reason = event.reason, "cannot write an event");
         }
     }
@@ -145,8 +161,15 @@ fn severity(condition: &Condition) -> EventType {
 
 /// Time alone will mend it.
 fn waits(condition: &Condition) -> bool {
-    let waiting =
-        [Reason::NoPodReady, Reason::PodsNotReady, Reason::RollingOut, Reason::Held, Reason::ScaledToZero];
+    let waiting = [
+        Reason::NoPodReady,
+        Reason::PodsNotReady,
+        Reason::RollingOut,
+        Reason::Held,
+        Reason::ScaledToZero,
+        // as most roles are, and nothing that is needed
+        Reason::FenceLoose,
+    ];
     waiting.iter().any(|reason| reason.as_str() == condition.reason)
 }
 

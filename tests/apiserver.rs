@@ -18,15 +18,23 @@ use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::runtime::reflector;
 use kube::{Api, Client, Config, CustomResourceExt as _, ResourceExt as _};
 use pgpooler_operator::api::PgPooler;
 use pgpooler_operator::apply::apply;
+use pgpooler_operator::fence::{Fences, Memory};
+use pgpooler_operator::names;
+use pgpooler_operator::observe::postgres::Sessions;
+use pgpooler_operator::observe::target_from_here;
 use pgpooler_operator::plan::facts::{Children, Facts};
+use pgpooler_operator::plan::fence::helper;
 use pgpooler_operator::plan::objects::{Applied, Objects};
 use pgpooler_operator::plan::plan;
+use pgpooler_operator::status::StatusWriter;
+use pgpooler_test_support::{Postgres, PostgresOptions};
 use serde_json::{Value, json};
 
-use fixtures::{facts, settings};
+use fixtures::{facts, secret, settings};
 
 /// A client, or nothing where there is no cluster.
 async fn client() -> Option<Client> {
@@ -198,5 +206,59 @@ async fn children_applied_twice_are_written_once() {
     let forced =
         children(apply(&client, &created, again.objects, &Children::default()).await.expect("applied"));
     assert_eq!(versions(&first), versions(&forced), "a server-side apply of the same changes nothing");
+    remove(&client, &namespace).await;
+}
+
+#[tokio::test]
+async fn a_managed_fence_keeps_its_object_until_it_is_put_back_and_others_keep_their_finalizers() {
+    let Some(client) = client().await else { return };
+    let server = Postgres::start(&PostgresOptions::default()).expect("a server");
+    server.create_user("app", "app").expect("a role");
+    server.sql(&helper("app")).expect("a function");
+    let limit =
+        || server.sql("SELECT rolconnlimit FROM pg_roles WHERE rolname = 'app'").unwrap().concat().concat();
+
+    let namespace = namespace(&client, "fence").await;
+    let api: Api<PgPooler> = Api::namespaced(client.clone(), &namespace);
+    let spec = json!({"budget": {"serverConnections": 40, "fence": "Manage"}});
+    let created = api.create(&PostParams::default(), &object("orders", spec)).await.expect("created");
+    let port = server.port().to_string();
+    let pairs = [
+        ("username", "app"),
+        ("password", "app"),
+        ("host", "127.0.0.1"),
+        ("port", port.as_str()),
+        ("dbname", "postgres"),
+    ];
+    let (sessions, memory) = (Sessions::default(), Memory::default());
+    let status = StatusWriter::new(client.clone(), None);
+    let (poolers, _writer) = reflector::store();
+    let fences =
+        Fences { client: &client, poolers: &poolers, sessions: &sessions, status: &status, memory: &memory };
+    let mut facts = Facts { secret: secret(&pairs), ..facts() };
+    let target = target_from_here(&created, &facts.secret).expect("a target");
+    facts.server = sessions.observe(&target, &reflector::ObjectRef::from_obj(&created)).await;
+    fences.sum(created, &mut facts, &settings()).await.expect("a sum");
+    assert_eq!(limit(), "41");
+    let claimed = api.get("orders").await.expect("there");
+    assert_eq!(claimed.finalizers(), [names::FENCE]);
+    assert_eq!(claimed.status.as_ref().and_then(|status| status.fence.as_ref()?.original), Some(-1));
+
+    let theirs = "example.com/theirs";
+    let add = Patch::Merge(json!({"metadata": {"finalizers": [names::FENCE, theirs]}}));
+    api.patch("orders", &PatchParams::default(), &add).await.expect("another finalizer");
+    let generation = claimed.metadata.generation;
+    api.delete("orders", &DeleteParams::default()).await.expect("deleted");
+    let gone = api.get("orders").await.expect("still there");
+    assert!(gone.metadata.deletion_timestamp.is_some());
+    assert_ne!(gone.metadata.generation, generation, "deletion is seen by a watch for generations");
+
+    let now = k8s_openapi::jiff::Timestamp::now();
+    assert!(fences.end(&gone, Some(target), now).await.expect("an end"));
+    assert_eq!(limit(), "-1");
+    assert_eq!(api.get("orders").await.expect("still there").finalizers(), [theirs]);
+    let none = Patch::Merge(json!({"metadata": {"finalizers": []}}));
+    api.patch("orders", &PatchParams::default(), &none).await.expect("no finalizer");
+    assert!(api.get_opt("orders").await.expect("an answer").is_none());
     remove(&client, &namespace).await;
 }

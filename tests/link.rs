@@ -76,6 +76,23 @@ async fn the_console_answers_commands() {
 }
 
 #[tokio::test]
+async fn notifications_reach_whoever_drives_the_session() {
+    let pod = Pod::with_tls();
+    let (client, mut driver) =
+        link::connect(pod.address, pod.authority.pem().as_bytes(), PASSWORD).await.expect("a session");
+    let said = async {
+        client.batch_execute("LISTEN budget").await.unwrap();
+        std::future::pending::<()>().await;
+    };
+    let heard = tokio::select! {
+        heard = tokio::time::timeout(PATIENCE, driver.next()) => heard.expect("a notification").unwrap().unwrap(),
+        () = said => unreachable!(),
+    };
+    assert_eq!(heard.channel(), "budget");
+    assert!(heard.payload().contains("phase="), "{}", heard.payload());
+}
+
+#[tokio::test]
 async fn what_keeps_us_out_is_told_apart() {
     let pod = Pod::with_tls();
     let wrong = pod.refusal(&pod.authority, "wrong").await;

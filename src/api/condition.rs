@@ -13,12 +13,20 @@ pub enum ConditionType {
     ConfigApplied,
     /// At least one pod serves clients.
     Available,
+    /// The login role's CONNECTION LIMIT guards the budget. For people: `Ready` does not depend on it.
+    Fenced,
 }
 
 impl ConditionType {
     /// In the order in which status lists them.
-    pub const ALL: [Self; 5] =
-        [Self::Ready, Self::TargetReachable, Self::WithinBudget, Self::ConfigApplied, Self::Available];
+    pub const ALL: [Self; 6] = [
+        Self::Ready,
+        Self::TargetReachable,
+        Self::WithinBudget,
+        Self::ConfigApplied,
+        Self::Available,
+        Self::Fenced,
+    ];
 
     /// As written in status.
     pub fn as_str(self) -> &'static str {
@@ -28,6 +36,7 @@ impl ConditionType {
             Self::WithinBudget => "WithinBudget",
             Self::ConfigApplied => "ConfigApplied",
             Self::Available => "Available",
+            Self::Fenced => "Fenced",
         }
     }
 }
@@ -108,6 +117,20 @@ reasons! {
     NoPodReady,
     /// `replicas` is 0.
     ScaledToZero,
+    /// The role's CONNECTION LIMIT is what budget and operator need.
+    FenceMatches,
+    /// The role may have more connections than that.
+    FenceLoose,
+    /// The role may not have as many.
+    FenceTight,
+    /// The operator may not set the limit.
+    FenceDenied,
+    /// The limit could not be set for another reason.
+    FenceFailed,
+    /// A limit that the operator has set stays, since it could not be put back.
+    FenceAbandoned,
+    /// Nobody looks.
+    FenceOff,
     /// An object with the name of a child exists and is not ours.
     NameConflict,
     /// The API server refused a child.

@@ -18,5 +18,6 @@ pub use spec::{
     Servers, Service, ServiceType, Target,
 };
 pub use status::{
-    BudgetStatus, ClientsStatus, LedgerStatus, PgPoolerStatus, PodStatus, Recommendation, TargetStatus,
+    BudgetStatus, ClientsStatus, FenceStatus, LedgerStatus, PgPoolerStatus, PodStatus, Recommendation,
+    TargetStatus,
 };

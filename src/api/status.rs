@@ -38,10 +38,13 @@ pub struct PgPoolerStatus {
     /// What each pod may hold and holds, 32 pods at most; sampled, at most every 30 seconds.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pods: Vec<PodStatus>,
+    /// What guards the budget in PostgreSQL itself: the login role's CONNECTION LIMIT.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fence: Option<FenceStatus>,
     /// What to write into `spec.budget`, by what was measured; only while `budget.mode` is `Observe`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recommendation: Option<Recommendation>,
-    /// Conditions: Ready, `TargetReachable`, `WithinBudget`, `ConfigApplied`, Available.
+    /// Conditions: Ready, `TargetReachable`, `WithinBudget`, `ConfigApplied`, Available, Fenced.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "conditions_schema")]
     pub conditions: Vec<Condition>,
@@ -148,6 +151,26 @@ pub struct PodStatus {
     pub held: i32,
     /// The most that it could be holding.
     pub charge: i32,
+}
+
+/// The CONNECTION LIMIT of the login role as it should be.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FenceStatus {
+    /// The login role.
+    pub role: String,
+    /// Host and port of the server.
+    pub address: String,
+    /// Identifier of the database cluster, where the login role may read it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub system_identifier: Option<String>,
+    /// What the pods and the operator's session need: the budget and 1, while pods may still hold more, that.
+    pub needs: i32,
+    /// What all `PgPoolers` with this role on the server need, `serverBudget` at most; never more than `original`.
+    pub wanted: i32,
+    /// What was there before the operator set it, to be put back; -1: no limit. Unset: the operator has not set it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub original: Option<i32>,
 }
 
 /// What to write into `spec.budget`.

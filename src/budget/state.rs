@@ -153,7 +153,7 @@ impl State {
     /// Which server, which neighbour: what `sharing` and `reconcile` begin with.
     pub(super) fn note(&mut self, object: &PgPooler, facts: &Facts) -> String {
         let uid = self.enter(object);
-        let target = checks::target(object, facts).ok();
+        let target = checks::target(object, &facts.secret).ok();
         let address = target.as_ref().map(crate::plan::target::Target::address);
         let seen = ServerKey::seen(&facts.server, address.as_deref());
         let Some(pooler) = self.poolers.get_mut(&uid) else { return uid };

@@ -19,7 +19,10 @@ use tokio::sync::Mutex;
 use crate::api::PgPooler;
 use crate::names;
 use crate::plan::checks;
-use crate::plan::facts::{Children, Facts, Hidden, InternalTls, Looked, SecretFact, ServerFact, Sharing};
+use crate::plan::facts::{
+    Children, Facts, Fencing, Hidden, InternalTls, Looked, SecretFact, ServerFact, Sharing,
+};
+use crate::plan::target::Target;
 
 use caches::Caches;
 use pods::Observed;
@@ -97,9 +100,10 @@ impl Observer {
             // filled by whoever keeps the ledger
             account: None,
             sharing: Sharing::default(),
+            // filled by whoever knows the statuses of all
+            fence: Fencing::default(),
         };
-        if let Ok(mut target) = checks::target(pooler, &facts) {
-            target.host = target.host_from_elsewhere(&pooler.namespace().unwrap_or_default());
+        if let Some(target) = target_from_here(pooler, &facts.secret) {
             facts.server = self.sessions.observe(&target, &ObjectRef::from_obj(pooler)).await;
             if matches!(facts.server, ServerFact::Seen(_)) {
                 let asked = Instant::now();
@@ -108,6 +112,11 @@ impl Observer {
             }
         }
         Ok(facts)
+    }
+
+    /// The target, as far as it is known.
+    pub async fn target(&self, caches: &Caches, pooler: &PgPooler) -> Result<Option<Target>, ObserveError> {
+        Ok(target_from_here(pooler, &self.secret(caches, pooler).await?))
     }
 
     /// Read again only when the watch has seen another version.
@@ -181,6 +190,12 @@ impl Observer {
         secrets.insert(id, new.clone());
         Ok(new)
     }
+}
+
+/// With a host that can be resolved from the operator's namespace.
+pub fn target_from_here(pooler: &PgPooler, secret: &SecretFact) -> Option<Target> {
+    let target = checks::target(pooler, secret).ok()?;
+    Some(target.from_elsewhere(&pooler.namespace().unwrap_or_default()))
 }
 
 /// 160 random bits as letters and digits.

@@ -2,12 +2,14 @@
 //! that a restart is noticed at once. Every failure is a fact.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use kube::runtime::reflector::ObjectRef;
 use tokio::sync::{Mutex, broadcast, mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, sleep_until};
+use tokio_postgres::Client;
 
 use crate::api::{PgPooler, Reason};
 use crate::plan::backends::Backends;
@@ -33,9 +35,17 @@ pub struct Sessions {
 struct Monitor {
     fact: watch::Receiver<ServerFact>,
     users: watch::Sender<BTreeSet<Key>>,
-    questions: mpsc::Sender<oneshot::Sender<Backends>>,
+    questions: mpsc::Sender<Question>,
+    client: watch::Receiver<Option<Arc<Client>>>,
     task: AbortHandle,
     asked_at: Instant,
+}
+
+/// To the task of a session.
+enum Question {
+    Backends(oneshot::Sender<Backends>),
+    /// Nothing is asked: the login role's CONNECTION LIMIT is this from now on.
+    RoleLimit(Option<u32>, oneshot::Sender<()>),
 }
 
 /// Namespace and name.
@@ -69,8 +79,26 @@ impl Sessions {
     pub async fn backends(&self, target: &Target) -> Option<Backends> {
         let questions = self.monitors.lock().await.get(target)?.questions.clone();
         let (answer, answered) = oneshot::channel();
-        questions.send(answer).await.ok()?;
+        questions.send(Question::Backends(answer)).await.ok()?;
         answered.await.ok()
+    }
+
+    /// The session to a target that is observed, if it is up.
+    pub async fn client(&self, target: &Target) -> Option<Arc<Client>> {
+        let client = self.monitors.lock().await.get(target)?.client.borrow().clone();
+        client.filter(|client| !client.is_closed())
+    }
+
+    /// The login role's CONNECTION LIMIT is this from now on: what was read before is out of date. Cancel-safe.
+    pub async fn role_limit_is(&self, target: &Target, limit: Option<u32>) {
+        let monitors = self.monitors.lock().await;
+        let Some(questions) = monitors.get(target).map(|monitor| monitor.questions.clone()) else { return };
+        drop(monitors);
+        let (done, noted) = oneshot::channel();
+        // a session that is lost asks again by itself
+        if questions.send(Question::RoleLimit(limit, done)).await.is_ok() {
+            let _ = noted.await;
+        }
     }
 
     /// Names the `PgPoolers` whose server says something else than before.
@@ -97,9 +125,10 @@ impl Monitor {
         let (says, fact) = watch::channel(ServerFact::NotAsked);
         let (users, used_by) = watch::channel(BTreeSet::new());
         let (questions, asked) = mpsc::channel(1);
-        let mut work = Work { target, says, used_by, changed, asked, last: None };
+        let (up, client) = watch::channel(None);
+        let mut work = Work { target, says, up, used_by, changed, asked, last: None };
         let task = tokio::spawn(async move { work.go_on().await }).abort_handle();
-        Self { fact, users, questions, task, asked_at: Instant::now() }
+        Self { fact, client, users, questions, task, asked_at: Instant::now() }
     }
 }
 
@@ -107,9 +136,11 @@ impl Monitor {
 struct Work {
     target: Target,
     says: watch::Sender<ServerFact>,
+    /// The session, while it is up.
+    up: watch::Sender<Option<Arc<Client>>>,
     used_by: watch::Receiver<BTreeSet<Key>>,
     changed: broadcast::Sender<ObjectRef<PgPooler>>,
-    asked: mpsc::Receiver<oneshot::Sender<Backends>>,
+    asked: mpsc::Receiver<Question>,
     /// All sessions when they were last looked at.
     last: Option<Backends>,
 }
@@ -121,8 +152,10 @@ impl Work {
             match Session::open(&self.target).await {
                 Ok((session, server)) => {
                     last = None;
+                    self.up.send_replace(Some(session.client()));
                     self.say(ServerFact::Seen(server));
                     self.keep(session).await;
+                    self.up.send_replace(None);
                 }
                 Err(Failure { reason, message }) => {
                     self.say(ServerFact::Failed { reason, message });
@@ -149,12 +182,26 @@ impl Work {
                     self.look(&session).await;
                     next = Instant::now() + FRESH;
                 }
-                Some(answer) = self.asked.recv() => {
-                    if let Some(backends) = self.look(&session).await {
-                        // nobody waits for it any more: nothing is lost
-                        let _ = answer.send(backends);
-                    }
+                Some(question) = self.asked.recv() => self.answer(&session, question).await,
+            }
+        }
+    }
+
+    /// Nobody waits for it any more: nothing is lost.
+    async fn answer(&mut self, session: &Session, question: Question) {
+        match question {
+            Question::Backends(answer) => {
+                if let Some(backends) = self.look(session).await {
+                    let _ = answer.send(backends);
                 }
+            }
+            Question::RoleLimit(limit, done) => {
+                self.says.send_modify(|fact| {
+                    if let ServerFact::Seen(server) = fact {
+                        server.role_limit = limit;
+                    }
+                });
+                let _ = done.send(());
             }
         }
     }

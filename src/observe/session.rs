@@ -1,6 +1,7 @@
 //! One session on a target: its login, what it asks, and what refusals mean.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -51,7 +52,7 @@ SELECT pid, host(client_addr), extract(epoch FROM backend_start)::float8, usenam
 
 /// A session that is logged in.
 pub struct Session {
-    client: Client,
+    client: Arc<Client>,
     connection: JoinHandle<()>,
     system_identifier: Option<String>,
 }
@@ -89,10 +90,15 @@ impl Session {
                 tracing::debug!(%error, "monitor session lost");
             }
         });
-        let mut session = Self { client, connection, system_identifier: None };
+        let mut session = Self { client: Arc::new(client), connection, system_identifier: None };
         session.prepare().await.map_err(|error| refusal_or_silence(error, target))?;
         let server = session.ask().await.map_err(|error| refusal_or_silence(error, target))?;
         Ok((session, server))
+    }
+
+    /// For whoever has something else to say to the server. Its end is not theirs.
+    pub fn client(&self) -> Arc<Client> {
+        Arc::clone(&self.client)
     }
 
     /// Waits until the server has hung up. Cancel-safe.

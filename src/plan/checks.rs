@@ -6,6 +6,7 @@ use crate::api::{Budget, BudgetMode, PgPooler, Reason};
 use super::Settings;
 use super::budget::{self, Sum, Terms};
 use super::facts::{Facts, SecretFact, Server, ServerFact};
+use super::fence::{self, Place};
 use super::pooler::Pooler;
 use super::target::{self, Target};
 
@@ -54,7 +55,7 @@ fn chain<'a>(
 ) -> Result<(), Blocked> {
     let pooler = Pooler::parse(object, settings).map_err(|e| blocked(Reason::SpecInvalid, e.to_string()))?;
     let pooler = checked.pooler.insert(pooler);
-    let target = checked.target.insert(target(object, facts)?);
+    let target = checked.target.insert(target(object, &facts.secret)?);
     let server = *checked.server.insert(server(facts)?);
     conflicts(&facts.conflicts)?;
     let terms = Terms {
@@ -64,7 +65,10 @@ fn chain<'a>(
         database: &target.database,
         standing_floor,
     };
-    let sum = budget::reckon(terms, server, &facts.sharing);
+    let own = fence::own(object, &Place::of(object, target), server);
+    let role_limit = fence::bound(server.role_limit, own, &facts.fence);
+    let unfenced = Server { role_limit, ..server.clone() };
+    let sum = budget::reckon(terms, &unfenced, &facts.sharing);
     let sum = checked.sum.insert(sum.ok_or_else(|| no_number(&object.spec.budget))?);
     if pooler.mode == BudgetMode::Enforce {
         enough(sum)?;
@@ -83,9 +87,9 @@ fn no_number(spec: &Budget) -> Blocked {
 }
 
 /// The target as far as spec and Secret tell; also what observing starts with.
-pub fn target(object: &PgPooler, facts: &Facts) -> Result<Target, Blocked> {
+pub fn target(object: &PgPooler, secret: &SecretFact) -> Result<Target, Blocked> {
     let name = &object.spec.target.secret_ref.name;
-    let SecretFact::Found(data) = &facts.secret else {
+    let SecretFact::Found(data) = secret else {
         let text = format!(
             "Secret `{name}` does not exist in this namespace; create it or change spec.target.secretRef"
         );

@@ -8,7 +8,7 @@ use crate::names;
 use super::checks::Blocked;
 use super::facts::{Facts, Life, PodFact, ServerFact};
 use super::objects::{Applied, Objects};
-use super::{Verdict, figures, within};
+use super::{Verdict, fence, figures, within};
 
 /// Messages of conditions may have 32768 characters; nobody reads so many.
 const LONGEST_MESSAGE: usize = 1000;
@@ -72,6 +72,7 @@ pub fn status(seen: Seen<'_>, now: &Time) -> PgPoolerStatus {
         ledger: old.ledger,
         clients: figures::clients(facts).or(old.clients),
         pods: figures::pods(facts),
+        fence: fence::status(seen),
         recommendation: figures::recommendation(seen),
         conditions: conditions(seen, &old.conditions, now),
     }
@@ -93,8 +94,11 @@ fn conditions(seen: Seen<'_>, old: &[Condition], now: &Time) -> Vec<Condition> {
         (ConditionType::Available, available(seen)),
     ];
     let ready = ready(seen, findings.iter().map(|(_, finding)| finding));
+    // not one of those that `Ready` sums up
+    let fenced = fence::fenced(seen);
     let of = |type_| match findings.iter().find(|(other, _)| *other == type_) {
         Some((_, finding)) => finding,
+        None if type_ == ConditionType::Fenced => &fenced,
         None => &ready,
     };
     ConditionType::ALL.into_iter().map(|type_| condition(seen.object, type_, of(type_), old, now)).collect()

@@ -11,6 +11,8 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 
 use crate::api::Reason;
 
+use super::fence::Outcome;
+
 use super::backends::Backends;
 
 /// All that was seen.
@@ -40,6 +42,35 @@ pub struct Facts {
     pub account: Option<Account>,
     /// What is known of the server beyond what it says.
     pub sharing: Sharing,
+    /// What else is known of the login role's CONNECTION LIMIT.
+    pub fence: Fencing,
+}
+
+/// What is known of the login role's CONNECTION LIMIT beyond what the server says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Fencing {
+    /// Other `PgPoolers` that log in as the same role on the same server, by what their status says.
+    pub others: Vec<Guard>,
+    /// What became of it, if something was to be done.
+    pub outcome: Option<Outcome>,
+}
+
+impl Fencing {
+    /// The operator should set it and cannot: it binds as it is.
+    pub fn is_stuck(&self) -> bool {
+        matches!(self.outcome, Some(Outcome::Failed { .. }))
+    }
+}
+
+/// A `PgPooler` that has its part of a role's CONNECTION LIMIT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Guard {
+    /// What it needs of it.
+    pub needs: u32,
+    /// What was there before, if the operator has set it for this one; inside, `None`: no limit.
+    pub original: Option<Option<u32>>,
+    /// It is being deleted.
+    pub leaving: bool,
 }
 
 /// All sessions on the server, and when they were asked for by our own clock.

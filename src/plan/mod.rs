@@ -6,6 +6,7 @@ pub mod checks;
 pub mod conditions;
 pub mod explain;
 pub mod facts;
+pub mod fence;
 pub mod figures;
 pub mod objects;
 pub mod pooler;
@@ -63,6 +64,8 @@ pub struct Verdict {
     pub template_hash: Option<String>,
     /// Largest floor of pods that could come: of those that the Deployment makes now, and of those wanted.
     pub largest_floor: u32,
+    /// What the fence is about.
+    pub place: Option<fence::Place>,
 }
 
 /// The sum alone: what the ledger has to know before the rest is planned.
@@ -83,6 +86,7 @@ pub fn plan(object: &PgPooler, facts: &Facts, settings: &Settings) -> Plan {
     let verdict = Verdict {
         blocked: checked.blocked.clone(),
         address: checked.target.as_ref().map(target::Target::address),
+        place: checked.target.as_ref().map(|target| fence::Place::of(object, target)),
         server: checked.server.cloned(),
         sum: checked.sum.clone(),
         largest_floor: deployed.as_ref().map_or(0, |deployed| deployed.floor),

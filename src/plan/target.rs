@@ -94,6 +94,14 @@ impl Target {
     }
 }
 
+impl Target {
+    /// The same with a host that can be resolved from there.
+    #[must_use]
+    pub fn from_elsewhere(self, namespace: &str) -> Self {
+        Self { host: self.host_from_elsewhere(namespace), ..self }
+    }
+}
+
 fn explicit_port(spec: &api::Target) -> Result<Option<u16>, TargetError> {
     spec.port.map(|port| u16::try_from(port).map_err(|_| TargetError::BadPort)).transpose()
 }
