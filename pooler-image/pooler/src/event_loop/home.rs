@@ -27,7 +27,8 @@ pub(super) fn at_home(
 ) -> Option<handshake::Client> {
     let StartupParameters { database, user, .. } = &client.parameters;
     let pool = worker.process.pool_id(database, user);
-    let most = document.max_server_connections;
+    // what it may hold can change; a client that comes later may be served elsewhere then
+    let most = worker.process.slots(|slots| slots.limit());
     let connections = Rule::of(document, database, user).size.most().map_or(most, |size| size.min(most));
     let home = worker.process.home(pool, worker.me, connections);
     if home == worker.me {
