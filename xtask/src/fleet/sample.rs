@@ -78,16 +78,12 @@ impl Samples {
         sql: &str,
     ) -> Result<Option<Connection>> {
         let Some(mut connection) = connection else { return Ok(Connection::open(target).await.ok()) };
-        match connection.query(sql).await {
-            Ok(rows) => {
-                self.add(&rows)?;
-                Ok(Some(connection))
-            }
-            Err(_) => {
-                self.interruptions += 1;
-                Ok(None)
-            }
-        }
+        let Ok(rows) = connection.query(sql).await else {
+            self.interruptions += 1;
+            return Ok(None);
+        };
+        self.add(&rows)?;
+        Ok(Some(connection))
     }
 
     fn add(&mut self, rows: &[Vec<String>]) -> Result<()> {

@@ -77,17 +77,17 @@ pub(crate) fn run(site: &Site, postgres: &Image, image: &Image) -> Result<u64> {
     }
     let report = fleet.stop()?;
     lone_busy_pod(&mut stage)?;
-    let samples = sampler.stop()?;
+    let seen = sampler.stop()?;
     stage.log.read(&stage.server_log()?);
-    ui::say(&format!("{} looks at pg_stat_activity, peaks {:?}", samples.count, samples.peak_by_size));
+    ui::say(&format!("{} looks at pg_stat_activity, peaks {:?}", seen.count, seen.peak_by_size));
     ui::say(&format!(
         "{} connections in PostgreSQL's log, peaks {:?}, {} refused",
         stage.log.connections, stage.log.peaks, stage.log.refused
     ));
     tell_clients(&report);
     for (size, budget) in BUDGETS {
-        let sampled = samples.peak_by_size.get(&size).copied().unwrap_or(0);
-        ensure!((1..=budget).contains(&sampled), "{sampled} sessions of {budget} with {size} connections");
+        let most = seen.peak_by_size.get(&size).copied().unwrap_or(0);
+        ensure!((1..=budget).contains(&most), "{most} sessions of {budget} with {size} connections");
         let logged = stage.log.peaks.get(&size).copied().unwrap_or(0);
         ensure!(
             (1..=budget).contains(&logged),
@@ -171,7 +171,9 @@ impl Stage<'_> {
             format!("{{\"spec\":{{\"podTemplate\":{{\"annotations\":{{\"soak/roll\":\"{number}\"}}}}}}}}");
         self.site.kubectl(&["patch", &format!("pgpooler/{NAME}"), "--type=merge", "--patch", &patch])?;
         let end = Instant::now() + PATIENCE * 2;
-        let is_new = |pod: &Value| pod["metadata"]["annotations"]["soak/roll"] == number.to_string();
+        let wanted = number.to_string();
+        let is_new =
+            |pod: &Value| pod["metadata"]["annotations"]["soak/roll"].as_str() == Some(wanted.as_str());
         while Instant::now() < end {
             let pods = self.pods()?;
             if pods.len() == 6 && pods.iter().all(is_new) && self.status()?["readyReplicas"] == 6 {
