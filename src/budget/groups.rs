@@ -117,7 +117,7 @@ impl Group {
     }
 
     /// Takes note of what the server still has of processes that run no more. `living`: addresses of pods that exist.
-    pub(super) fn look_at_graves(&mut self, looked: &Looked, living: &BTreeSet<IpAddr>) {
+    pub(super) fn look_at_graves(&mut self, looked: &Looked, living: &BTreeSet<IpAddr>, roles: &[&str]) {
         let Looked { asked, backends } = looked;
         let known: Vec<IpAddr> = living.iter().copied().chain(self.addresses()).collect();
         let addresses = backends.addresses(&known);
@@ -127,7 +127,7 @@ impl Group {
             // one that never had an address never held anything
             let count = grave
                 .address
-                .map_or(0, |address| backends.could_be_of(&Departed { address, gone_at }, addresses));
+                .map_or(0, |address| backends.could_be_of(&Departed { address, gone_at }, roles, addresses));
             self.ledger.backends(*pod, *incarnation, count);
         }
         let ledger = &self.ledger;

@@ -293,13 +293,15 @@ impl State {
 
     /// What the server still has of processes that run no more.
     fn look_at_graves(&mut self, uid: &str, facts: &Facts) {
-        let Some(backends) = &facts.backends else { return };
+        let Some(looked) = &facts.backends else { return };
         let Some(server) = self.poolers.get(uid).and_then(|pooler| pooler.server.clone()) else { return };
         let pods = self.pods.values().filter(|pod| pod.server.as_ref() == Some(&server));
         let living: BTreeSet<IpAddr> =
             pods.filter_map(|pod| pod.fact.address.as_ref()?.parse().ok()).collect();
+        let on = self.poolers.values().filter(|pooler| pooler.server.as_ref() == Some(&server));
+        let roles: Vec<&str> = on.map(|pooler| pooler.neighbour.role.as_str()).collect();
         if let Some(group) = self.groups.get_mut(&server) {
-            group.look_at_graves(backends, &living);
+            group.look_at_graves(looked, &living, &roles);
         }
     }
 

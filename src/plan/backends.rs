@@ -119,15 +119,17 @@ impl Backends {
         }
     }
 
-    /// How many of the sessions could still be of a pod that is gone.
-    pub fn could_be_of(&self, departed: &Departed, addresses: Addresses) -> u32 {
+    /// How many of the sessions could still be of a pod that is gone. Pods log in as `roles` and as nobody else: what
+    /// is hidden of other roles' sessions does not matter.
+    pub fn could_be_of(&self, departed: &Departed, roles: &[&str], addresses: Addresses) -> u32 {
         let could = |row: &&Backend| {
             let from_there = match (row.origin, addresses) {
                 (Origin::Address(address), Addresses::OfPods) => address == departed.address,
                 (Origin::Local, Addresses::OfPods) => false,
                 (_, Addresses::Translated) | (Origin::Hidden, _) => true,
             };
-            row.whose != Whose::Operator && from_there && !row.is_later_than(departed.gone_at)
+            let is_pooled = row.whose != Whose::Operator && roles.contains(&row.role.as_str());
+            is_pooled && from_there && !row.is_later_than(departed.gone_at)
         };
         self.rows.iter().filter(could).count() as u32
     }
@@ -184,27 +186,47 @@ mod tests {
     fn what_came_from_the_pods_address_before_it_went_may_be_its() {
         let rows = [ours(1, POD, 50.0), ours(2, POD, 150.0), ours(3, OTHER, 50.0)];
         let backends = seen(200.0, &rows);
-        assert_eq!(backends.could_be_of(&GONE, Addresses::OfPods), 1);
-        assert_eq!(backends.could_be_of(&GONE, Addresses::Translated), 2, "any address may have been its");
+        assert_eq!(backends.could_be_of(&GONE, &["app", "other"], Addresses::OfPods), 1);
+        assert_eq!(
+            backends.could_be_of(&GONE, &["app", "other"], Addresses::Translated),
+            2,
+            "any address may have been its"
+        );
     }
 
     #[test]
     fn the_operators_own_session_is_nobodys() {
         let own = row(1, Origin::Hidden, Start::Unknown, Whose::Operator);
-        assert_eq!(seen(200.0, std::slice::from_ref(&own)).could_be_of(&GONE, Addresses::Translated), 0);
+        assert_eq!(
+            seen(200.0, std::slice::from_ref(&own)).could_be_of(
+                &GONE,
+                &["app", "other"],
+                Addresses::Translated
+            ),
+            0
+        );
         assert_eq!(seen(200.0, &[own]).foreign(&[POD], &["app"], 0), 0);
+    }
+
+    #[test]
+    fn what_roles_have_that_no_pooler_has_is_not_its() {
+        assert_eq!(seen(200.0, &[hidden(1)]).could_be_of(&GONE, &["app"], Addresses::OfPods), 0);
     }
 
     #[test]
     fn what_is_hidden_may_be_its_unless_it_was_first_seen_later() {
         let first = seen(90.0, &[hidden(1)]).since(None);
-        assert_eq!(first.could_be_of(&GONE, Addresses::OfPods), 1);
+        assert_eq!(first.could_be_of(&GONE, &["app", "other"], Addresses::OfPods), 1);
         let second = seen(110.0, &[hidden(1), hidden(2)]).since(Some(&first));
-        assert_eq!(second.could_be_of(&GONE, Addresses::OfPods), 2, "it may have come before the pod went");
+        assert_eq!(
+            second.could_be_of(&GONE, &["app", "other"], Addresses::OfPods),
+            2,
+            "it may have come before the pod went"
+        );
         let third = seen(130.0, &[hidden(1), hidden(2), hidden(3)]).since(Some(&second));
-        assert_eq!(third.could_be_of(&GONE, Addresses::OfPods), 2);
+        assert_eq!(third.could_be_of(&GONE, &["app", "other"], Addresses::OfPods), 2);
         let fourth = seen(160.0, &[hidden(3)]).since(Some(&third));
-        assert_eq!(fourth.could_be_of(&GONE, Addresses::OfPods), 0);
+        assert_eq!(fourth.could_be_of(&GONE, &["app", "other"], Addresses::OfPods), 0);
     }
 
     #[test]
@@ -238,7 +260,7 @@ mod tests {
                 let rows = if now >= start { vec![row] } else { vec![] };
                 let backends = seen(now, &rows).since(last.as_ref());
                 let expected = u32::from(now >= start);
-                proptest::prop_assert_eq!(backends.could_be_of(&GONE, Addresses::OfPods), expected);
+                proptest::prop_assert_eq!(backends.could_be_of(&GONE, &["app", "other"], Addresses::OfPods), expected);
                 last = Some(backends);
             }
         }

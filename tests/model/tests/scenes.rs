@@ -59,6 +59,11 @@ fn without_waiting_for_backends_the_budget_breaks() {
 }
 
 #[test]
+fn without_a_confirmation_of_releases_the_budget_breaks() {
+    is_noticed(Rule::ConfirmBeforeRelease);
+}
+
+#[test]
 fn without_refusing_old_epochs_the_budget_breaks() {
     is_noticed(Rule::RefuseOldEpochs);
 }

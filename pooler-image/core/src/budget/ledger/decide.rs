@@ -88,7 +88,8 @@ impl Ledger {
             Standing::Inherited | Standing::Newborn | Standing::Moved(_) => None,
         });
         let written = self.budget.written.map(|(_, mark)| mark);
-        let needed = unconfirmed.chain(written).max().unwrap_or(Mark::default());
+        let departed = self.departed.iter().filter_map(|departed| departed.seen.map(|(_, mark)| mark));
+        let needed = unconfirmed.chain(written).chain(departed).max().unwrap_or(Mark::default());
         if needed <= self.asked_mark {
             return None;
         }

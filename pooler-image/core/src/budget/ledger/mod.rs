@@ -1,17 +1,19 @@
 //! The operator's side: who may hold what on one PostgreSQL server, and what to tell whom next.
 //!
 //! The sum that holds at every moment: `charged` (the most that all pods could be holding) + `aside` (floors of pods
-//! that could still come) <= the budget, whatever is lost on the way, whoever else believes to lead. It rests on six
+//! that could still come) <= the budget, whatever is lost on the way, whoever else believes to lead. It rests on seven
 //! rules, each of them found necessary by the model:
 //!
 //! 1. A pod's charge falls only by what the pod says, and only by reports of its present incarnation, in their order.
 //! 2. First others are told to shrink; what they have let go of can be given on.
 //! 3. A pod that is met for the first time is given more than its floor only after the API server has confirmed that
 //!    this operator still leads, and has done so after the pod has answered: whoever leads later then knows of the pod.
-//! 4. On a new connection nothing is sent before the process behind it has said which one it is.
-//! 5. Pods that existed when this operator began to lead and have not answered it may have, together, all of the budget
+//! 4. What a dead process held is free when the server has nothing of it, and when it has been confirmed after that that
+//!    this operator still leads: a later leader may have counted the process as it was.
+//! 5. On a new connection nothing is sent before the process behind it has said which one it is.
+//! 6. Pods that existed when this operator began to lead and have not answered it may have, together, all of the budget
 //!    that the answers of the others leave.
-//! 6. A budget is written down before it is used when it rises, and after it is in force when it falls.
+//! 7. A budget is written down before it is used when it rises, and after it is in force when it falls.
 
 mod decide;
 mod pod;
@@ -94,6 +96,8 @@ pub struct Departed {
     floor: u32,
     /// `None`: part of what pods that have not answered may have together.
     charge: Option<u32>,
+    /// What the server has of it, and the mark that must be confirmed before it counts.
+    seen: Option<(u32, Mark)>,
 }
 
 /// The account of one server.
@@ -222,7 +226,14 @@ impl Ledger {
             Standing::Moved(charge) => (None, Some(*charge)),
             Standing::Met(met) => (Some(met.incarnation), Some(met.charge(pod.floor))),
         };
-        self.depart(Departed { pod: id, incarnation, member: pod.member, floor: pod.floor, charge });
+        self.depart(Departed {
+            pod: id,
+            incarnation,
+            member: pod.member,
+            floor: pod.floor,
+            charge,
+            seen: None,
+        });
     }
 
     fn depart(&mut self, departed: Departed) {
@@ -230,14 +241,27 @@ impl Ledger {
         self.settle_unheard();
     }
 
-    /// The server holds at most so many connections of a process that runs no more.
+    /// The server holds at most so many connections of a process that runs no more. It counts when the Lease has been
+    /// confirmed.
     pub fn backends(&mut self, pod: PodId, incarnation: Option<u64>, count: u32) {
+        let mark = Mark(self.last_mark.0 + 1);
         for departed in &mut self.departed {
-            if departed.pod == pod && departed.incarnation == incarnation {
-                departed.charge = match departed.charge {
-                    None if count > 0 => None,
-                    charge => Some(charge.map_or(0, |charge| charge.min(count))),
-                };
+            let of_it = departed.pod == pod && departed.incarnation == incarnation;
+            let falls = match departed.charge {
+                None => count == 0,
+                Some(charge) => count < charge,
+            };
+            if of_it && falls && departed.seen.is_none_or(|(seen, _)| count < seen) {
+                departed.seen = Some((count, mark));
+                self.last_mark = mark;
+            }
+        }
+    }
+
+    fn confirm_departed(&mut self, mark: Mark) {
+        for departed in &mut self.departed {
+            if let Some((count, _)) = departed.seen.take_if(|(_, needed)| *needed <= mark) {
+                departed.charge = Some(departed.charge.map_or(count, |charge| charge.min(count)));
             }
         }
         self.departed.retain(|departed| departed.charge != Some(0));
@@ -294,7 +318,7 @@ impl Ledger {
             Standing::Met(before) => {
                 let (incarnation, charge) = (Some(before.incarnation), Some(before.charge(pod.floor)));
                 let (member, floor) = (pod.member, pod.floor);
-                self.depart(Departed { pod: id, incarnation, member, floor, charge });
+                self.depart(Departed { pod: id, incarnation, member, floor, charge, seen: None });
             }
         }
     }
@@ -313,6 +337,7 @@ impl Ledger {
                 met.confirm(mark);
             }
         }
+        self.confirm_departed(mark);
         if let Some((budget, written)) = self.budget.written
             && written <= mark
         {
