@@ -73,6 +73,9 @@ impl Operator {
             let most_pods = scene.most_pods;
             ledger.set_member(MemberId(member), Member { floor: 1, most_pods, weight: 1, cap: u32::MAX });
         }
+        for member in 0..scene.members {
+            ledger.suspect(MemberId(member));
+        }
         for (pod, member) in pods {
             ledger.add_pod(*pod, *member, 1);
         }

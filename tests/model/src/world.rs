@@ -271,8 +271,7 @@ impl World {
             Action::LooksAtServer(_) => ledger.set_server(MAX_CONNECTIONS[server], scene.budgets[server]),
             Action::LooksAtBackends(_) => {
                 for departed in ledger.departed().to_vec() {
-                    let pod = pods.iter().find(|pod| pod.id == departed.pod);
-                    let count = pod.map_or(0, |pod| pod.left_by(departed.incarnation));
+                    let count = left_behind(pods, departed.pod, departed.incarnation);
                     let count = if scene.broken == Some(Rule::WaitForBackends) { 0 } else { count };
                     ledger.backends(departed.pod, departed.incarnation, count);
                 }
@@ -412,6 +411,13 @@ impl World {
     }
 }
 
+/// What the server has of a dead process, or of all that died before anybody looked.
+pub(crate) fn left_behind(pods: &[Pod], id: PodId, incarnation: Option<u64>) -> u32 {
+    let before = |member: MemberId| id == PodId::before(member);
+    let of = pods.iter().filter(|pod| pod.id == id || before(pod.member));
+    of.map(|pod| pod.left_by(incarnation)).sum()
+}
+
 impl Pod {
     fn new(number: u64, member: MemberId) -> Self {
         Self {
@@ -463,7 +469,7 @@ impl Pod {
     }
 
     pub(crate) fn report(&mut self) -> Report {
-        self.holder.report(self.incarnation, Use { held: self.held, ..Use::default() })
+        self.holder.report(self.incarnation, 0, Use { held: self.held, ..Use::default() })
     }
 
     fn obeys(
@@ -511,6 +517,7 @@ impl Message {
         let [incarnation, number, epoch, sequence, limit, held] = *said;
         Report {
             incarnation,
+            uptime: 0,
             number,
             stamp: pgpooler_core::budget::Stamp { epoch, sequence },
             phase: pgpooler_core::budget::Phase::Serving,

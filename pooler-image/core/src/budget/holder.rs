@@ -207,11 +207,12 @@ impl Holder {
         }
     }
 
-    /// What it says of itself; each report has a higher number.
-    pub fn report(&mut self, incarnation: u64, usage: Use) -> Report {
+    /// What it says of itself, `uptime` milliseconds after its start; each report has a higher number.
+    pub fn report(&mut self, incarnation: u64, uptime: u64, usage: Use) -> Report {
         self.reports += 1;
         Report {
             incarnation,
+            uptime,
             number: self.reports,
             stamp: self.stamp,
             phase: self.phase(),

@@ -92,6 +92,8 @@ pub struct Use {
 pub struct Report {
     /// Drawn at random when the process started: after a restart of the container it is another.
     pub incarnation: u64,
+    /// Milliseconds since the process started: sessions from its address that are older are of one before it.
+    pub uptime: u64,
     /// Rises with every report of an incarnation, so that an older one is known as such.
     pub number: u64,
     /// Of the newest command that was obeyed; with sequence 0 only the claim was.
@@ -115,8 +117,9 @@ pub struct BadReport(pub &'static str);
 
 impl Report {
     /// Columns of `SHOW BUDGET`, in their order.
-    pub const COLUMNS: [&'static str; 13] = [
+    pub const COLUMNS: [&'static str; 14] = [
         "incarnation",
+        "uptime",
         "number",
         "epoch",
         "sequence",
@@ -137,10 +140,11 @@ impl Report {
     }
 
     /// The values of [`Self::COLUMNS`]; `None` is NULL.
-    pub fn values(&self) -> [Option<String>; 13] {
+    pub fn values(&self) -> [Option<String>; 14] {
         let number = |number: u64| Some(number.to_string());
         [
             Some(format!("{:016x}", self.incarnation)),
+            number(self.uptime),
             number(self.number),
             number(self.stamp.epoch),
             number(self.stamp.sequence),
@@ -164,6 +168,7 @@ impl Report {
         let phase = column("phase").and_then(|text| Phase::ALL.into_iter().find(|one| one.as_str() == text));
         Ok(Self {
             incarnation: incarnation.ok_or(BadReport("incarnation"))?,
+            uptime: number("uptime")?,
             number: number("number")?,
             stamp: Stamp { epoch: number("epoch")?, sequence: number("sequence")? },
             phase: phase.ok_or(BadReport("phase"))?,
@@ -199,6 +204,7 @@ mod tests {
     fn a_report_survives_the_console() {
         let report = Report {
             incarnation: 0xfeed_0000_0000_0001,
+            uptime: 4200,
             number: 3,
             stamp: Stamp { epoch: 1, sequence: 9 },
             phase: Phase::Serving,

@@ -52,6 +52,7 @@ mod tests {
     fn report(limit: u32, usage: Use) -> Report {
         Report {
             incarnation: 1,
+            uptime: 0,
             number: 1,
             stamp: Stamp::default(),
             phase: Phase::Serving,

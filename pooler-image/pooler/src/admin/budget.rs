@@ -82,6 +82,7 @@ mod tests {
     fn report(waiting: u32) -> Report {
         Report {
             incarnation: 1,
+            uptime: 4200,
             number: 7,
             stamp: Stamp { epoch: 3, sequence: 2 },
             phase: Phase::Serving,
@@ -94,7 +95,7 @@ mod tests {
 
     #[test]
     fn pairs_leave_out_what_is_not_known() {
-        let told = "incarnation=0000000000000001 number=7 epoch=3 sequence=2 phase=serving floor=1 limit=9 held=4 \
+        let told = "incarnation=0000000000000001 uptime=4200 number=7 epoch=3 sequence=2 phase=serving floor=1 limit=9 held=4 \
                     active=2 waiting=0 refused=0 charge=9";
         assert_eq!(pairs(&report(0)), told);
     }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pgpooler_core::budget::{Holder, Phase, Refused, Report, Use};
 use pgpooler_core::pool::{PoolId, Slots, Terms};
@@ -21,6 +21,7 @@ pub(crate) struct Budget {
     holder: Mutex<Holder>,
     /// Drawn at random.
     incarnation: u64,
+    started: Instant,
     /// Logins that PostgreSQL refused because it was full.
     refused: AtomicU64,
     /// How long an operator may take to speak.
@@ -30,7 +31,13 @@ pub(crate) struct Budget {
 impl Budget {
     /// `grace`: how long an operator may take to speak.
     pub(crate) fn new(holder: Holder, incarnation: u64, grace: Duration) -> Self {
-        Self { holder: Mutex::new(holder), incarnation, refused: AtomicU64::new(0), grace }
+        Self {
+            holder: Mutex::new(holder),
+            incarnation,
+            started: Instant::now(),
+            refused: AtomicU64::new(0),
+            grace,
+        }
     }
 
     pub(super) fn terms(&self) -> Terms {
@@ -154,7 +161,8 @@ impl Process {
 
     fn report_of(&self, holder: &mut Holder, active: u32, waiting: u32) -> Report {
         let held = self.slots(|slots| slots.held());
-        holder.report(self.budget.incarnation, Use { held, active, waiting, refused: self.refused() })
+        let uptime = u64::try_from(self.budget.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        holder.report(self.budget.incarnation, uptime, Use { held, active, waiting, refused: self.refused() })
     }
 
     pub(super) async fn obey(&self, order: Order) -> Result<Report, RefusedOrder> {

@@ -33,6 +33,17 @@ pub struct MemberId(pub u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PodId(pub u64);
 
+impl PodId {
+    /// All pods of a `PgPooler` that died before its operator led.
+    pub fn before(member: MemberId) -> Self {
+        Self(u64::MAX - u64::from(member.0))
+    }
+
+    fn is_before(self) -> bool {
+        self.0 > u64::MAX - u64::from(u32::MAX) - 1
+    }
+}
+
 /// A connection to a pod: a later one has a higher number, and leads to the same process or to a later one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Link(pub u64);
@@ -160,6 +171,16 @@ impl Ledger {
         }
     }
 
+    /// Pods of this `PgPooler` may have died before this operator led, without anybody knowing: until
+    /// [`Self::backends`] of [`PodId::before`] says what the server has of them, they are among those that have not answered.
+    pub fn suspect(&mut self, member: MemberId) {
+        let pod = PodId::before(member);
+        if self.unheard > 0 && self.departed.iter().all(|departed| departed.pod != pod) {
+            let departed = Departed { pod, incarnation: None, member, floor: 0, charge: None, seen: None };
+            self.departed.push(departed);
+        }
+    }
+
     /// All pods that existed when the Lease was won have been added.
     pub fn listed(&mut self) {
         self.listing = Listing::Done;
@@ -243,12 +264,21 @@ impl Ledger {
 
     /// The server holds at most so many connections of a process that runs no more. It counts when the Lease has been
     /// confirmed.
-    pub fn backends(&mut self, pod: PodId, incarnation: Option<u64>, count: u32) {
+    pub fn backends(&mut self, id: PodId, incarnation: Option<u64>, count: u32) {
+        // a process that is not known yet may die after this look and before it is met
+        let silent = self
+            .pods
+            .values()
+            .any(|pod| PodId::before(pod.member) == id && matches!(pod.standing, Standing::Inherited));
+        if silent {
+            return;
+        }
         let mark = Mark(self.last_mark.0 + 1);
         for departed in &mut self.departed {
-            let of_it = departed.pod == pod && departed.incarnation == incarnation;
+            let of_it = departed.pod == id && departed.incarnation == incarnation;
             let falls = match departed.charge {
-                None => count == 0,
+                // what nobody knew is known from then on
+                None => count == 0 || id.is_before(),
                 Some(charge) => count < charge,
             };
             if of_it && falls && departed.seen.is_none_or(|(seen, _)| count < seen) {

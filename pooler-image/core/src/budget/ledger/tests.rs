@@ -42,6 +42,7 @@ impl Stage {
         self.ledger.add_pod(id(number), member, 1);
         let report = Report {
             incarnation: number,
+            uptime: 0,
             number: 1,
             stamp: Stamp { epoch: self.ledger.epoch(), sequence: 0 },
             phase: Phase::Floor,
