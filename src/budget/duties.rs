@@ -7,7 +7,7 @@ use pgpooler_core::budget::{Effect, Mark, PodId};
 use tokio::time::Instant;
 
 use super::groups::{News, ServerKey};
-use super::state::{Order, State};
+use super::state::{Order, Sight, State};
 use crate::api::PgPooler;
 
 impl State {
@@ -23,16 +23,15 @@ impl State {
             }
         }
         // what dead processes left behind is asked of the server
-        let waiting: Vec<ServerKey> = self
-            .groups
+        let waits = |server: &ServerKey| {
+            self.groups.get(server).is_some_and(|group| !group.ledger.departed().is_empty())
+        };
+        // a server that does not answer is no reason to ask it all the time
+        let uids = self
+            .poolers
             .iter()
-            .filter(|(_, group)| !group.ledger.departed().is_empty())
-            .map(|(key, _)| key.clone())
-            .collect();
-        for server in waiting {
-            let uids = self.poolers.iter().filter(|(_, pooler)| pooler.server.as_ref() == Some(&server));
-            self.changed.extend(uids.map(|(uid, _)| uid.clone()).take(1));
-        }
+            .filter(|(_, pooler)| pooler.sight == Sight::Clear && pooler.server.as_ref().is_some_and(waits));
+        self.changed.extend(uids.map(|(uid, _)| uid.clone()));
     }
 
     /// What the ledgers want done. Commands are on their way.

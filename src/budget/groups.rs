@@ -59,6 +59,8 @@ pub(super) struct Group {
     pub(super) max_connections: Option<u32>,
     /// Most slots of each `PgPooler`.
     caps: HashMap<MemberId, u32>,
+    /// When this operator began to keep it.
+    begun: Instant,
     /// Where processes ran that run no more.
     graves: HashMap<(PodId, Option<u64>), Grave>,
 }
@@ -86,6 +88,7 @@ impl Group {
             news: News::Some,
             max_connections: None,
             caps: HashMap::new(),
+            begun: Instant::now(),
             graves: HashMap::new(),
         }
     }
@@ -135,6 +138,22 @@ impl Group {
             ledger.departed().iter().any(|one| (one.pod, one.incarnation) == *key)
         };
         self.graves.retain(|key, _| counts(key));
+        self.news = News::Some;
+    }
+
+    /// Takes note of what the server has of processes that died before this operator led, for one `PgPooler`. `living`:
+    /// its pods' addresses, and when their processes started.
+    pub(super) fn look_back(&mut self, member: MemberId, looked: &Looked, living: &[(IpAddr, Instant)]) {
+        let Looked { asked, backends } = looked;
+        let id = PodId::before(member);
+        if !self.ledger.departed().iter().any(|departed| departed.pod == id) {
+            return;
+        }
+        let by_server =
+            |moment: Instant| backends.now - asked.saturating_duration_since(moment).as_secs_f64();
+        let living: Vec<_> =
+            living.iter().map(|(address, started)| (*address, by_server(*started))).collect();
+        self.ledger.backends(id, None, backends.left_before(&living, by_server(self.begun)));
         self.news = News::Some;
     }
 

@@ -1,6 +1,8 @@
 //! What pods say.
 
 use pgpooler_core::budget::{Answer, Demand, Link, Phase, Report};
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use super::groups::{News, ServerKey};
@@ -42,8 +44,13 @@ impl State {
             let part = group.ledger.totals().budget / group.ledger.pods().count().max(1) as u32;
             pod.demand = Demand::new(part, now.into_std());
         }
+        if is_new {
+            pod.started = now.into_std().checked_sub(Duration::from_millis(report.uptime));
+        }
         if group.ledger.departed().len() > departed {
-            group.bury(pod.id, pod.fact.address.as_deref(), now.into_std());
+            // what is older than the process that answers is of the one before it
+            let died = pod.started.unwrap_or_else(|| now.into_std());
+            group.bury(pod.id, pod.fact.address.as_deref(), died);
         }
         let refused =
             before.filter(|_| !is_new).is_some_and(|before| report.usage.refused > before.usage.refused);

@@ -50,6 +50,14 @@ pub(super) struct Pooler {
     /// Sessions of others on its server, when last seen.
     pub(super) foreign: Option<u32>,
     pub(super) usable: u32,
+    pub(super) sight: Sight,
+}
+
+/// Whether the server's sessions could be looked at last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sight {
+    Clear,
+    None,
 }
 
 /// A pod.
@@ -62,6 +70,8 @@ pub(super) struct Pod {
     pub(super) server: Option<ServerKey>,
     pub(super) reach: Reach,
     pub(super) report: Option<Report>,
+    /// When its process started, by our clock.
+    pub(super) started: Option<std::time::Instant>,
     pub(super) demand: Demand,
     pub(super) talk: Option<Talk>,
 }
@@ -106,6 +116,7 @@ impl State {
             let mut group = Group::new(epoch, committed);
             for other in self.poolers.values().filter(|one| one.server.as_ref() == Some(&server)) {
                 group.ledger.set_member(other.member, remembered(None));
+                group.ledger.suspect(other.member);
             }
             for pod in self.pods.values().filter(|pod| pod.server.as_ref() == Some(&server)) {
                 let of = self.poolers.get(&pod.pooler).map_or(member, |pooler| pooler.member);
@@ -117,6 +128,9 @@ impl State {
             group.ledger.set_member(member, remembered(status.budget.as_ref()));
             let cap = status.budget.as_ref().map_or(committed, |budget| unsigned(budget.budget.into()));
             group.set_cap(member, cap);
+        }
+        if let Some(group) = self.groups.get_mut(&server) {
+            group.ledger.suspect(member);
         }
         for fact in pods {
             self.add_pod(&uid, fact, Instant::now());
@@ -144,6 +158,7 @@ impl State {
                 peak: 0,
                 foreign: None,
                 usable: 0,
+                sight: Sight::None,
             };
             self.poolers.insert(uid.clone(), pooler);
         }
@@ -212,6 +227,7 @@ impl State {
     ) -> bool {
         let uid = self.note(object, facts);
         let Some(pooler) = self.poolers.get_mut(&uid) else { return false };
+        pooler.sight = if facts.backends.is_some() { Sight::Clear } else { Sight::None };
         let enforced = object.spec.budget.mode == BudgetMode::Enforce;
         if let (Some(sum), Some(server)) = (sum, &pooler.server)
             && let Some(group) = self.groups.get_mut(server)
@@ -260,6 +276,7 @@ impl State {
             server: None,
             reach: Reach::Silent,
             report: None,
+            started: None,
             demand: Demand::new(0, now.into_std()),
             talk: None,
         });
@@ -302,6 +319,13 @@ impl State {
         let roles: Vec<&str> = on.map(|pooler| pooler.neighbour.role.as_str()).collect();
         if let Some(group) = self.groups.get_mut(&server) {
             group.look_at_graves(looked, &living, &roles);
+        }
+        let pods = self.pods.values().filter(|pod| pod.pooler == uid);
+        let processes: Vec<_> =
+            pods.filter_map(|pod| Some((pod.fact.address.as_ref()?.parse().ok()?, pod.started?))).collect();
+        let member = self.poolers.get(uid).map(|pooler| pooler.member);
+        if let (Some(member), Some(group)) = (member, self.groups.get_mut(&server)) {
+            group.look_back(member, looked, &processes);
         }
     }
 

@@ -46,7 +46,8 @@ SELECT current_setting('max_connections')::int,
 /// Every session of a client: start and address of other roles' are null to a role without special rights.
 const BACKENDS: &str = "\
 SELECT pid, host(client_addr), extract(epoch FROM backend_start)::float8, usename = session_user,
-       usename = session_user AND application_name = $1, extract(epoch FROM clock_timestamp())::float8, usename::text
+       usename = session_user AND application_name = $1, extract(epoch FROM clock_timestamp())::float8, usename::text,
+       CASE WHEN state = 'active' THEN extract(epoch FROM query_start)::float8 END
   FROM pg_stat_activity
  WHERE usename IS NOT NULL AND datid IS NOT NULL AND coalesce(backend_type, 'client backend') = 'client backend'";
 
@@ -169,6 +170,7 @@ fn backend(row: &Row) -> Result<Backend, tokio_postgres::Error> {
             (false, _) => Whose::Others,
         },
         role: row.try_get(6)?,
+        busy_since: row.try_get(7)?,
     })
 }
 

@@ -26,6 +26,8 @@ pub struct Backend {
     pub whose: Whose,
     /// Its role, which everybody may see.
     pub role: String,
+    /// Since when it runs its query; `None`: it runs none, or that is hidden.
+    pub busy_since: Option<f64>,
 }
 
 /// Where the client of a session is.
@@ -134,6 +136,19 @@ impl Backends {
         self.rows.iter().filter(could).count() as u32
     }
 
+    /// Sessions of the login role that a process may have left behind which died before anybody knew it. A session whose
+    /// client is gone ends as soon as it has nothing to do, so it has been at the same query ever since. `living`: the
+    /// addresses of pods with the times when their processes started; elsewhere what counts is `before`, by the server's
+    /// clock.
+    pub fn left_before(&self, living: &[(IpAddr, f64)], before: f64) -> u32 {
+        let left = |row: &&Backend| {
+            let Some(since) = row.busy_since.filter(|_| row.whose == Whose::Ours) else { return false };
+            let started = living.iter().filter(|(address, _)| row.origin == Origin::Address(*address));
+            since < started.map(|(_, started)| *started).next().unwrap_or(before)
+        };
+        self.rows.iter().filter(left).count() as u32
+    }
+
     /// Sessions that are not of any pooler. Poolers log in as `roles`, their pods have the addresses `pods`, and hold
     /// `held` in all at most. The operator's own do not count.
     pub fn foreign(&self, pods: &[IpAddr], roles: &[&str], held: u32) -> u32 {
@@ -167,7 +182,7 @@ mod tests {
 
     fn row(pid: i32, origin: Origin, start: Start, whose: Whose) -> Backend {
         let role = if whose == Whose::Others { "other" } else { "app" };
-        Backend { pid, origin, start, whose, role: role.into() }
+        Backend { pid, origin, start, whose, role: role.into(), busy_since: None }
     }
 
     fn ours(pid: i32, address: IpAddr, start: f64) -> Backend {
@@ -206,6 +221,15 @@ mod tests {
             0
         );
         assert_eq!(seen(200.0, &[own]).foreign(&[POD], &["app"], 0), 0);
+    }
+
+    #[test]
+    fn what_has_been_busy_since_before_its_process_started_was_left_by_another() {
+        let busy = |address, since| Backend { busy_since: Some(since), ..ours(1, address, 1.0) };
+        let backends =
+            seen(200.0, &[busy(POD, 90.0), busy(POD, 110.0), busy(OTHER, 140.0), ours(4, OTHER, 1.0)]);
+        assert_eq!(backends.left_before(&[(POD, 100.0)], 150.0), 2);
+        assert_eq!(backends.left_before(&[(POD, 100.0)], 130.0), 1);
     }
 
     #[test]
