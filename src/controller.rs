@@ -176,6 +176,7 @@ async fn after(
             key.namespace.clone_from(&gone.namespace);
             context.failures().remove(&key);
             context.status.forget(&key).await;
+            context.metrics.accounted(key.namespace.as_deref().unwrap_or_default(), &key.name, None);
             context.budgets.forget(&key, &scope.caches.pods.of(&key));
         }
         Err(controller::Error::QueueError(error)) => {
@@ -233,6 +234,8 @@ async fn step(object: &PgPooler, scope: &Scope) -> Result<Action, Error> {
     // the fence comes before what it guards
     let (object, sum) = scope.fences().sum(object, &mut facts, &context.settings).await?;
     facts.account = context.budgets.account(&object, &facts, sum.as_ref());
+    let namespace = object.namespace().unwrap_or_default();
+    context.metrics.accounted(&namespace, &object.name_any(), facts.account.as_ref());
     let plan = plan::plan(&object, &facts, &context.settings);
     let waits = plan.verdict.blocked.is_some() || plan.verdict.step.is_some_and(|step| step.waits);
     let applied = apply::apply(&context.client, &object, plan.objects, &facts.children).await;
