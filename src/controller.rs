@@ -23,6 +23,7 @@ use crate::budget::Budgets;
 use crate::error::{Error, chain};
 use crate::fence::{Fences, Memory};
 use crate::metrics::Metrics;
+use crate::names;
 use crate::observe::Observer;
 use crate::observe::caches::{self, Caches, Watches};
 use crate::observe::pods::pooler_of;
@@ -220,6 +221,18 @@ async fn reconcile(object: Arc<PgPooler>, scope: Arc<Scope>) -> Result<Action, E
     result
 }
 
+/// Forgets vanished pods that somebody knows to run no more.
+fn release(object: &PgPooler, caches: &Caches) {
+    let Some(released) = object.annotations().get(names::RELEASED_PODS) else { return };
+    let key = ObjectRef::from_obj(object);
+    for pod in caches.pods.observed(object).vanished {
+        if released.split(',').any(|name| name.trim() == pod.name) {
+            tracing::info!(pod = pod.name, "a vanished pod was released");
+            caches.pods.forget(&key, &pod.uid);
+        }
+    }
+}
+
 /// The whole of it.
 async fn step(object: &PgPooler, scope: &Scope) -> Result<Action, Error> {
     let Scope { context, caches } = scope;
@@ -229,6 +242,7 @@ async fn step(object: &PgPooler, scope: &Scope) -> Result<Action, Error> {
     }
     context.budgets.opened().await;
     let object = context.status.latest(object).await;
+    release(&object, caches);
     let mut facts = context.observer.facts(caches, &object).await?;
     facts.sharing = context.budgets.sharing(&object, &facts);
     // the fence comes before what it guards

@@ -18,6 +18,10 @@ pub const APPLIED_HASH: &str = "pgpooler.dev/applied-hash";
 /// Finalizer of a `PgPooler` whose operator has set the login role's CONNECTION LIMIT, and field manager of that.
 pub const FENCE: &str = "pgpooler.dev/fence";
 
+/// Annotation of a `PgPooler`: names of pods, separated by commas, that somebody knows to run no more although their
+/// objects went while they ran.
+pub const RELEASED_PODS: &str = "pgpooler.dev/released-pods";
+
 /// Label of every child and of every pod: name of the `PgPooler`.
 pub const INSTANCE: &str = "app.kubernetes.io/instance";
 

@@ -51,12 +51,17 @@ impl State {
     }
 
     /// What the ledger knows of one `PgPooler`.
-    pub(super) fn account(&self, object: &PgPooler) -> Option<Account> {
+    pub(super) fn account(&self, object: &PgPooler, facts: &Facts) -> Option<Account> {
         let uid = object.uid()?;
         let pooler = self.poolers.get(&uid)?;
         let group = self.groups.get(pooler.server.as_ref()?)?;
         let mut pods: Vec<PodAccount> =
             self.pods.values().filter(|pod| pod.pooler == uid).map(|pod| one(pod, group)).collect();
+        for pod in &mut pods {
+            if facts.vanished.iter().any(|vanished| vanished.name == pod.name) {
+                pod.phase = PodPhase::Vanished;
+            }
+        }
         pods.sort_by(|a, b| a.name.cmp(&b.name));
         let part = group.ledger.part(pooler.member);
         Some(Account {

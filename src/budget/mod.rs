@@ -126,7 +126,7 @@ impl Budgets {
     pub fn account(self: &Arc<Self>, object: &PgPooler, facts: &Facts, sum: Option<&Sum>) -> Option<Account> {
         let mut state = self.state();
         let news = state.reconcile(object, facts, sum, Instant::now());
-        let account = state.account(object);
+        let account = state.account(object, facts);
         let greetings = state.greetings();
         drop(state);
         for greeting in greetings {

@@ -247,7 +247,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
             if self.client.access != Access::Admin {
                 return Ok(Ran::Done(Err(AdminError::NeedsAdmin(name))));
             }
-            tracing::info!(user = %self.client.user, ?command, "console command");
+            if matches!(command, Command::Order(_)) {
+                // the operator's come by the dozen
+                tracing::debug!(user = %self.client.user, ?command, "console command");
+            } else {
+                tracing::info!(user = %self.client.user, ?command, "console command");
+            }
         }
         match command {
             Command::Listen => self.listener = Some(self.listener.take().unwrap_or_default()),

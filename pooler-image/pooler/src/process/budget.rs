@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use pgpooler_core::budget::{Holder, Phase, Refused, Report, Use};
 use pgpooler_core::pool::{PoolId, Slots, Terms};
 use tokio::sync::oneshot;
-use tracing::{info, warn};
+use tracing::{debug, warn};
 
 use super::{Mail, Process};
 use crate::control::{Order, RefusedOrder};
@@ -173,7 +173,7 @@ impl Process {
         let report = self.tell_budget().await;
         match outcome {
             Ok(()) => {
-                info!(?order, limit = report.limit, held = report.usage.held, "limit of server connections");
+                debug!(?order, limit = report.limit, held = report.usage.held, "limit of server connections");
                 Ok(report)
             }
             Err(refused) => Err(RefusedOrder { refused, report: Box::new(report) }),
