@@ -111,7 +111,7 @@ impl Control for Fake {
     }
 
     fn budget(&self) -> Answer<'_, budget::Report> {
-        let report = self.holder.lock().unwrap().report(0xfeed, USE);
+        let report = self.holder.lock().unwrap().report(0xfeed, 0, USE);
         Box::pin(async move { report })
     }
 
@@ -121,7 +121,7 @@ impl Control for Fake {
             Order::Command(command) => holder.obey(command),
             Order::Lower(limit) => holder.lower(limit),
         };
-        let report = holder.report(0xfeed, USE);
+        let report = holder.report(0xfeed, 0, USE);
         let outcome =
             outcome.map(|()| report).map_err(|refused| RefusedOrder { refused, report: report.into() });
         Box::pin(async move { outcome })
