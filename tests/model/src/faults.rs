@@ -9,8 +9,6 @@ pub enum Rule {
     ChargeTheUnheard,
     /// What a dead process held counts until the server has noticed.
     WaitForBackends,
-    /// What a dead process held is free only after the Lease is confirmed.
-    ConfirmBeforeRelease,
     /// A larger budget is written down before it is used.
     WriteAhead,
     /// Pods refuse who does not lead any more.
@@ -21,11 +19,10 @@ pub enum Rule {
 
 impl Rule {
     /// All of them, each with a scene in which breaking it is noticed.
-    pub const ALL: [(Self, &'static str); 7] = [
+    pub const ALL: [(Self, &'static str); 6] = [
         (Self::ConfirmBeforeGrant, "newborn"),
         (Self::ChargeTheUnheard, "takeover"),
         (Self::WaitForBackends, "deaths"),
-        (Self::ConfirmBeforeRelease, "death-and-takeover"),
         (Self::WriteAhead, "rise-and-takeover"),
         (Self::RefuseOldEpochs, "takeover"),
         (Self::AskTheServer, "restart"),

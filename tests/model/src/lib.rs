@@ -100,6 +100,7 @@ impl Scene {
             scene("newborn", Limits { takeovers: 1, births: 1, wants: 1, ..none }),
             scene("deaths", Limits { deaths: 1, tellings: 1, wants: 1, opens: 2, ..none }),
             scene("death-and-takeover", Limits { deaths: 1, takeovers: 1, opens: 1, ..none }),
+            scene("death-seen-by-two", Limits { deaths: 1, takeovers: 1, ..none }),
             scene("ends", Limits { ends: 1, births: 1, opens: 1, wants: 1, ..none }),
             scene("end-and-takeover", Limits { ends: 1, takeovers: 1, opens: 1, ..none }),
             scene("restart", Limits { restarts: 1, wants: 1, opens: 1, ..none }),

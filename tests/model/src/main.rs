@@ -5,7 +5,7 @@ use std::time::Instant;
 use clap::Parser;
 use pgpooler_model::Scene;
 use pgpooler_model::faults::Rule;
-use stateright::{Checker as _, Model as _};
+use stateright::{Checker as _, HasDiscoveries, Model as _};
 
 /// Tries the budget's protocol in every order of events.
 #[derive(Debug, Parser)]
@@ -38,7 +38,7 @@ fn main() {
 
 fn holds(scene: &Scene, most_states: usize) -> bool {
     let started = Instant::now();
-    let mut builder = scene.clone().checker().threads(2);
+    let mut builder = scene.clone().checker().threads(2).finish_when(HasDiscoveries::AnyFailures);
     if most_states > 0 {
         builder = builder.target_state_count(most_states);
     }

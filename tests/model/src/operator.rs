@@ -139,13 +139,6 @@ impl Operator {
         }
     }
 
-    /// What is seen of the dead counts without being confirmed.
-    pub(crate) fn forgets_to_confirm(&mut self) {
-        if let Some(ledger) = &mut self.ledger {
-            ledger.confirmed(Mark(u64::MAX));
-        }
-    }
-
     /// What it can see of the world, and has not seen yet.
     pub(crate) fn knows(&self, world: &World, pod: PodId) -> bool {
         let exists = world.pods.iter().any(|one| one.id == pod && one.exists);

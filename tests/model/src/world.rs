@@ -275,9 +275,6 @@ impl World {
                     let count = if scene.broken == Some(Rule::WaitForBackends) { 0 } else { count };
                     ledger.backends(departed.pod, departed.incarnation, count);
                 }
-                if scene.broken == Some(Rule::ConfirmBeforeRelease) {
-                    self.operators[*index].forgets_to_confirm();
-                }
             }
             Action::Wants(_, id, want) => {
                 left.wants -= 1;
