@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use pgpooler_core::budget::{Command, Effect, Holder, Link, MemberId, PodId, Report, Use};
+use pgpooler_core::budget::{Command, Effect, Holder, Ledger, Link, MemberId, PodId, Report, Use};
 
 use crate::faults::Rule;
 use crate::operator::{Disk, MAX_CONNECTIONS, Operator, Turn};
@@ -241,7 +241,7 @@ impl World {
             }
             Action::Claims(index, id) => self.claims(index, id),
             Action::Hears(..) | Action::LooksAtServer(_) | Action::LooksAtBackends(_) | Action::Wants(..) => {
-                self.learns(scene, &action)
+                self.learns(scene, &action);
             }
             Action::Tells(_)
             | Action::GivesUp(_)
@@ -338,7 +338,7 @@ impl World {
 
     fn decides(&mut self, scene: &Scene, index: usize) {
         let operator = &mut self.operators[index];
-        let effects = operator.ledger.as_mut().map(|ledger| ledger.decide()).unwrap_or_default();
+        let effects = operator.ledger.as_mut().map(Ledger::decide).unwrap_or_default();
         let sends: Vec<_> =
             effects.into_iter().filter_map(|effect| operator.takes_effect(scene, effect)).collect();
         for effect in sends {
