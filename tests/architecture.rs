@@ -97,6 +97,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("names", &["api", "plan", "observe", "apply", "status", "controller", "leader", "run"]),
     ("plan", &["observe", "apply", "status", "controller", "leader", "run", "http", "metrics", "cli"]),
     ("observe", &["apply", "status", "controller", "leader", "run", "cli"]),
+    ("budget", &["observe", "apply", "status", "controller", "leader", "run", "cli"]),
     ("apply", &["observe", "status", "controller", "leader", "run", "cli"]),
     ("status", &["observe", "apply", "controller", "leader", "run", "cli"]),
     ("leader", &["observe", "apply", "status", "controller", "plan", "run", "cli"]),
