@@ -47,7 +47,10 @@ impl State {
             for effect in group.ledger.decide() {
                 match effect {
                     Effect::Confirm(mark) => orders.push(Order::Confirm(server.clone(), mark)),
-                    Effect::Commit(budget) => orders.push(Order::Commit(server.clone(), budget)),
+                    Effect::Commit(budget) => {
+                        self.writing.insert(server.clone());
+                        orders.push(Order::Commit(server.clone(), budget));
+                    }
                     Effect::Send(id, command) => {
                         let pod = ids.get(&id).and_then(|uid| self.pods.get(uid));
                         if let Some(talk) = pod.and_then(|pod| pod.talk.as_ref()) {
@@ -59,7 +62,24 @@ impl State {
                 }
             }
         }
+        self.write_for_newcomers(&mut orders);
         orders
+    }
+
+    /// A `PgPooler` that comes to a server whose budget is written already has to have it too, before its pods are
+    /// granted anything.
+    fn write_for_newcomers(&mut self, orders: &mut Vec<Order>) {
+        for pooler in self.poolers.values() {
+            let Some((server, group)) =
+                pooler.server.as_ref().and_then(|server| Some((server, self.groups.get(server)?)))
+            else {
+                continue;
+            };
+            let committed = group.ledger.totals().committed;
+            if pooler.committed < committed && self.writing.insert(server.clone()) {
+                orders.push(Order::Commit(server.clone(), committed));
+            }
+        }
     }
 
     pub(super) fn take_changed(&mut self) -> Vec<ObjectRef<PgPooler>> {
@@ -92,6 +112,7 @@ impl State {
         members: &[ObjectRef<PgPooler>],
         is_written: bool,
     ) {
+        self.writing.remove(server);
         let Some(group) = self.groups.get_mut(server) else { return };
         group.news = News::Some;
         if !is_written {

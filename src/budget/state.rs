@@ -33,6 +33,8 @@ pub(super) struct State {
     /// By uid.
     pub(super) pods: HashMap<String, Pod>,
     pub(super) changed: BTreeSet<String>,
+    /// Servers whose budgets are being written down.
+    pub(super) writing: BTreeSet<ServerKey>,
 }
 
 /// A `PgPooler`.
@@ -92,6 +94,7 @@ impl State {
             poolers: HashMap::new(),
             pods: HashMap::new(),
             changed: BTreeSet::new(),
+            writing: BTreeSet::new(),
         }
     }
 
@@ -238,7 +241,9 @@ impl State {
             let weight = pooler.neighbour.weight;
             let most_pods = if enforced { sum.max_pods } else { 0 };
             group.ledger.set_member(pooler.member, Member { floor, most_pods, weight, cap: sum.cap });
-            group.set_cap(pooler.member, if enforced { sum.cap } else { 0 });
+            // while pods that are limited are being replaced by others, they still need theirs
+            let is_limited = enforced || facts.pods.iter().any(|pod| pod.floor > 0);
+            group.set_cap(pooler.member, if is_limited { sum.cap } else { 0 });
             if let ServerFact::Seen(seen) = &facts.server {
                 group.set_server(seen.max_connections, sum.places.budget);
             }

@@ -1,0 +1,212 @@
+//! The keeper of the budgets against real poolers, on threads of this process; the API server is a script.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use kube::client::Body;
+use kube::{Client, ResourceExt as _};
+use pgpooler::reload::Source;
+use pgpooler_operator::api::PgPooler;
+use pgpooler_operator::budget::{Budgets, alone};
+use pgpooler_operator::plan::{self, Settings, facts};
+use pgpooler_test_support::Authority;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::time::timeout;
+
+const PASSWORD: &str = "correct horse";
+const PATIENCE: Duration = Duration::from_mins(1);
+/// More than a fleet of this test's machine would bear as processes; set `PGPOOLER_TEST_PODS` for another number.
+const PODS: u32 = 24;
+
+/// Poolers that wait for their operator, each at an address of its own, on the port that all pods have.
+struct Fleet {
+    ca: String,
+    pods: Vec<facts::PodFact>,
+    _folder: TempDir,
+}
+
+impl Fleet {
+    fn start(count: u32) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = Authority::new("a fleet").unwrap();
+        authority.certify("pod", &["pgpooler.internal"]).unwrap().write(folder.path(), "internal").unwrap();
+        fs::write(folder.path().join("ca.crt"), authority.pem()).unwrap();
+        fs::write(folder.path().join("userlist.txt"), format!("\"pgpooler\" \"{PASSWORD}\"\n")).unwrap();
+        // the fixed port is the pods'; what differs between runs that go on side by side is the network
+        let network = (std::process::id() % 200) as u8 + 20;
+        let addresses: Vec<Ipv4Addr> = (0..count)
+            .map(|number| Ipv4Addr::new(127, network, (number / 250) as u8, (number % 250) as u8 + 1))
+            .collect();
+        for address in &addresses {
+            launch(folder.path(), *address);
+        }
+        let until = Instant::now() + PATIENCE;
+        for address in &addresses {
+            while TcpStream::connect(SocketAddr::from((*address, 6432))).is_err() {
+                assert!(Instant::now() < until, "the pooler at {address} does not listen");
+                thread::sleep(Duration::from_millis(20));
+            }
+        }
+        let pods = addresses.iter().enumerate().map(|(number, address)| fact(number, *address)).collect();
+        Self { ca: authority.pem().to_owned(), pods, _folder: folder }
+    }
+}
+
+fn launch(folder: &std::path::Path, address: Ipv4Addr) {
+    let document = format!(
+        "listen_addr = '{address}'\nlisten_port = 6432\nhttp_port = 0\nworkers = 1\nauth_file = 'userlist.txt'\n\
+         admin_users = ['pgpooler']\ninternal_tls_ca_file = 'ca.crt'\ninternal_tls_cert_file = 'internal.crt'\n\
+         internal_tls_key_file = 'internal.key'\n[target]\nhost = '127.0.0.1'\nport = 1\n"
+    );
+    let path = folder.join(format!("{address}.toml"));
+    fs::write(&path, document).unwrap();
+    let source = Source::new(path);
+    let loaded = source.load().unwrap();
+    let allowance = pgpooler::Allowance::Floor { floor: 1, grace: PATIENCE * 10 };
+    thread::spawn(move || pgpooler::run(source, loaded, allowance));
+}
+
+fn fact(number: usize, address: Ipv4Addr) -> facts::PodFact {
+    facts::PodFact {
+        name: format!("orders-{number:03}"),
+        uid: format!("uid-{number}"),
+        address: Some(address.to_string()),
+        floor: 1,
+        life: facts::Life::Ready,
+        ..facts::PodFact::default()
+    }
+}
+
+/// The API server, as far as writing budgets down goes.
+fn api_server(object: Value) -> (Client, Arc<Mutex<Value>>) {
+    let (service, mut handle) = tower_test::mock::pair::<http::Request<Body>, http::Response<Body>>();
+    let stored = Arc::new(Mutex::new(object));
+    let shared = Arc::clone(&stored);
+    tokio::spawn(async move {
+        while let Some((request, respond)) = handle.next_request().await {
+            if request.method() == http::Method::PATCH {
+                let body = request.into_body().collect_bytes().await.unwrap();
+                let patch: Value = serde_json::from_slice(&body).unwrap();
+                shared.lock().unwrap()["status"]["ledger"] = patch["status"]["ledger"].clone();
+            }
+            let body = serde_json::to_vec(&*shared.lock().unwrap()).unwrap();
+            respond.send_response(http::Response::new(Body::from(body)));
+        }
+    });
+    (Client::new(service, "shop"), stored)
+}
+
+fn orders(replicas: usize) -> Value {
+    json!({
+        "apiVersion": "pgpooler.dev/v1alpha1", "kind": "PgPooler",
+        "metadata": {"name": "orders", "namespace": "shop", "uid": "orders-uid", "resourceVersion": "1"},
+        "spec": {"target": {"secretRef": {"name": "db"}}, "replicas": replicas, "maxReplicas": replicas},
+        "status": {"target": {"address": "db:5432", "systemIdentifier": "7", "role": "Primary"}},
+    })
+}
+
+fn seen(fleet: &Fleet, max_connections: u32) -> facts::Facts {
+    let data = [("host", "db"), ("username", "app"), ("password", "secret"), ("dbname", "app")];
+    let data = data.map(|(key, value)| (key.to_owned(), value.as_bytes().to_vec())).into();
+    facts::Facts {
+        secret: facts::SecretFact::Found(data),
+        server: facts::ServerFact::Seen(facts::Server {
+            max_connections,
+            superuser_reserved: 3,
+            system_identifier: Some("7".to_owned()),
+            ..facts::Server::default()
+        }),
+        admin_password: facts::Hidden(PASSWORD.to_owned()),
+        internal_tls: facts::InternalTls { ca: fleet.ca.clone(), ..facts::InternalTls::default() },
+        pods: fleet.pods.clone(),
+        ..facts::Facts::default()
+    }
+}
+
+/// What a reconciliation does with the budgets, until the account is as wanted.
+async fn until(
+    budgets: &Arc<Budgets>,
+    object: &PgPooler,
+    facts: &facts::Facts,
+    is_so: impl Fn(&facts::Account) -> bool,
+) -> facts::Account {
+    let settings = Settings { pooler_image: "pgpooler".to_owned() };
+    let mut last = None;
+    let wait = async {
+        loop {
+            let mut facts = facts.clone();
+            facts.sharing = budgets.sharing(object, &facts);
+            let sum = plan::sum(object, &facts, &settings);
+            last = budgets.account(object, &facts, sum.as_ref());
+            if let Some(account) = last.clone().filter(|account| is_so(account)) {
+                return account;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let account = timeout(PATIENCE, wait).await;
+    account.unwrap_or_else(|_| panic!("it does not come to that: {last:?}"))
+}
+
+fn is_given_out(account: &facts::Account) -> bool {
+    let limits = account.total(|pod| pod.limit);
+    let all_have_some = account.pods.iter().all(|pod| pod.limit > 1);
+    all_have_some && limits + account.aside == account.budget && account.charged() == limits
+}
+
+fn pods() -> u32 {
+    std::env::var("PGPOOLER_TEST_PODS").ok().and_then(|text| text.parse().ok()).unwrap_or(PODS)
+}
+
+#[tokio::test]
+async fn all_pods_are_told_at_once_shrink_with_the_server_and_follow_the_next_leader_alone() {
+    let count = pods();
+    let fleet = Fleet::start(count);
+    let (client, stored) = api_server(orders(count as usize));
+    let object = || serde_json::from_value::<PgPooler>(stored.lock().unwrap().clone()).unwrap();
+    let first = Budgets::new(client.clone(), alone(), 1, 1);
+    first.open(&[]);
+    let keeping = tokio::spawn(Arc::clone(&first).keep());
+
+    let (large, small) = (seen(&fleet, 10 * count), seen(&fleet, 6 * count));
+    let began = Instant::now();
+    let account = until(&first, &object(), &large, is_given_out).await;
+    println!(
+        "{count} pods met and told in {:?}: {} of {}",
+        began.elapsed(),
+        account.total(|pod| pod.limit),
+        account.budget
+    );
+    let written = i64::from(account.budget);
+    assert_eq!(object().status.unwrap().ledger.unwrap().committed, written, "written before it was used");
+
+    let began = Instant::now();
+    let smaller = |now: &facts::Account| is_given_out(now) && now.budget < account.budget;
+    let account = until(&first, &object(), &small, smaller).await;
+    println!("{count} pods told to shrink in {:?}: to {}", began.elapsed(), account.total(|pod| pod.limit));
+
+    // the next leader finds what the first one has given, and the first one finds out that it leads no more
+    let before = object();
+    let second = Budgets::new(client, alone(), 2, 1);
+    second.open(&[(Arc::new(before.clone()), fleet.pods.clone())]);
+    let keeping_too = tokio::spawn(Arc::clone(&second).keep());
+    let began = Instant::now();
+    let after = until(&second, &before, &small, |now| now.pods.iter().all(|pod| pod.limit > 0)).await;
+    println!("{count} pods claimed by the next leader in {:?}", began.elapsed());
+    assert_eq!(after.total(|pod| pod.limit), account.total(|pod| pod.limit), "{}", before.name_any());
+    let wider = seen(&fleet, 10 * count);
+    let said = timeout(PATIENCE, async {
+        tokio::select! {
+            epoch = first.superseded() => epoch,
+            _ = until(&first, &before, &wider, |_| false) => 0,
+        }
+    });
+    assert_eq!(said.await.expect("a pod says whom it follows"), 2);
+    keeping.abort();
+    keeping_too.abort();
+}
