@@ -57,6 +57,8 @@ pub(super) struct Group {
     pub(super) news: News,
     /// As the server last said.
     pub(super) max_connections: Option<u32>,
+    /// What all pods may have together as soon as it is written down.
+    pub(super) budget: u32,
     /// Most slots of each `PgPooler`.
     caps: HashMap<MemberId, u32>,
     /// When this operator began to keep it.
@@ -87,6 +89,7 @@ impl Group {
             belief: Belief::default(),
             news: News::Some,
             max_connections: None,
+            budget: committed,
             caps: HashMap::new(),
             begun: Instant::now(),
             graves: HashMap::new(),
@@ -97,7 +100,8 @@ impl Group {
     pub(super) fn set_server(&mut self, max_connections: u32, budget: u32) {
         self.max_connections = Some(max_connections);
         let caps = self.caps.values().fold(0, |sum: u32, cap| sum.saturating_add(*cap));
-        self.ledger.set_server(max_connections, budget.min(caps));
+        self.budget = budget.min(caps);
+        self.ledger.set_server(max_connections, self.budget);
     }
 
     pub(super) fn set_cap(&mut self, member: MemberId, cap: u32) {

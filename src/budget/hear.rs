@@ -41,7 +41,8 @@ impl State {
         }
         let is_new = before.is_none_or(|before| before.incarnation != report.incarnation);
         if is_new {
-            let part = group.ledger.totals().budget / group.ledger.pods().count().max(1) as u32;
+            // until it shows what it needs it is to have as much as others
+            let part = group.budget / group.ledger.pods().count().max(1) as u32;
             pod.demand = Demand::new(part, now.into_std());
         }
         if is_new {

@@ -34,7 +34,7 @@ pub(super) fn table(report: &Report) -> Table {
 fn column(name: &'static str) -> Column {
     match name {
         "incarnation" | "phase" => text(name),
-        "number" | "epoch" | "sequence" | "refused" => Column { name, kind: Kind::Int8 },
+        "uptime" | "number" | "epoch" | "sequence" | "refused" => Column { name, kind: Kind::Int8 },
         _ => int4(name),
     }
 }

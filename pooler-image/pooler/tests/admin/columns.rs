@@ -88,5 +88,5 @@ async fn the_short_tables_have_the_columns_of_pgbouncer() {
 #[tokio::test]
 async fn show_budget_has_the_columns_that_an_operator_reads() {
     let names = Report::COLUMNS.join(" ");
-    assert_columns("SHOW BUDGET", "sbbbsiiiiibii", &names).await;
+    assert_columns("SHOW BUDGET", "sbbbbsiiiiibii", &names).await;
 }
