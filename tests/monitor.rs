@@ -103,7 +103,7 @@ async fn sessions_of_the_role_are_seen_and_those_of_others_are_hidden() {
     // that of the figures may still be ending
     after.rows.retain(|row| row.whose != Whose::Operator);
     assert_eq!(after.rows.len(), 4);
-    assert_eq!(after.could_be_of(&gone, &["postgres"], Addresses::OfPods), 2, "{after:?}");
+    assert_eq!(after.could_be_of(&gone, &["app", "backup"], Addresses::OfPods), 2, "{after:?}");
     assert!(after.rows.iter().any(|row| row.start == Start::After(before.now)), "{after:?}");
     assert_eq!(after.foreign(&["127.0.0.1".parse().unwrap()], &["app"], 2), 2);
 }
