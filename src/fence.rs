@@ -1,5 +1,5 @@
 //! The fence, carried out: SQL over the monitor session, and the finalizer. What is done is decided in
-//! [`plan::fence`](crate::plan::fence).
+//! [`plan::fence`].
 
 mod sql;
 
