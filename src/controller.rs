@@ -6,18 +6,17 @@ use std::time::Duration;
 
 use futures::future::ready;
 use futures::{Stream, StreamExt as _};
-use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::core::PartialObjectMeta;
 use kube::runtime::controller::{self, Action, Config};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{Controller, PredicateConfig, WatchStreamExt as _, predicates, watcher};
-use kube::{Client, ResourceExt as _};
+use kube::{Client, Resource, ResourceExt as _};
 use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
 
-use crate::api::PgPooler;
+use crate::api::{CaKind, PgPooler};
 use crate::apply;
 use crate::budget::Budgets;
 use crate::error::{Error, chain};
@@ -26,9 +25,10 @@ use crate::metrics::Metrics;
 use crate::names;
 use crate::observe::Observer;
 use crate::observe::caches::{self, Caches, Watches};
+use crate::observe::kinds;
 use crate::observe::pods::pooler_of;
 use crate::plan::conditions::{self, Seen};
-use crate::plan::{self, Settings};
+use crate::plan::{self, Settings, materials};
 use crate::status::StatusWriter;
 
 /// How often each target is asked when nothing happens.
@@ -123,7 +123,8 @@ impl Scope {
 
 /// Reconciles one namespace, or all, until `shutdown` says so; reconciliations under way are finished.
 pub async fn run(context: Arc<Context>, namespace: Option<&str>, mut shutdown: watch::Receiver<bool>) {
-    let (caches, watches) = caches::open(&context.client, namespace);
+    let kinds = kinds::ask(&context.client).await;
+    let (caches, watches) = caches::open(&context.client, namespace, kinds);
     let poolers = caches.poolers.clone();
     let scope = Arc::new(Scope { context: Arc::clone(&context), caches });
     let of_scope = || namespace.map(str::to_owned);
@@ -189,7 +190,7 @@ async fn after(
 }
 
 fn controller(watches: Watches, poolers: Store<PgPooler>) -> Controller<PgPooler> {
-    let by_secret = poolers.clone();
+    let (by_secret, by_config_map) = (poolers.clone(), poolers.clone());
     // our own status patches must not start the next reconciliation
     let changed = watches.poolers.predicate_filter(predicates::generation, PredicateConfig::default());
     Controller::for_stream(changed, poolers)
@@ -198,15 +199,25 @@ fn controller(watches: Watches, poolers: Store<PgPooler>) -> Controller<PgPooler
         .owns_stream(watches.configs)
         .owns_stream(watches.services)
         .owns_stream(watches.disruption_budgets)
+        .owns_stream(watches.network_policies)
+        .owns_stream(watches.certificates)
+        .owns_stream(watches.pod_monitors)
         .owns_stream(watches.deployments)
         .watches_stream(watches.pods, |pod| pooler_of(&pod))
-        .watches_stream(watches.secrets, move |secret| poolers_with(&by_secret, &secret))
+        .watches_stream(watches.secrets, move |secret| poolers_with(&by_secret, CaKind::Secret, &secret))
+        .watches_stream(watches.config_maps, move |map| poolers_with(&by_config_map, CaKind::ConfigMap, &map))
 }
 
-fn poolers_with(poolers: &Store<PgPooler>, secret: &PartialObjectMeta<Secret>) -> Vec<ObjectRef<PgPooler>> {
-    let (name, namespace) = (secret.name_any(), &secret.metadata.namespace);
+/// Those that name an object.
+fn poolers_with<K: Resource<DynamicType = ()>>(
+    poolers: &Store<PgPooler>,
+    kind: CaKind,
+    object: &PartialObjectMeta<K>,
+) -> Vec<ObjectRef<PgPooler>> {
+    let (name, namespace) = (object.name_any(), &object.metadata.namespace);
+    let reference = (kind, name);
     let uses = |pooler: &PgPooler| {
-        pooler.metadata.namespace == *namespace && pooler.spec.target.secret_ref.name == name
+        pooler.metadata.namespace == *namespace && materials::references(pooler).contains(&reference)
     };
     poolers.state_filter(uses).iter().map(|pooler| ObjectRef::from_obj(&**pooler)).collect()
 }

@@ -88,7 +88,7 @@ impl Fences<'_> {
     /// Others that log in as the same role on the same server, by what their status says.
     async fn others(&self, object: &PgPooler, facts: &Facts) -> Vec<Guard> {
         let (Some(target), ServerFact::Seen(server)) =
-            (target_from_here(object, &facts.secret), &facts.server)
+            (target_from_here(object, &facts.secret, &facts.references), &facts.server)
         else {
             return Vec::new();
         };
@@ -122,7 +122,7 @@ impl Fences<'_> {
         sum: Option<&Sum>,
     ) -> Result<PgPooler, FenceError> {
         let (Some(target), ServerFact::Seen(server)) =
-            (target_from_here(&object, &facts.secret), facts.server.clone())
+            (target_from_here(&object, &facts.secret, &facts.references), facts.server.clone())
         else {
             return Ok(object);
         };

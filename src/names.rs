@@ -46,6 +46,18 @@ pub const INTERNAL_CA_KEY: &str = "internal-ca.crt";
 pub const INTERNAL_CERT_KEY: &str = "internal.crt";
 /// Key of that certificate's key in the internal Secret.
 pub const INTERNAL_KEY_KEY: &str = "internal.key";
+/// Key of the certificate that clients are shown in the internal Secret.
+pub const CLIENT_CERT_KEY: &str = "client.crt";
+/// Key of that certificate's key in the internal Secret.
+pub const CLIENT_KEY_KEY: &str = "client.key";
+/// Key of the authorities of clients' certificates in the internal Secret.
+pub const CLIENT_CA_KEY: &str = "client-ca.crt";
+/// Key of the certificate that the server is shown in the internal Secret.
+pub const SERVER_CERT_KEY: &str = "server.crt";
+/// Key of that certificate's key in the internal Secret.
+pub const SERVER_KEY_KEY: &str = "server.key";
+/// Key of the authorities of the server's certificate in the internal Secret.
+pub const SERVER_CA_KEY: &str = "server-ca.crt";
 /// User of the admin console.
 pub const ADMIN_USER: &str = "pgpooler";
 
@@ -70,6 +82,11 @@ pub fn config(pooler: &str) -> String {
 /// Name of the internal Secret.
 pub fn auth(pooler: &str) -> String {
     format!("{pooler}-auth")
+}
+
+/// Name of the Secret and of the Certificate of cert-manager that clients are shown, where one is ordered.
+pub fn client_tls(pooler: &str) -> String {
+    format!("{pooler}-client-tls")
 }
 
 /// Name of the `ServiceAccount`.

@@ -27,19 +27,25 @@ pub enum Scope {
 
 const CHILD: &[&str] = &["get", "list", "watch", "create", "patch"];
 
+const REMOVED: &[&str] = &["get", "list", "watch", "create", "patch", "delete"];
+
 /// All calls.
 pub const CALLS: &[Calls] = &[
     // patch: the finalizer of those whose fence is managed
     watched("pgpooler.dev", "pgpoolers", &["get", "list", "watch", "patch"]),
     watched("pgpooler.dev", "pgpoolers/status", &["patch"]),
-    watched("", "configmaps", CHILD),
     // those that PgPoolers name are read, all are watched by name and version only
-    watched("", "secrets", CHILD),
+    watched("", "configmaps", CHILD),
+    // delete: the one for applications, when it is wanted no more
+    watched("", "secrets", REMOVED),
     watched("", "serviceaccounts", CHILD),
     watched("", "services", CHILD),
     watched("", "pods", &["list", "watch"]),
     watched("apps", "deployments", CHILD),
-    watched("policy", "poddisruptionbudgets", &["get", "list", "watch", "create", "patch", "delete"]),
+    watched("policy", "poddisruptionbudgets", REMOVED),
+    watched("networking.k8s.io", "networkpolicies", REMOVED),
+    watched("cert-manager.io", "certificates", REMOVED),
+    watched("monitoring.coreos.com", "podmonitors", REMOVED),
     watched("events.k8s.io", "events", &["create", "patch"]),
     Calls {
         group: "coordination.k8s.io",

@@ -99,7 +99,10 @@ async fn lead(
     };
     metrics.leads(true);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), image = options.pooler_image, "leading");
-    let settings = Settings { pooler_image: options.pooler_image.clone() };
+    let settings = Settings {
+        pooler_image: options.pooler_image.clone(),
+        namespace: Some(options.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned())),
+    };
     let (questions, mut asked) = mpsc::unbounded_channel();
     let (confirm, epoch) = match &leadership {
         Some(leadership) => (budget::ask(questions), leadership.epoch()),

@@ -154,8 +154,32 @@ async fn the_scale_subresource_works() {
 }
 
 fn children(applied: Objects<Applied>) -> Children {
-    let Objects { service_account, auth, config, peers, service, disruption_budget, deployment } = applied;
-    Children { service_account, auth, config, peers, service, disruption_budget, deployment }
+    let Objects {
+        service_account,
+        auth,
+        config,
+        peers,
+        service,
+        disruption_budget,
+        network_policy,
+        connection,
+        certificate,
+        pod_monitor,
+        deployment,
+    } = applied;
+    Children {
+        service_account,
+        auth,
+        config,
+        peers,
+        service,
+        disruption_budget,
+        network_policy,
+        connection,
+        certificate,
+        pod_monitor,
+        deployment,
+    }
 }
 
 /// What a write changes; controllers write status into some kinds, which only leaves their generation alone.
@@ -165,7 +189,19 @@ fn version<K: kube::Resource>(object: Option<&std::sync::Arc<K>>) -> Option<Stri
 }
 
 fn versions(children: &Children) -> Vec<Option<String>> {
-    let Children { service_account, auth, config, peers, service, disruption_budget, deployment } = children;
+    let Children {
+        service_account,
+        auth,
+        config,
+        peers,
+        service,
+        disruption_budget,
+        network_policy,
+        connection,
+        certificate,
+        pod_monitor,
+        deployment,
+    } = children;
     vec![
         version(service_account.as_ref()),
         version(auth.as_ref()),
@@ -173,6 +209,10 @@ fn versions(children: &Children) -> Vec<Option<String>> {
         version(peers.as_ref()),
         version(service.as_ref()),
         version(disruption_budget.as_ref()),
+        version(network_policy.as_ref()),
+        version(connection.as_ref()),
+        version(certificate.as_ref()),
+        version(pod_monitor.as_ref()),
         version(deployment.as_ref()),
     ]
 }
@@ -236,7 +276,7 @@ async fn a_managed_fence_keeps_its_object_until_it_is_put_back_and_others_keep_t
     let fences =
         Fences { client: &client, poolers: &poolers, sessions: &sessions, status: &status, memory: &memory };
     let mut facts = Facts { secret: secret(&pairs), ..facts() };
-    let target = target_from_here(&created, &facts.secret).expect("a target");
+    let target = target_from_here(&created, &facts.secret, &facts.references).expect("a target");
     facts.server = sessions.observe(&target, &reflector::ObjectRef::from_obj(&created)).await;
     fences.sum(created, &mut facts, &settings()).await.expect("a sum");
     assert_eq!(limit(), "41");

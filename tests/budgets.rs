@@ -135,7 +135,7 @@ async fn until(
     facts: &facts::Facts,
     is_so: impl Fn(&facts::Account) -> bool,
 ) -> facts::Account {
-    let settings = Settings { pooler_image: "pgpooler".to_owned() };
+    let settings = Settings { pooler_image: "pgpooler".to_owned(), namespace: None };
     let mut last = None;
     let wait = async {
         loop {

@@ -82,8 +82,32 @@ impl Server {
 }
 
 fn children(applied: Objects<Applied>) -> Children {
-    let Objects { service_account, auth, config, peers, service, disruption_budget, deployment } = applied;
-    Children { service_account, auth, config, peers, service, disruption_budget, deployment }
+    let Objects {
+        service_account,
+        auth,
+        config,
+        peers,
+        service,
+        disruption_budget,
+        network_policy,
+        connection,
+        certificate,
+        pod_monitor,
+        deployment,
+    } = applied;
+    Children {
+        service_account,
+        auth,
+        config,
+        peers,
+        service,
+        disruption_budget,
+        network_policy,
+        connection,
+        certificate,
+        pod_monitor,
+        deployment,
+    }
 }
 
 fn planned(object: &PgPooler, facts: &Facts) -> Plan {

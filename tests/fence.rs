@@ -131,7 +131,7 @@ impl World {
     }
 
     fn target(&self, object: &PgPooler) -> Target {
-        target_from_here(object, &self.secret().secret).unwrap()
+        target_from_here(object, &self.secret().secret, &self.secret().references).unwrap()
     }
 
     /// What a reconciliation does, but for the children.

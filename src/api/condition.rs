@@ -69,12 +69,28 @@ reasons! {
     SecretMissing,
     /// The Secret exists, but what is needed is not in it or cannot be read.
     SecretInvalid,
+    /// The API server does not have a kind of another operator that the spec needs.
+    KindMissing,
+    /// A certificate, a key or an authority cannot be read, or does not go with the other.
+    CertificateInvalid,
+    /// All certificates are good for two weeks more at least.
+    CertificatesValid,
+    /// A certificate ends within two weeks.
+    CertificateExpiring,
+    /// A certificate has ended.
+    CertificateExpired,
+    /// No certificate of somebody else is in use.
+    NoCertificates,
     /// A field of the spec has a value that the schema could not refuse.
     SpecInvalid,
     /// The target's host name has no address.
     NotResolved,
     /// Nothing answers at the target's address.
     Unreachable,
+    /// No TLS with the target: it has none, or its certificate will not do.
+    TlsFailed,
+    /// The target is a standby and should be a primary, or the other way round.
+    WrongRole,
     /// The target refuses the user name or the password.
     AuthenticationFailed,
     /// The target has no connection free for the operator itself.

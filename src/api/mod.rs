@@ -5,6 +5,7 @@
 mod condition;
 mod connections;
 mod duration;
+mod foreign;
 mod resources;
 mod spec;
 mod status;
@@ -12,12 +13,15 @@ mod status;
 pub use condition::{ConditionType, Reason};
 pub use connections::Connections;
 pub use duration::{BadDuration, Duration};
+pub use foreign::{Certificate, CertificateSpec, Matching, MetricsEndpoint, Monitor, MonitorSpec};
 pub use resources::{Amount, Resources};
 pub use spec::{
-    Budget, BudgetMode, Clients, Drain, Fence, LocalRef, PgPooler, PgPoolerSpec, PodTemplate, Pool, PoolMode,
-    Servers, Service, ServiceType, Target,
+    Auth, AuthQuery, AuthType, Availability, Budget, BudgetMode, CaKind, CaRef, ClientTls, Clients,
+    DisruptionBudget, Drain, Fence, IssuerRef, LocalRef, Monitoring, NetworkPolicy, PgPooler, PgPoolerSpec,
+    PodMonitor, PodTemplate, Pool, PoolMode, Role, Servers, Service, ServiceType, SessionState, Spread,
+    Target, TargetTls, TlsMode, WhenUnsatisfiable,
 };
 pub use status::{
-    BudgetStatus, ClientsStatus, FenceStatus, LedgerStatus, PgPoolerStatus, PodStatus, Recommendation,
-    TargetStatus,
+    BudgetStatus, ClientsStatus, EndpointStatus, FenceStatus, LedgerStatus, PgPoolerStatus, PodStatus,
+    Recommendation, TargetStatus,
 };

@@ -26,6 +26,9 @@ pub struct PgPoolerStatus {
     /// The PostgreSQL server behind the pooler.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<TargetStatus>,
+    /// Where applications connect to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<EndpointStatus>,
     /// How the budget was reckoned; every number that the sum needs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budget: Option<BudgetStatus>,
@@ -65,6 +68,19 @@ pub struct TargetStatus {
     /// `Primary` or `Standby`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
+}
+
+/// Where applications connect to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EndpointStatus {
+    /// Host name of the Service, for the whole cluster.
+    pub host: String,
+    /// Its port.
+    pub port: i32,
+    /// Secret for applications that was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret_name: Option<String>,
 }
 
 /// The sum: `maxConnections` - `reserved` = `usable`; - `hidden` - `keepFree` = `serverBudget`; `budget` is the least of

@@ -59,14 +59,31 @@ pub async fn apply(
     rendered: Objects<Rendered>,
     live: &Children,
 ) -> Result<Objects<Applied>, ApplyError> {
-    let Objects { service_account, auth, config, peers, service, disruption_budget, deployment } = rendered;
+    let Objects {
+        service_account,
+        auth,
+        config,
+        peers,
+        service,
+        disruption_budget,
+        network_policy,
+        connection,
+        certificate,
+        pod_monitor,
+        deployment,
+    } = rendered;
     ssa::probe(client, owner, &service_account, live.service_account.as_ref()).await?;
     ssa::probe(client, owner, &auth, live.auth.as_ref()).await?;
     ssa::probe(client, owner, &config, live.config.as_ref()).await?;
     ssa::probe(client, owner, &peers, live.peers.as_ref()).await?;
     ssa::probe(client, owner, &service, live.service.as_ref()).await?;
     ssa::probe(client, owner, &disruption_budget, live.disruption_budget.as_ref()).await?;
+    ssa::probe(client, owner, &network_policy, live.network_policy.as_ref()).await?;
+    ssa::probe(client, owner, &connection, live.connection.as_ref()).await?;
+    ssa::probe(client, owner, &certificate, live.certificate.as_ref()).await?;
+    ssa::probe(client, owner, &pod_monitor, live.pod_monitor.as_ref()).await?;
     ssa::probe(client, owner, &deployment, live.deployment.as_ref()).await?;
+    ssa::dry_run(client, owner, &deployment, live.deployment.as_ref()).await?;
     Ok(Objects {
         service_account: ssa::apply(client, owner, service_account, live.service_account.as_ref()).await?,
         auth: ssa::apply(client, owner, auth, live.auth.as_ref()).await?,
@@ -75,6 +92,10 @@ pub async fn apply(
         service: ssa::apply(client, owner, service, live.service.as_ref()).await?,
         disruption_budget: ssa::apply(client, owner, disruption_budget, live.disruption_budget.as_ref())
             .await?,
+        network_policy: ssa::apply(client, owner, network_policy, live.network_policy.as_ref()).await?,
+        connection: ssa::apply(client, owner, connection, live.connection.as_ref()).await?,
+        certificate: ssa::apply(client, owner, certificate, live.certificate.as_ref()).await?,
+        pod_monitor: ssa::apply(client, owner, pod_monitor, live.pod_monitor.as_ref()).await?,
         deployment: ssa::apply(client, owner, deployment, live.deployment.as_ref()).await?,
     })
 }

@@ -51,6 +51,29 @@ pub async fn probe<K: Kind>(
     }
 }
 
+/// Asks the API server whether it would take the child, where it is to be another than it is: what it refuses must not
+/// leave half of the set in place.
+pub async fn dry_run<K: Kind>(
+    client: &Client,
+    owner: &PgPooler,
+    child: &Child<K>,
+    live: Option<&Arc<K>>,
+) -> Result<(), ApplyError> {
+    let Child::Apply(wanted) = child else { return Ok(()) };
+    // what is refused although it is new is refused before anything depends on it
+    let Some(live) = live else { return Ok(()) };
+    let wanted = sealed((**wanted).clone());
+    if is_current(&**live, &wanted) {
+        return Ok(());
+    }
+    let name = wanted.name_any();
+    let params = PatchParams { dry_run: true, ..PatchParams::apply(names::MANAGER).force() };
+    match api::<K>(client, owner).patch(&name, &params, &Patch::Apply(&wanted)).await {
+        Ok(_) => Ok(()),
+        Err(source) => Err(failed::<K>(&name, source)),
+    }
+}
+
 /// Makes the API server have the child as rendered.
 pub async fn apply<K: Kind>(
     client: &Client,

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::groups::{Group, ServerKey};
 use super::state::{Pod, Pooler, State};
 use crate::api::PgPooler;
+use crate::plan::backends::Roles;
 use crate::plan::facts::{Account, Coverage, Facts, PodAccount, PodPhase, Sharing};
 
 impl State {
@@ -44,8 +45,8 @@ impl State {
         let living = self.on(server).filter_map(|pod| pod.fact.address.as_ref()?.parse::<IpAddr>().ok());
         let addresses: Vec<IpAddr> = living.chain(group.addresses()).collect();
         let on = |pooler: &&Pooler| pooler.server.as_ref() == Some(server);
-        let roles: Vec<&str> =
-            self.poolers.values().filter(on).map(|pooler| pooler.neighbour.role.as_str()).collect();
+        let poolers = self.poolers.values().filter(on);
+        let roles = poolers.fold(Roles::default(), |all, pooler| all.and(&pooler.roles));
         // what pods could hold rather than what they said last: a connection that has just been opened is nobody else's
         Some(backends.foreign(&addresses, &roles, group.ledger.totals().charged))
     }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use pgpooler_core::budget::{Belief, Ledger, MemberId, PodId};
 
-use crate::plan::backends::Departed;
+use crate::plan::backends::{Departed, Roles};
 use crate::plan::facts::{Looked, Server, ServerFact};
 
 /// A PostgreSQL server, as far as slots go.
@@ -124,7 +124,7 @@ impl Group {
     }
 
     /// Takes note of what the server still has of processes that run no more. `living`: addresses of pods that exist.
-    pub(super) fn look_at_graves(&mut self, looked: &Looked, living: &BTreeSet<IpAddr>, roles: &[&str]) {
+    pub(super) fn look_at_graves(&mut self, looked: &Looked, living: &BTreeSet<IpAddr>, roles: &Roles) {
         let Looked { asked, backends } = looked;
         let known: Vec<IpAddr> = living.iter().copied().chain(self.addresses()).collect();
         let addresses = backends.addresses(&known);

@@ -12,9 +12,11 @@ use tokio::time::Instant;
 use super::groups::{Group, News, ServerKey};
 use super::talk::{Greeting, Spoken};
 use crate::api::{BudgetMode, PgPooler};
+use crate::plan::backends::Roles;
 use crate::plan::budget::Sum;
 use crate::plan::checks;
 use crate::plan::facts::{Facts, Neighbour, PodFact, Reach, ServerFact};
+use crate::plan::materials;
 
 /// What is to be done outside.
 pub(super) enum Order {
@@ -51,6 +53,8 @@ pub(super) struct Pooler {
     pub(super) peak: u32,
     /// Sessions of others on its server, when last seen.
     pub(super) foreign: Option<u32>,
+    /// What its pods log in as.
+    pub(super) roles: Roles,
     pub(super) usable: u32,
     pub(super) sight: Sight,
 }
@@ -160,6 +164,7 @@ impl State {
                 password: String::new(),
                 peak: 0,
                 foreign: None,
+                roles: Roles::default(),
                 usable: 0,
                 sight: Sight::None,
             };
@@ -171,10 +176,14 @@ impl State {
     /// Which server, which neighbour: what `sharing` and `reconcile` begin with.
     pub(super) fn note(&mut self, object: &PgPooler, facts: &Facts) -> String {
         let uid = self.enter(object);
-        let target = checks::target(object, &facts.secret).ok();
+        let target = checks::target(object, &facts.secret, &facts.references).ok();
         let address = target.as_ref().map(crate::plan::target::Target::address);
         let seen = ServerKey::seen(&facts.server, address.as_deref());
         let Some(pooler) = self.poolers.get_mut(&uid) else { return uid };
+        if let (Some(target), Ok(found)) = (&target, materials::materials(object, &facts.references)) {
+            // pods that have not heard of it, or are gone, may still have those of before
+            pooler.roles = std::mem::take(&mut pooler.roles).and(&found.roles(object, target));
+        }
         if let Some(target) = target {
             let budget = &object.spec.budget;
             pooler.neighbour = Neighbour {
@@ -321,7 +330,7 @@ impl State {
         let living: BTreeSet<IpAddr> =
             pods.filter_map(|pod| pod.fact.address.as_ref()?.parse().ok()).collect();
         let on = self.poolers.values().filter(|pooler| pooler.server.as_ref() == Some(&server));
-        let roles: Vec<&str> = on.map(|pooler| pooler.neighbour.role.as_str()).collect();
+        let roles = on.fold(Roles::default(), |all, pooler| all.and(&pooler.roles));
         if let Some(group) = self.groups.get_mut(&server) {
             group.look_at_graves(looked, &living, &roles);
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures::StreamExt as _;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::core::{NamespaceResourceScope, PartialObjectMeta};
 use kube::runtime::reflector::store::WriterDropped;
@@ -13,9 +14,9 @@ use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 
-use crate::api::PgPooler;
+use crate::api::{CaKind, Certificate, Monitor, PgPooler};
 use crate::names;
-use crate::plan::facts::Children;
+use crate::plan::facts::{Children, Kinds, Served};
 use crate::plan::render::meta::is_owned_by;
 
 use super::guard::{Stored, readable};
@@ -33,11 +34,18 @@ pub struct Caches {
     configs: Store<ConfigMap>,
     services: Store<Service>,
     disruption_budgets: Store<PodDisruptionBudget>,
+    network_policies: Store<NetworkPolicy>,
+    certificates: Store<Certificate>,
+    pod_monitors: Store<Monitor>,
     deployments: Store<Deployment>,
+    /// Which kinds of other operators there were when the watches began.
+    pub kinds: Kinds,
     /// Their pods.
     pub pods: Pods,
     /// Names and versions of all Secrets; what is in them is read only where a `PgPooler` names them.
     pub secrets: Store<PartialObjectMeta<Secret>>,
+    /// The same of all `ConfigMaps`.
+    pub config_maps: Store<PartialObjectMeta<ConfigMap>>,
 }
 
 /// What fills the caches; nothing happens unless they are polled.
@@ -55,15 +63,23 @@ pub struct Watches {
     /// Children.
     pub disruption_budgets: Touched<PodDisruptionBudget>,
     /// Children.
+    pub network_policies: Touched<NetworkPolicy>,
+    /// Children.
+    pub certificates: Touched<Certificate>,
+    /// Children.
+    pub pod_monitors: Touched<Monitor>,
+    /// Children.
     pub deployments: Touched<Deployment>,
     /// Their pods.
     pub pods: Touched<Pod>,
     /// All Secrets.
     pub secrets: Touched<PartialObjectMeta<Secret>>,
+    /// All `ConfigMaps`.
+    pub config_maps: Touched<PartialObjectMeta<ConfigMap>>,
 }
 
 /// The caches of one namespace, or of all.
-pub fn open(client: &Client, namespace: Option<&str>) -> (Caches, Watches) {
+pub fn open(client: &Client, namespace: Option<&str>, kinds: Kinds) -> (Caches, Watches) {
     let ours = watcher::Config::default().labels(&names::watched());
     let (poolers, poolers_watch) = poolers(api(client, namespace));
     let (service_accounts, service_accounts_watch) = cache(api(client, namespace), ours.clone(), |_| {});
@@ -71,9 +87,13 @@ pub fn open(client: &Client, namespace: Option<&str>) -> (Caches, Watches) {
     let (configs, configs_watch) = cache(api(client, namespace), ours.clone(), |_| {});
     let (services, services_watch) = cache(api(client, namespace), ours.clone(), |_| {});
     let (disruption_budgets, disruption_budgets_watch) = cache(api(client, namespace), ours.clone(), |_| {});
+    let (network_policies, network_policies_watch) = cache(api(client, namespace), ours.clone(), |_| {});
+    let (certificates, certificates_watch) = maybe(kinds.certificate, client, namespace, &ours);
+    let (pod_monitors, pod_monitors_watch) = maybe(kinds.pod_monitor, client, namespace, &ours);
     let (deployments, deployments_watch) = cache(api(client, namespace), ours.clone(), |_| {});
     let (pods, pods_watch) = Pods::filled_by(watcher(api(client, namespace), ours).default_backoff());
     let (secrets, secrets_watch) = cache(api(client, namespace), watcher::Config::default(), bare);
+    let (config_maps, config_maps_watch) = cache(api(client, namespace), watcher::Config::default(), bare);
     (
         Caches {
             poolers,
@@ -82,9 +102,14 @@ pub fn open(client: &Client, namespace: Option<&str>) -> (Caches, Watches) {
             configs,
             services,
             disruption_budgets,
+            network_policies,
+            certificates,
+            pod_monitors,
             deployments,
+            kinds,
             pods,
             secrets,
+            config_maps,
         },
         Watches {
             poolers: poolers_watch,
@@ -93,14 +118,28 @@ pub fn open(client: &Client, namespace: Option<&str>) -> (Caches, Watches) {
             configs: configs_watch,
             services: services_watch,
             disruption_budgets: disruption_budgets_watch,
+            network_policies: network_policies_watch,
+            certificates: certificates_watch,
+            pod_monitors: pod_monitors_watch,
             deployments: deployments_watch,
             pods: pods_watch.boxed(),
             secrets: secrets_watch,
+            config_maps: config_maps_watch,
         },
     )
 }
 
 impl Caches {
+    /// Version of an object of somebody's that a `PgPooler` may name; `None`: there is none.
+    pub fn version(&self, kind: CaKind, namespace: &str, name: &str) -> Option<String> {
+        match kind {
+            CaKind::Secret => self.secrets.get(&ObjectRef::new(name).within(namespace))?.resource_version(),
+            CaKind::ConfigMap => {
+                self.config_maps.get(&ObjectRef::new(name).within(namespace))?.resource_version()
+            }
+        }
+    }
+
     /// Waits until every cache has been filled once; a plan made earlier would take children for absent.
     pub async fn ready(&self) -> Result<(), WriterDropped> {
         tokio::try_join!(
@@ -110,9 +149,13 @@ impl Caches {
             self.configs.wait_until_ready(),
             self.services.wait_until_ready(),
             self.disruption_budgets.wait_until_ready(),
+            self.network_policies.wait_until_ready(),
+            self.certificates.wait_until_ready(),
+            self.pod_monitors.wait_until_ready(),
             self.deployments.wait_until_ready(),
             self.pods.wait_until_ready(),
             self.secrets.wait_until_ready(),
+            self.config_maps.wait_until_ready(),
         )?;
         Ok(())
     }
@@ -133,10 +176,52 @@ impl Caches {
             peers: child(&self.services, pooler, &names::peers(&name), &mut taken),
             service: child(&self.services, pooler, &names::workload(&name), &mut taken),
             disruption_budget: child(&self.disruption_budgets, pooler, &names::workload(&name), &mut taken),
+            network_policy: child(&self.network_policies, pooler, &names::workload(&name), &mut taken),
+            connection: self.connection(pooler, &mut taken),
+            certificate: child(&self.certificates, pooler, &names::client_tls(&name), &mut taken),
+            pod_monitor: child(&self.pod_monitors, pooler, &names::workload(&name), &mut taken),
             deployment: child(&self.deployments, pooler, &names::workload(&name), &mut taken),
         };
         (children, taken)
     }
+}
+
+impl Caches {
+    /// The Secret for applications: the one that was written, otherwise the one that is wanted.
+    fn connection(&self, pooler: &PgPooler, taken: &mut Vec<String>) -> Option<Arc<Secret>> {
+        let written =
+            pooler.status.as_ref().and_then(|status| status.endpoint.as_ref()?.secret_name.as_ref());
+        // one that has another owner by now is not ours to remove
+        let written = written.and_then(|name| child(&self.auths, pooler, name, &mut Vec::new()));
+        let wanted = pooler.spec.connection_secret.as_ref();
+        written.or_else(|| child(&self.auths, pooler, &wanted?.name, taken))
+    }
+}
+
+/// The cache of a kind that may not be there: then it is empty, and filled at once.
+fn maybe<K>(
+    kind: Served,
+    client: &Client,
+    namespace: Option<&str>,
+    ours: &watcher::Config,
+) -> (Store<K>, Touched<K>)
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + reflector::Lookup<DynamicType = ()>
+        + Clone
+        + DeserializeOwned
+        + std::fmt::Debug
+        + Send
+        + Sync
+        + 'static,
+{
+    if kind == Served::Present {
+        return cache(api(client, namespace), ours.clone(), |_| {});
+    }
+    let (store, writer) = reflector::store();
+    let nothing = futures::stream::iter([Ok(watcher::Event::Init), Ok(watcher::Event::InitDone)]);
+    let watch = nothing.chain(futures::stream::pending()).reflect(writer).touched_objects();
+    (store, watch.boxed())
 }
 
 fn child<K>(store: &Store<K>, owner: &PgPooler, name: &str, taken: &mut Vec<String>) -> Option<Arc<K>>
@@ -188,7 +273,7 @@ where
 }
 
 /// The annotation that `kubectl apply` leaves holds what is in the Secret.
-fn bare(object: &mut PartialObjectMeta<Secret>) {
+fn bare<K>(object: &mut PartialObjectMeta<K>) {
     object.metadata.annotations = None;
     object.metadata.labels = None;
 }

@@ -1,30 +1,34 @@
 //! Gathers the facts: from the caches, from the Secret of the target, from PostgreSQL and from the pods.
 
 pub mod caches;
+mod contents;
+mod dial;
 pub mod guard;
 pub mod internal_tls;
+pub mod kinds;
 pub mod pods;
 pub mod postgres;
 pub mod session;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::time::Instant;
 
-use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::jiff::Timestamp;
 use kube::runtime::reflector::ObjectRef;
-use kube::{Api, Client, ResourceExt as _};
+use kube::{Client, ResourceExt as _};
 use tokio::sync::Mutex;
 
-use crate::api::PgPooler;
+use crate::api::{CaKind, PgPooler};
 use crate::names;
 use crate::plan::checks;
 use crate::plan::facts::{
     Children, Facts, Fencing, Hidden, InternalTls, Looked, SecretFact, ServerFact, Sharing,
 };
+use crate::plan::materials::{self, References};
 use crate::plan::target::Target;
 
 use caches::Caches;
+use contents::Contents;
 use pods::Observed;
 use postgres::Sessions;
 
@@ -32,10 +36,10 @@ use postgres::Sessions;
 #[derive(Debug, thiserror::Error)]
 pub enum ObserveError {
     /// The API server.
-    #[error("cannot read Secret `{name}`")]
-    ReadSecret {
-        /// Its name.
-        name: String,
+    #[error("cannot read {what}")]
+    Read {
+        /// Kind and name.
+        what: String,
         /// Why.
         source: kube::Error,
     },
@@ -49,28 +53,20 @@ pub enum ObserveError {
 
 /// What is kept between observations.
 pub struct Observer {
-    client: Client,
     sessions: Sessions,
-    contents: Mutex<HashMap<(String, String), Content>>,
+    contents: Contents,
     /// Generated, and not in use yet: by uid of the `PgPooler` and key in its internal Secret.
     secrets: Mutex<HashMap<(String, &'static str), Hidden>>,
     /// The same, by uid.
     internal_tls: Mutex<HashMap<String, InternalTls>>,
 }
 
-/// A Secret as last read.
-struct Content {
-    version: Option<String>,
-    data: BTreeMap<String, Vec<u8>>,
-}
-
 impl Observer {
     /// With nothing seen yet.
     pub fn new(client: Client) -> Self {
         Self {
-            client,
             sessions: Sessions::default(),
-            contents: Mutex::default(),
+            contents: Contents::new(client.clone()),
             secrets: Mutex::default(),
             internal_tls: Mutex::default(),
         }
@@ -86,8 +82,11 @@ impl Observer {
         let (children, conflicts) = caches.children(pooler);
         let Observed { exists: pods, vanished } = caches.pods.observed(pooler);
         let uid = pooler.uid().unwrap_or_default();
+        let (secret, references) = self.named(caches, pooler).await?;
         let mut facts = Facts {
-            secret: self.secret(caches, pooler).await?,
+            secret,
+            references,
+            kinds: caches.kinds,
             server: ServerFact::NotAsked,
             admin_password: self.generated(&uid, names::ADMIN_PASSWORD_KEY, &children).await?,
             peer_secret: self.generated(&uid, names::PEER_SECRET_KEY, &children).await?,
@@ -103,7 +102,7 @@ impl Observer {
             // filled by whoever knows the statuses of all
             fence: Fencing::default(),
         };
-        if let Some(target) = target_from_here(pooler, &facts.secret) {
+        if let Some(target) = target_from_here(pooler, &facts.secret, &facts.references) {
             facts.server = self.sessions.observe(&target, &ObjectRef::from_obj(pooler)).await;
             if matches!(facts.server, ServerFact::Seen(_)) {
                 let asked = Instant::now();
@@ -116,36 +115,24 @@ impl Observer {
 
     /// The target, as far as it is known.
     pub async fn target(&self, caches: &Caches, pooler: &PgPooler) -> Result<Option<Target>, ObserveError> {
-        Ok(target_from_here(pooler, &self.secret(caches, pooler).await?))
+        let (secret, references) = self.named(caches, pooler).await?;
+        Ok(target_from_here(pooler, &secret, &references))
     }
 
-    /// Read again only when the watch has seen another version.
-    async fn secret(&self, caches: &Caches, pooler: &PgPooler) -> Result<SecretFact, ObserveError> {
+    /// What a `PgPooler` names: the Secret of its target, and all else.
+    async fn named(
+        &self,
+        caches: &Caches,
+        pooler: &PgPooler,
+    ) -> Result<(SecretFact, References), ObserveError> {
         let namespace = pooler.namespace().unwrap_or_default();
-        let name = pooler.spec.target.secret_ref.name.clone();
-        let key = (namespace.clone(), name.clone());
-        let mut contents = self.contents.lock().await;
-        let Some(seen) = caches.secrets.get(&ObjectRef::new(&name).within(&namespace)) else {
-            contents.remove(&key);
-            return Ok(SecretFact::Missing);
-        };
-        let version = seen.resource_version();
-        if let Some(content) = contents.get(&key)
-            && content.version == version
-        {
-            return Ok(SecretFact::Found(content.data.clone()));
+        let mut references = References::new();
+        for (kind, name) in materials::references(pooler) {
+            let fact = self.contents.read(caches, &namespace, kind, &name).await?;
+            references.insert((kind, name), fact);
         }
-        let api: Api<Secret> = Api::namespaced(self.client.clone(), &namespace);
-        drop(contents);
-        let found = api.get_opt(&name).await;
-        let found = found.map_err(|source| ObserveError::ReadSecret { name, source })?;
-        let Some(found) = found else { return Ok(SecretFact::Missing) };
-        let version = found.resource_version();
-        let data: BTreeMap<_, _> =
-            found.data.unwrap_or_default().into_iter().map(|(key, bytes)| (key, bytes.0)).collect();
-        contents = self.contents.lock().await;
-        contents.insert(key, Content { version, data: data.clone() });
-        Ok(SecretFact::Found(data))
+        let target = (CaKind::Secret, pooler.spec.target.secret_name());
+        Ok((references.get(&target).cloned().unwrap_or_default(), references))
     }
 
     /// What is in use, while it will do; otherwise new, which is remembered until it is in use.
@@ -193,8 +180,8 @@ impl Observer {
 }
 
 /// With a host that can be resolved from the operator's namespace.
-pub fn target_from_here(pooler: &PgPooler, secret: &SecretFact) -> Option<Target> {
-    let target = checks::target(pooler, secret).ok()?;
+pub fn target_from_here(pooler: &PgPooler, secret: &SecretFact, references: &References) -> Option<Target> {
+    let target = checks::target(pooler, secret, references).ok()?;
     Some(target.from_elsewhere(&pooler.namespace().unwrap_or_default()))
 }
 

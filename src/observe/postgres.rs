@@ -16,7 +16,7 @@ use crate::plan::backends::Backends;
 use crate::plan::facts::{Server, ServerFact};
 use crate::plan::target::Target;
 
-use super::session::{Failure, Session};
+use super::session::{Failure, Session, suits};
 
 /// How old figures may be.
 const FRESH: Duration = Duration::from_secs(29);
@@ -178,6 +178,10 @@ impl Work {
                 () = session.lost() => return,
                 () = sleep_until(next) => {
                     let Ok(server) = session.ask().await else { return };
+                    // one that was promoted, or another behind the same name
+                    if suits(self.target.role, &server, &self.target.address()).is_err() {
+                        return;
+                    }
                     self.say(ServerFact::Seen(server));
                     self.look(&session).await;
                     next = Instant::now() + FRESH;

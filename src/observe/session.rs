@@ -4,18 +4,18 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tokio_postgres::config::SslMode;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, NoTls, Row};
+use tokio_postgres::{Client, Row};
 
-use crate::api::Reason;
+use crate::api::{Reason, Role};
 use crate::names;
 use crate::plan::backends::{Backend, Backends, Origin, Start, Whose};
 use crate::plan::facts::Server;
-use crate::plan::target::Target;
+use crate::plan::target::{Host, Target};
+
+use super::dial;
 
 /// How long a connection, a login or a query may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -31,21 +31,22 @@ SELECT current_setting('max_connections')::int,
        CASE WHEN r.rolsuper THEN -1 ELSE d.datconnlimit END,
        split_part(current_setting('server_version'), ' ', 1),
        pg_is_in_recovery(),
-       (SELECT count(*)::int FROM pg_stat_activity WHERE usename = session_user AND application_name <> $1),
        (SELECT count(*)::int FROM pg_stat_activity
-         WHERE usename <> session_user AND datid IS NOT NULL
+         WHERE usename = $2 AND (usename <> session_user OR application_name <> $1)),
+       (SELECT count(*)::int FROM pg_stat_activity
+         WHERE usename <> $2 AND datid IS NOT NULL AND (usename <> session_user OR application_name <> $1)
            AND coalesce(backend_type, 'client backend') = 'client backend'),
        (SELECT coalesce(string_agg(usename || ': ' || sessions, ', ' ORDER BY sessions DESC, usename), '') FROM
          (SELECT usename, count(*) AS sessions FROM pg_stat_activity
-           WHERE usename <> session_user AND datid IS NOT NULL
+           WHERE usename <> $2 AND datid IS NOT NULL AND (usename <> session_user OR application_name <> $1)
            AND coalesce(backend_type, 'client backend') = 'client backend'
            GROUP BY usename ORDER BY count(*) DESC, usename LIMIT 3) AS most)
   FROM pg_roles r, pg_database d
- WHERE r.rolname = session_user AND d.datname = current_database()";
+ WHERE r.rolname = $2 AND d.datname = current_database()";
 
 /// Every session of a client: start and address of other roles' are null to a role without special rights.
 const BACKENDS: &str = "\
-SELECT pid, host(client_addr), extract(epoch FROM backend_start)::float8, usename = session_user,
+SELECT pid, host(client_addr), extract(epoch FROM backend_start)::float8, usename = $2,
        usename = session_user AND application_name = $1, extract(epoch FROM clock_timestamp())::float8, usename::text,
        CASE WHEN state = 'active' THEN extract(epoch FROM query_start)::float8 END
   FROM pg_stat_activity
@@ -55,6 +56,8 @@ SELECT pid, host(client_addr), extract(epoch FROM backend_start)::float8, usenam
 pub struct Session {
     client: Arc<Client>,
     connection: JoinHandle<()>,
+    /// The login role of the pods.
+    role: String,
     system_identifier: Option<String>,
 }
 
@@ -68,32 +71,49 @@ pub struct Failure {
 }
 
 impl Session {
-    /// Logs in and asks for the first time. Not cancel-safe, but nothing is lost than the attempt.
+    /// Logs in and asks for the first time, at each host until one has the role that the target must have. Not cancel-safe,
+    /// but nothing is lost than the attempt.
     pub async fn open(target: &Target) -> Result<(Self, Server), Failure> {
-        let address = target.address();
-        let stream = dial(target, &address).await?;
+        let mut last = None;
+        for host in &target.hosts {
+            match Self::open_at(target, host).await {
+                Ok(found) => return Ok(found),
+                // what is wrong with the host that answers is told before what is wrong with those that do not
+                Err(failure) => last = Some(worse(last, failure)),
+            }
+        }
+        Err(last.unwrap_or_else(|| failure(Reason::SecretInvalid, "there is no host".to_owned())))
+    }
+
+    async fn open_at(target: &Target, host: &Host) -> Result<(Self, Server), Failure> {
+        let address = host.address();
+        let stream = dial::dial(host).await?;
+        let (tls, mode) = dial::tls(target, host)?;
+        let (user, password) = target.monitor();
         let mut config = tokio_postgres::Config::new();
         config
-            .user(&target.user)
-            .password(&target.password.0)
+            .user(user)
+            .password(&password.0)
             .dbname(&target.database)
             .application_name(names::APPLICATION_NAME)
-            .ssl_mode(SslMode::Disable);
-        let login = timeout(PATIENCE, config.connect_raw(stream, NoTls)).await;
+            .ssl_mode(mode);
+        let login = timeout(PATIENCE, config.connect_raw(stream, tls)).await;
         let (client, connection) = login
             .map_err(|_| {
                 failure(Reason::Unreachable, format!("{address} accepts connections and does not answer"))
             })?
-            .map_err(|error| refusal(&error, target))?;
+            .map_err(|error| refusal(&error, &address))?;
         // ends when the client is dropped or the server hangs up
         let connection = tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "monitor session lost");
             }
         });
-        let mut session = Self { client: Arc::new(client), connection, system_identifier: None };
-        session.prepare().await.map_err(|error| refusal_or_silence(error, target))?;
-        let server = session.ask().await.map_err(|error| refusal_or_silence(error, target))?;
+        let role = target.user.clone();
+        let mut session = Self { client: Arc::new(client), connection, role, system_identifier: None };
+        session.prepare().await.map_err(|error| refusal_or_silence(error, &address))?;
+        let server = session.ask().await.map_err(|error| refusal_or_silence(error, &address))?;
+        suits(target.role, &server, &address)?;
         Ok((session, server))
     }
 
@@ -122,13 +142,13 @@ impl Session {
 
     /// What the budget needs. `Err(None)`: no answer in time.
     pub async fn ask(&self) -> Result<Server, Option<tokio_postgres::Error>> {
-        let row = within(self.client.query_one(QUESTION, &[&names::APPLICATION_NAME])).await?;
+        let row = within(self.client.query_one(QUESTION, &[&names::APPLICATION_NAME, &self.role])).await?;
         self.server(&row).map_err(Some)
     }
 
     /// All sessions on the server. `Err(None)`: no answer in time.
     pub async fn backends(&self) -> Result<Backends, Option<tokio_postgres::Error>> {
-        let rows = within(self.client.query(BACKENDS, &[&names::APPLICATION_NAME])).await?;
+        let rows = within(self.client.query(BACKENDS, &[&names::APPLICATION_NAME, &self.role])).await?;
         let now = rows.first().map_or(Ok(0.0), |row| row.try_get(5)).map_err(Some)?;
         let rows = rows.iter().map(backend).collect::<Result<_, _>>().map_err(Some)?;
         Ok(Backends { now, rows })
@@ -184,50 +204,40 @@ async fn within<T>(
     }
 }
 
-/// A connection to the first address that answers.
-async fn dial(target: &Target, address: &str) -> Result<TcpStream, Failure> {
-    let lookup = timeout(PATIENCE, tokio::net::lookup_host((target.host.as_str(), target.port))).await;
-    let found: Vec<_> = match lookup {
-        Ok(Ok(found)) => found.collect(),
-        Ok(Err(error)) => return Err(not_resolved(target, &error.to_string())),
-        Err(_) => return Err(not_resolved(target, "the name server does not answer")),
+/// A server that is something else is none.
+pub(super) fn suits(role: Role, server: &Server, address: &str) -> Result<(), Failure> {
+    let (is, should) = match (role, server.in_recovery) {
+        (Role::Any, _) | (Role::Primary, false) | (Role::Standby, true) => return Ok(()),
+        (Role::Primary, true) => ("standby", "Primary"),
+        (Role::Standby, false) => ("primary", "Standby"),
     };
-    let mut last = "the name has no address".to_owned();
-    for place in found {
-        match timeout(PATIENCE, TcpStream::connect(place)).await {
-            Ok(Ok(stream)) => {
-                // without it small queries wait for acknowledgements; a socket that cannot is still a socket
-                let _ = stream.set_nodelay(true);
-                return Ok(stream);
-            }
-            Ok(Err(error)) => last = error.to_string(),
-            Err(_) => last = String::from("no answer in 5 s"),
-        }
+    let text =
+        format!("{address} is a {is}, and spec.target.role is {should}; clients are held until it is one");
+    Err(failure(Reason::WrongRole, text))
+}
+
+/// The one that says more of what is to be done.
+fn worse(one: Option<Failure>, other: Failure) -> Failure {
+    let silent = |failure: &Failure| matches!(failure.reason, Reason::Unreachable | Reason::NotResolved);
+    match one {
+        Some(one) if !silent(&one) && silent(&other) => one,
+        _ => other,
     }
-    Err(failure(
-        Reason::Unreachable,
-        format!("cannot connect to {address}: {last}; check host and port and that it runs"),
-    ))
 }
 
-fn not_resolved(target: &Target, why: &str) -> Failure {
-    failure(
-        Reason::NotResolved,
-        format!("host `{}` has no address: {why}; check spec.target.host or the Secret", target.host),
-    )
-}
-
-fn refusal_or_silence(error: Option<tokio_postgres::Error>, target: &Target) -> Failure {
+fn refusal_or_silence(error: Option<tokio_postgres::Error>, address: &str) -> Failure {
     match error {
-        Some(error) => refusal(&error, target),
-        None => failure(Reason::Unreachable, format!("{} does not answer queries in 5 s", target.address())),
+        Some(error) => refusal(&error, address),
+        None => failure(Reason::Unreachable, format!("{address} does not answer queries in 5 s")),
     }
 }
 
 /// What a refusal means, and what to do.
-fn refusal(error: &tokio_postgres::Error, target: &Target) -> Failure {
+fn refusal(error: &tokio_postgres::Error, address: &str) -> Failure {
     let Some(refusal) = error.as_db_error() else {
-        let address = target.address();
+        if let Some(failure) = dial::refusal(error, address) {
+            return failure;
+        }
         let text = if error.is_closed() {
             format!("{address} closed the connection during the login")
         } else {
@@ -240,10 +250,9 @@ fn refusal(error: &tokio_postgres::Error, target: &Target) -> Failure {
         code if *code == SqlState::INVALID_PASSWORD => {
             (Reason::AuthenticationFailed, "check username and password in the Secret")
         }
-        code if *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION => (
-            Reason::AuthenticationFailed,
-            "check the role and pg_hba.conf; TLS to the server is not supported yet",
-        ),
+        code if *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
+            (Reason::AuthenticationFailed, "check the role, pg_hba.conf and spec.target.tls.mode")
+        }
         code if *code == SqlState::TOO_MANY_CONNECTIONS => {
             (Reason::TooManyConnections, "the operator needs one connection of its own; end some sessions")
         }
@@ -253,9 +262,9 @@ fn refusal(error: &tokio_postgres::Error, target: &Target) -> Failure {
         }
         _ => (Reason::Refused, "see the log of the server"),
     };
-    failure(reason, format!("{} says: {said}; {advice}", target.address()))
+    failure(reason, format!("{address} says: {said}; {advice}"))
 }
 
-fn failure(reason: Reason, message: String) -> Failure {
+pub(super) fn failure(reason: Reason, message: String) -> Failure {
     Failure { reason, message }
 }

@@ -2,6 +2,7 @@
 //!
 //! A role without special rights sees of other roles' sessions only that they exist. What is hidden counts against us.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// All sessions of clients on a server, by its own clock.
@@ -61,6 +62,47 @@ pub enum Whose {
     Ours,
     /// Of another role.
     Others,
+}
+
+/// The roles that poolers log in as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Roles {
+    /// These.
+    These(BTreeSet<String>),
+    /// Whichever PostgreSQL knows: they are looked up there.
+    Any,
+}
+
+impl Roles {
+    /// These.
+    pub fn these<R: Into<String>>(roles: impl IntoIterator<Item = R>) -> Self {
+        Self::These(roles.into_iter().map(Into::into).collect())
+    }
+
+    /// Those of both.
+    #[must_use]
+    pub fn and(self, other: &Self) -> Self {
+        match (self, other) {
+            (Self::These(mut one), Self::These(other)) => {
+                one.extend(other.iter().cloned());
+                Self::These(one)
+            }
+            _ => Self::Any,
+        }
+    }
+
+    fn has(&self, role: &str) -> bool {
+        match self {
+            Self::These(roles) => roles.contains(role),
+            Self::Any => true,
+        }
+    }
+}
+
+impl Default for Roles {
+    fn default() -> Self {
+        Self::These(BTreeSet::new())
+    }
 }
 
 /// A pod that is gone.
@@ -123,14 +165,14 @@ impl Backends {
 
     /// How many of the sessions could still be of a pod that is gone. Pods log in as `roles` and as nobody else: what
     /// is hidden of other roles' sessions does not matter.
-    pub fn could_be_of(&self, departed: &Departed, roles: &[&str], addresses: Addresses) -> u32 {
+    pub fn could_be_of(&self, departed: &Departed, roles: &Roles, addresses: Addresses) -> u32 {
         let could = |row: &&Backend| {
             let from_there = match (row.origin, addresses) {
                 (Origin::Address(address), Addresses::OfPods) => address == departed.address,
                 (Origin::Local, Addresses::OfPods) => false,
                 (_, Addresses::Translated) | (Origin::Hidden, _) => true,
             };
-            let is_pooled = row.whose != Whose::Operator && roles.contains(&row.role.as_str());
+            let is_pooled = row.whose != Whose::Operator && roles.has(&row.role);
             is_pooled && from_there && !row.is_later_than(departed.gone_at)
         };
         self.rows.iter().filter(could).count() as u32
@@ -151,10 +193,9 @@ impl Backends {
 
     /// Sessions that are not of any pooler. Poolers log in as `roles`, their pods have the addresses `pods`, and hold
     /// `held` in all at most. The operator's own do not count.
-    pub fn foreign(&self, pods: &[IpAddr], roles: &[&str], held: u32) -> u32 {
+    pub fn foreign(&self, pods: &[IpAddr], roles: &Roles, held: u32) -> u32 {
         let clients = self.rows.iter().filter(|row| row.whose != Whose::Operator);
-        let (fleet, strangers): (Vec<_>, Vec<_>) =
-            clients.partition(|row| roles.contains(&row.role.as_str()));
+        let (fleet, strangers): (Vec<_>, Vec<_>) = clients.partition(|row| roles.has(&row.role));
         let count = |of: &dyn Fn(&Backend) -> bool| fleet.iter().filter(|row| of(row)).count() as u32;
         let maybe = match self.addresses(pods) {
             Addresses::Translated => (fleet.len() as u32).saturating_sub(held),
@@ -201,9 +242,9 @@ mod tests {
     fn what_came_from_the_pods_address_before_it_went_may_be_its() {
         let rows = [ours(1, POD, 50.0), ours(2, POD, 150.0), ours(3, OTHER, 50.0)];
         let backends = seen(200.0, &rows);
-        assert_eq!(backends.could_be_of(&GONE, &["app", "other"], Addresses::OfPods), 1);
+        assert_eq!(backends.could_be_of(&GONE, &Roles::these(["app", "other"]), Addresses::OfPods), 1);
         assert_eq!(
-            backends.could_be_of(&GONE, &["app", "other"], Addresses::Translated),
+            backends.could_be_of(&GONE, &Roles::these(["app", "other"]), Addresses::Translated),
             2,
             "any address may have been its"
         );
@@ -215,12 +256,12 @@ mod tests {
         assert_eq!(
             seen(200.0, std::slice::from_ref(&own)).could_be_of(
                 &GONE,
-                &["app", "other"],
+                &Roles::these(["app", "other"]),
                 Addresses::Translated
             ),
             0
         );
-        assert_eq!(seen(200.0, &[own]).foreign(&[POD], &["app"], 0), 0);
+        assert_eq!(seen(200.0, &[own]).foreign(&[POD], &Roles::these(["app"]), 0), 0);
     }
 
     #[test]
@@ -234,41 +275,44 @@ mod tests {
 
     #[test]
     fn what_roles_have_that_no_pooler_has_is_not_its() {
-        assert_eq!(seen(200.0, &[hidden(1)]).could_be_of(&GONE, &["app"], Addresses::OfPods), 0);
+        assert_eq!(
+            seen(200.0, &[hidden(1)]).could_be_of(&GONE, &Roles::these(["app"]), Addresses::OfPods),
+            0
+        );
     }
 
     #[test]
     fn what_is_hidden_may_be_its_unless_it_was_first_seen_later() {
         let first = seen(90.0, &[hidden(1)]).since(None);
-        assert_eq!(first.could_be_of(&GONE, &["app", "other"], Addresses::OfPods), 1);
+        assert_eq!(first.could_be_of(&GONE, &Roles::these(["app", "other"]), Addresses::OfPods), 1);
         let second = seen(110.0, &[hidden(1), hidden(2)]).since(Some(&first));
         assert_eq!(
-            second.could_be_of(&GONE, &["app", "other"], Addresses::OfPods),
+            second.could_be_of(&GONE, &Roles::these(["app", "other"]), Addresses::OfPods),
             2,
             "it may have come before the pod went"
         );
         let third = seen(130.0, &[hidden(1), hidden(2), hidden(3)]).since(Some(&second));
-        assert_eq!(third.could_be_of(&GONE, &["app", "other"], Addresses::OfPods), 2);
+        assert_eq!(third.could_be_of(&GONE, &Roles::these(["app", "other"]), Addresses::OfPods), 2);
         let fourth = seen(160.0, &[hidden(3)]).since(Some(&third));
-        assert_eq!(fourth.could_be_of(&GONE, &["app", "other"], Addresses::OfPods), 0);
+        assert_eq!(fourth.could_be_of(&GONE, &Roles::these(["app", "other"]), Addresses::OfPods), 0);
     }
 
     #[test]
     fn others_are_those_from_elsewhere() {
         let local = row(4, Origin::Local, Start::At(1.0), Whose::Ours);
         let rows = [ours(1, POD, 1.0), ours(2, POD, 1.0), ours(3, OTHER, 1.0), local, hidden(5), hidden(6)];
-        let foreign = |roles: &[&str], held| seen(2.0, &rows).foreign(&[POD], roles, held);
-        assert_eq!(foreign(&["app"], 77), 4, "no pooler has the role of the hidden ones");
-        assert_eq!(foreign(&["app", "other"], 2), 4);
-        assert_eq!(foreign(&["app", "other"], 3), 3, "one of the hidden is a pod's");
-        assert_eq!(foreign(&["app", "other"], 9), 2);
+        let foreign = |roles: &Roles, held| seen(2.0, &rows).foreign(&[POD], roles, held);
+        assert_eq!(foreign(&Roles::these(["app"]), 77), 4, "no pooler has the role of the hidden ones");
+        assert_eq!(foreign(&Roles::these(["app", "other"]), 2), 4);
+        assert_eq!(foreign(&Roles::these(["app", "other"]), 3), 3, "one of the hidden is a pod's");
+        assert_eq!(foreign(&Roles::these(["app", "other"]), 9), 2);
     }
 
     #[test]
     fn where_addresses_are_of_nodes_others_are_what_pods_do_not_hold() {
         let rows = [ours(1, OTHER, 1.0), ours(2, OTHER, 1.0), hidden(3)];
         assert_eq!(seen(2.0, &rows).addresses(&[POD]), Addresses::Translated);
-        assert_eq!(seen(2.0, &rows).foreign(&[POD], &["app"], 2), 1);
+        assert_eq!(seen(2.0, &rows).foreign(&[POD], &Roles::these(["app"]), 2), 1);
     }
 
     proptest::proptest! {
@@ -284,7 +328,7 @@ mod tests {
                 let rows = if now >= start { vec![row] } else { vec![] };
                 let backends = seen(now, &rows).since(last.as_ref());
                 let expected = u32::from(now >= start);
-                proptest::prop_assert_eq!(backends.could_be_of(&GONE, &["app", "other"], Addresses::OfPods), expected);
+                proptest::prop_assert_eq!(backends.could_be_of(&GONE, &Roles::these(["app", "other"]), Addresses::OfPods), expected);
                 last = Some(backends);
             }
         }

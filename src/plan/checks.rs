@@ -5,9 +5,11 @@ use crate::api::{Budget, BudgetMode, PgPooler, Reason};
 
 use super::Settings;
 use super::budget::{self, Sum, Terms};
-use super::facts::{Facts, SecretFact, Server, ServerFact};
+use super::facts::{Facts, Kinds, SecretFact, Served, Server, ServerFact};
 use super::fence::{self, Place};
+use super::materials::{self, Materials, References};
 use super::pooler::Pooler;
+use super::render;
 use super::target::{self, Target};
 
 /// Why nothing new is put in place.
@@ -26,6 +28,8 @@ pub struct Checked<'a> {
     pub pooler: Option<Pooler>,
     /// The target, known.
     pub target: Option<Target>,
+    /// What else the spec names, read.
+    pub materials: Option<Materials>,
     /// The server, seen.
     pub server: Option<&'a Server>,
     /// The sum, reckoned.
@@ -55,7 +59,9 @@ fn chain<'a>(
 ) -> Result<(), Blocked> {
     let pooler = Pooler::parse(object, settings).map_err(|e| blocked(Reason::SpecInvalid, e.to_string()))?;
     let pooler = checked.pooler.insert(pooler);
-    let target = checked.target.insert(target(object, &facts.secret)?);
+    let target = checked.target.insert(target(object, &facts.secret, &facts.references)?);
+    kinds(object, facts.kinds)?;
+    let materials = checked.materials.insert(materials::materials(object, &facts.references)?);
     let server = *checked.server.insert(server(facts)?);
     conflicts(&facts.conflicts)?;
     let terms = Terms {
@@ -73,8 +79,10 @@ fn chain<'a>(
     if pooler.mode == BudgetMode::Enforce {
         enough(sum)?;
     }
-    let document = pooler.document(target, sum);
+    let document = pooler.document(target, sum, materials);
     document.map_err(|error| blocked(Reason::SpecInvalid, error.to_string()))?;
+    let template = render::deployment::template(pooler, sum.floor, "");
+    template.map_err(|error| blocked(Reason::SpecInvalid, error.to_string()))?;
     Ok(())
 }
 
@@ -86,17 +94,31 @@ fn no_number(spec: &Budget) -> Blocked {
     blocked(Reason::SpecInvalid, text)
 }
 
-/// The target as far as spec and Secret tell; also what observing starts with.
-pub fn target(object: &PgPooler, secret: &SecretFact) -> Result<Target, Blocked> {
-    let name = &object.spec.target.secret_ref.name;
+/// The target as far as spec and Secrets tell; also what observing starts with.
+pub fn target(object: &PgPooler, secret: &SecretFact, references: &References) -> Result<Target, Blocked> {
+    let name = object.spec.target.secret_name();
     let SecretFact::Found(data) = secret else {
         let text = format!(
             "Secret `{name}` does not exist in this namespace; create it or change spec.target.secretRef"
         );
         return Err(blocked(Reason::SecretMissing, text));
     };
-    target::resolve(&object.spec.target, data)
-        .map_err(|error| blocked(Reason::SecretInvalid, format!("Secret `{name}` {error}")))
+    let target = target::resolve(&object.spec.target, data)
+        .map_err(|error| blocked(Reason::SecretInvalid, format!("Secret `{name}` {error}")))?;
+    let tls = materials::server_tls(object, references)?;
+    Ok(Target { tls, monitor: materials::monitor(object, references)?, ..target })
+}
+
+/// Without cert-manager nobody would ever deliver the certificate.
+fn kinds(object: &PgPooler, kinds: Kinds) -> Result<(), Blocked> {
+    let tls = object.spec.clients.tls.as_ref();
+    let orders = tls.is_some_and(|tls| tls.issuer_ref.is_some());
+    if !orders || kinds.certificate == Served::Present {
+        return Ok(());
+    }
+    let text = "spec.clients.tls.issuerRef needs cert-manager, whose kind Certificate the API server does not have; \
+                install it, or bring a certificate by spec.clients.tls.secretRef";
+    Err(blocked(Reason::KindMissing, text.to_owned()))
 }
 
 fn conflicts(names: &[String]) -> Result<(), Blocked> {

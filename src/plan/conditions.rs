@@ -2,7 +2,9 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use crate::api::{BudgetStatus, ConditionType, PgPooler, PgPoolerStatus, Reason, TargetStatus};
+use crate::api::{
+    BudgetStatus, ConditionType, EndpointStatus, PgPooler, PgPoolerStatus, Reason, TargetStatus,
+};
 use crate::names;
 
 use super::checks::Blocked;
@@ -67,6 +69,7 @@ pub fn status(seen: Seen<'_>, now: &Time) -> PgPoolerStatus {
         ready: Some(format!("{ready}/{}", object.spec.replicas)),
         selector: object.metadata.name.as_deref().map(selector),
         target: target(verdict, old.target),
+        endpoint: endpoint(seen, old.endpoint),
         budget: figures::budget(seen).or(last),
         // carried along: others write it
         ledger: old.ledger,
@@ -76,6 +79,16 @@ pub fn status(seen: Seen<'_>, now: &Time) -> PgPoolerStatus {
         recommendation: figures::recommendation(seen),
         conditions: conditions(seen, &old.conditions, now),
     }
+}
+
+/// The Service, as soon as there is one.
+fn endpoint(seen: Seen<'_>, old: Option<EndpointStatus>) -> Option<EndpointStatus> {
+    let Ok(applied) = seen.applied else { return old };
+    let service = applied.service.as_deref()?;
+    let (name, namespace) = (service.metadata.name.as_deref()?, service.metadata.namespace.as_deref()?);
+    let secret_name = applied.connection.as_deref().and_then(|secret| secret.metadata.name.clone());
+    let port = seen.object.spec.service.port;
+    Some(EndpointStatus { host: format!("{name}.{namespace}.svc"), port, secret_name })
 }
 
 /// The budget last reckoned, unless it was that of another server.

@@ -7,11 +7,13 @@ use std::time::Instant;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 
-use crate::api::Reason;
+use crate::api::{Certificate, Monitor, Reason};
 
 use super::fence::Outcome;
+use super::materials::References;
 
 use super::backends::Backends;
 
@@ -20,6 +22,10 @@ use super::backends::Backends;
 pub struct Facts {
     /// The Secret of the target.
     pub secret: SecretFact,
+    /// Which kinds of other operators the API server has.
+    pub kinds: Kinds,
+    /// What else the spec names, as Secrets and `ConfigMaps`, by kind and name.
+    pub references: References,
     /// The PostgreSQL server.
     pub server: ServerFact,
     /// Password of the admin console: the one in use, or a new one where there is none.
@@ -44,6 +50,25 @@ pub struct Facts {
     pub sharing: Sharing,
     /// What else is known of the login role's CONNECTION LIMIT.
     pub fence: Fencing,
+}
+
+/// Which kinds of other operators the API server has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Kinds {
+    /// cert-manager's.
+    pub certificate: Served,
+    /// The Prometheus operator's.
+    pub pod_monitor: Served,
+}
+
+/// Whether the API server has a kind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Served {
+    /// It has not.
+    #[default]
+    Absent,
+    /// It has.
+    Present,
 }
 
 /// What is known of the login role's CONNECTION LIMIT beyond what the server says.
@@ -325,6 +350,14 @@ pub struct Children {
     pub service: Option<Arc<Service>>,
     /// `<name>`
     pub disruption_budget: Option<Arc<PodDisruptionBudget>>,
+    /// `<name>`
+    pub network_policy: Option<Arc<NetworkPolicy>>,
+    /// As the spec names it, or as it did.
+    pub connection: Option<Arc<Secret>>,
+    /// `<name>-client-tls`
+    pub certificate: Option<Arc<Certificate>>,
+    /// `<name>`
+    pub pod_monitor: Option<Arc<Monitor>>,
     /// `<name>`
     pub deployment: Option<Arc<Deployment>>,
 }

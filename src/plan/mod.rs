@@ -8,6 +8,7 @@ pub mod explain;
 pub mod facts;
 pub mod fence;
 pub mod figures;
+pub mod materials;
 pub mod objects;
 pub mod pooler;
 pub mod render;
@@ -24,7 +25,8 @@ use crate::names;
 
 use budget::Sum;
 use checks::{Blocked, Checked};
-use facts::{Facts, Server};
+use facts::{Facts, Served, Server};
+use materials::Materials;
 use objects::{Child, Objects, Rendered};
 use pooler::Pooler;
 use rollout::{Deployed, Room, Step, Template, Wanted};
@@ -34,6 +36,8 @@ use rollout::{Deployed, Room, Step, Template, Wanted};
 pub struct Settings {
     /// Image of poolers whose spec names none.
     pub pooler_image: String,
+    /// The operator's own namespace, where it is known.
+    pub namespace: Option<String>,
 }
 
 /// What to do.
@@ -93,8 +97,16 @@ pub fn plan(object: &PgPooler, facts: &Facts, settings: &Settings) -> Plan {
         ..Verdict::default()
     };
     match checked {
-        Checked { pooler: Some(pooler), target: Some(target), sum: Some(sum), blocked: None, .. } => {
-            go_on(&pooler, &target, sum, facts, deployed.as_ref(), verdict)
+        Checked {
+            pooler: Some(pooler),
+            target: Some(target),
+            materials: Some(materials),
+            sum: Some(sum),
+            blocked: None,
+            ..
+        } => {
+            let seen = Seen { target: &target, materials: &materials, facts };
+            go_on(&pooler, seen, sum, deployed.as_ref(), verdict)
         }
         Checked { pooler: Some(pooler), .. } if facts.conflicts.is_empty() => {
             hold(object, &pooler, facts, deployed.as_ref(), verdict)
@@ -103,24 +115,34 @@ pub fn plan(object: &PgPooler, facts: &Facts, settings: &Settings) -> Plan {
     }
 }
 
+/// What everything is rendered from, besides the spec.
+#[derive(Clone, Copy)]
+pub struct Seen<'a> {
+    /// The target, known.
+    pub target: &'a target::Target,
+    /// What else the spec names, read.
+    pub materials: &'a Materials,
+    /// All that was seen.
+    pub facts: &'a Facts,
+}
+
 fn go_on(
     pooler: &Pooler,
-    target: &target::Target,
+    seen: Seen<'_>,
     mut sum: Sum,
-    facts: &Facts,
     deployed: Option<&Deployed>,
     mut verdict: Verdict,
 ) -> Plan {
-    let auth = render::auth::render(pooler, target, facts);
+    let facts = seen.facts;
     // the chain of checks has rendered it once without fault
-    let Ok(mut draft) = Draft::new(pooler, target, facts, &sum) else {
+    let Ok(mut draft) = Draft::new(pooler, seen, &sum) else {
         return Plan { objects: leave(), verdict };
     };
     if deployed.is_none_or(|deployed| deployed.template_hash != draft.hash()) && sum.floor != sum.fresh_floor
     {
         // pods are replaced for another reason: they can as well have the floor that fits best
         sum.floor = sum.fresh_floor;
-        if let Ok(fresh) = Draft::new(pooler, target, facts, &sum) {
+        if let Ok(fresh) = Draft::new(pooler, seen, &sum) {
             draft = fresh;
         }
     }
@@ -135,13 +157,14 @@ fn go_on(
         // the same template, with nothing waiting: rendered anew, so that what others changed is put right
         Template::Keep if !is_current => Objects {
             // credentials are no part of the budget: containers that start again may have the new ones
-            auth: Child::Apply(Box::new(auth)),
+            auth: Child::Apply(Box::new(render::auth::render(pooler, seen))),
+            connection: connection(pooler, seen),
             deployment: rescaled(pooler, facts.children.deployment.as_deref(), step.replicas),
-            ..surroundings(pooler)
+            ..surroundings(pooler, facts)
         },
         Template::Keep | Template::Replace => {
             let config = render::config_map::render(pooler, &draft.document);
-            replaced(pooler, step, auth, config, draft.template)
+            replaced(pooler, seen, step, config, draft.template)
         }
     };
     Plan { objects, verdict }
@@ -156,16 +179,11 @@ struct Draft {
 }
 
 impl Draft {
-    fn new(
-        pooler: &Pooler,
-        target: &target::Target,
-        facts: &Facts,
-        sum: &Sum,
-    ) -> Result<Self, pooler::SpecError> {
-        let document = pooler.document(target, sum)?;
-        let config_hash = config_hash(&document, target, facts);
+    fn new(pooler: &Pooler, seen: Seen<'_>, sum: &Sum) -> Result<Self, pooler::SpecError> {
+        let document = pooler.document(seen.target, sum, seen.materials)?;
+        let config_hash = config_hash(&document, seen);
         let floor = pooler.floor(sum);
-        let template = render::deployment::template(pooler, floor, &config_hash);
+        let template = render::deployment::template(pooler, floor, &config_hash)?;
         Ok(Self { document, config_hash, template, floor })
     }
 
@@ -212,7 +230,7 @@ fn hold(
         deployment = rescaled(pooler, live, step.replicas);
         verdict.step = Some(step);
     }
-    Plan { objects: Objects { deployment, ..surroundings(pooler) }, verdict }
+    Plan { objects: Objects { deployment, ..surroundings(pooler, facts) }, verdict }
 }
 
 /// With the target out of sight what was last set aside still holds; without one nothing is added.
@@ -238,29 +256,34 @@ fn last_room(
 
 fn replaced(
     pooler: &Pooler,
+    seen: Seen<'_>,
     step: Step,
-    auth: Secret,
     config: ConfigMap,
     template: PodTemplateSpec,
 ) -> Objects<Rendered> {
+    let facts = seen.facts;
     Objects {
-        auth: Child::Apply(Box::new(auth)),
+        auth: Child::Apply(Box::new(render::auth::render(pooler, seen))),
+        connection: connection(pooler, seen),
         config: Child::Apply(Box::new(config)),
         deployment: Child::Apply(Box::new(render::deployment::render(pooler, step.replicas, template))),
-        ..surroundings(pooler)
+        ..surroundings(pooler, facts)
     }
 }
 
 /// What does not touch the pods.
-fn surroundings(pooler: &Pooler) -> Objects<Rendered> {
-    let budget = render::disruption_budget::render(pooler);
+fn surroundings(pooler: &Pooler, facts: &Facts) -> Objects<Rendered> {
     Objects {
         service_account: Child::Apply(Box::new(render::service_account::render(pooler))),
         auth: Child::Leave,
         config: Child::Leave,
         peers: Child::Apply(Box::new(render::service::peers(pooler))),
         service: Child::Apply(Box::new(render::service::render(pooler))),
-        disruption_budget: budget.map_or(Child::Remove, |budget| Child::Apply(Box::new(budget))),
+        disruption_budget: wanted(render::disruption_budget::render(pooler)),
+        network_policy: wanted(render::network_policy::render(pooler)),
+        connection: Child::Leave,
+        certificate: served(facts.kinds.certificate, wanted(render::certificate::render(pooler))),
+        pod_monitor: served(facts.kinds.pod_monitor, wanted(render::pod_monitor::render(pooler))),
         deployment: Child::Leave,
     }
 }
@@ -273,8 +296,34 @@ fn leave() -> Objects<Rendered> {
         peers: Child::Leave,
         service: Child::Leave,
         disruption_budget: Child::Leave,
+        network_policy: Child::Leave,
+        connection: Child::Leave,
+        certificate: Child::Leave,
+        pod_monitor: Child::Leave,
         deployment: Child::Leave,
     }
+}
+
+fn wanted<K>(child: Option<K>) -> Child<K> {
+    child.map_or(Child::Remove, |child| Child::Apply(Box::new(child)))
+}
+
+/// Of a kind that may not be there.
+fn served<K>(kind: Served, child: Child<K>) -> Child<K> {
+    match kind {
+        Served::Present => child,
+        Served::Absent => Child::Leave,
+    }
+}
+
+/// The Secret for applications. One of another name goes first.
+fn connection(pooler: &Pooler, seen: Seen<'_>) -> Child<Secret> {
+    let name = |secret: &Secret| secret.metadata.name.clone();
+    let live = seen.facts.children.connection.as_deref().and_then(name);
+    if live.is_some() && live != pooler.connection_secret {
+        return Child::Remove;
+    }
+    wanted(render::connection::render(pooler, seen))
 }
 
 /// The Deployment with the pod template as it stands and another number of pods.
@@ -288,11 +337,11 @@ fn rescaled(pooler: &Pooler, live: Option<&Deployment>, replicas: u32) -> Child<
 }
 
 /// Covers the secrets too. The admin password in it is random, so nobody can guess a password from the hash.
-fn config_hash(document: &pgpooler_config::Document, target: &target::Target, facts: &Facts) -> String {
-    let userlist = render::auth::userlist(target, &facts.admin_password);
-    let facts::InternalTls { ca, certificate, key } = &facts.internal_tls;
-    let text =
-        format!("{}\n{userlist}\n{}\n{ca}{certificate}{}", document.hash(), facts.peer_secret.0, key.0);
+fn config_hash(document: &pgpooler_config::Document, seen: Seen<'_>) -> String {
+    let mut text = document.hash();
+    for (key, content) in render::auth::files(seen) {
+        text.push_str(&format!("\n{key}\n{}", content.0));
+    }
     render::meta::hash_bytes(text.as_bytes())
 }
 

@@ -6,7 +6,10 @@ use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+
+use crate::api::{Certificate, Monitor};
 
 /// How far the objects have come.
 pub trait Stage {
@@ -55,6 +58,14 @@ pub struct Objects<S: Stage> {
     pub service: S::Of<Service>,
     /// Keeps evictions from taking all pods at once.
     pub disruption_budget: S::Of<PodDisruptionBudget>,
+    /// Who may reach the pods.
+    pub network_policy: S::Of<NetworkPolicy>,
+    /// For applications.
+    pub connection: S::Of<Secret>,
+    /// What clients are shown, ordered.
+    pub certificate: S::Of<Certificate>,
+    /// For the Prometheus operator.
+    pub pod_monitor: S::Of<Monitor>,
     /// The pods.
     pub deployment: S::Of<Deployment>,
 }

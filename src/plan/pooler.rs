@@ -1,17 +1,19 @@
 //! The spec, parsed: the only thing that the renderers read. A spec that cannot be parsed never reaches them.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Resource as _, ResourceExt as _};
-use pgpooler_config::{Document, PoolMode, PoolRule, Seconds};
+use pgpooler_config::{AuthType, Document, PoolMode, PoolRule, Seconds, SessionState, TlsMode};
 
 use crate::api::{self, BudgetMode, PgPooler};
 use crate::names;
 
 use super::Settings;
 use super::budget::Sum;
-use super::target::Target;
+use super::materials::Materials;
+use super::target::{Host, Target};
 
 /// Where the pods find the document.
 pub const CONFIG_DIR: &str = "/etc/pgpooler/config";
@@ -44,10 +46,35 @@ pub struct Pooler {
     pub service: api::Service,
     /// More for the pods.
     pub pod_template: api::PodTemplate,
+    /// What keeps pods from going all at once.
+    pub availability: api::Availability,
+    /// Who may reach the pods.
+    pub network_policy: api::NetworkPolicy,
+    /// Namespace of the operator, where it is known.
+    pub operator_namespace: Option<String>,
+    /// For the Prometheus operator.
+    pub pod_monitor: api::PodMonitor,
+    /// Name of the Secret for applications.
+    pub connection_secret: Option<String>,
+    /// Whether clients use TLS.
+    pub client_tls: api::TlsMode,
+    /// What is ordered of cert-manager.
+    pub certificate: Option<Order>,
+    /// Whether roles are looked up in PostgreSQL.
+    looks_up: bool,
     /// The document, but for the target and what the budget says.
     document: Document,
     /// The rules for pools, with the limits over all pods.
     pools: Vec<api::Pool>,
+}
+
+/// A certificate that is ordered of cert-manager.
+#[derive(Debug, Clone)]
+pub struct Order {
+    /// Who signs it.
+    pub issuer: api::IssuerRef,
+    /// More names for it.
+    pub dns_names: Vec<String>,
 }
 
 /// The spec has a value that the schema did not refuse.
@@ -70,6 +97,9 @@ pub enum SpecError {
     /// The object has no namespace, uid or name, as no object from an API server.
     #[error("the object has no {0}")]
     Incomplete(&'static str),
+    /// What is added to the pods makes no pod.
+    #[error("spec.podTemplate: {0}")]
+    PodTemplate(String),
     /// The pooler would refuse its configuration.
     #[error("the pooler would refuse this: {0}")]
     Document(#[from] pgpooler_config::ValidationError),
@@ -80,6 +110,7 @@ impl Pooler {
     pub fn parse(object: &PgPooler, settings: &Settings) -> Result<Self, SpecError> {
         let spec = &object.spec;
         let document = document(spec)?;
+        let tls = spec.clients.tls.as_ref();
         let drain = document.drain_timeout.as_duration().as_secs_f64().ceil() as i64;
         Ok(Self {
             name: object.name_any(),
@@ -92,6 +123,14 @@ impl Pooler {
             termination_grace_seconds: drain + GRACE,
             service: spec.service.clone(),
             pod_template: spec.pod_template.clone(),
+            availability: spec.availability.clone(),
+            network_policy: spec.network_policy.clone(),
+            operator_namespace: settings.namespace.clone(),
+            pod_monitor: spec.monitoring.pod_monitor.clone(),
+            connection_secret: spec.connection_secret.as_ref().map(|secret| secret.name.clone()),
+            client_tls: tls.map_or(api::TlsMode::Disable, |tls| tls.mode),
+            certificate: tls.and_then(order),
+            looks_up: spec.auth.query.is_some(),
             document,
             pools: spec.pools.clone(),
         })
@@ -107,20 +146,35 @@ impl Pooler {
 
     /// The document of the pods. Nothing in it may change with the budget, since every pod would be replaced for it;
     /// pods are told what they may hold. A process that nobody tells, with the same document, keeps to the floor.
-    pub fn document(&self, target: &Target, sum: &Sum) -> Result<Document, SpecError> {
+    pub fn document(&self, target: &Target, sum: &Sum, materials: &Materials) -> Result<Document, SpecError> {
         let pools = self.pools.iter().map(rule);
+        let file =
+            |key: &str| materials.files.contains_key(key).then(|| PathBuf::from(format!("{AUTH_DIR}/{key}")));
+        let lookup = || materials.lookup.as_ref().map_or_else(|| target.user.clone(), |one| one.user.clone());
         let document = Document {
+            auth_user: if self.looks_up { lookup() } else { String::new() },
+            client_tls_cert_file: file(names::CLIENT_CERT_KEY),
+            client_tls_key_file: file(names::CLIENT_KEY_KEY),
+            client_tls_ca_file: file(names::CLIENT_CA_KEY),
+            server_tls_ca_file: file(names::SERVER_CA_KEY),
+            server_tls_cert_file: file(names::SERVER_CERT_KEY),
+            server_tls_key_file: file(names::SERVER_KEY_KEY),
             max_server_connections: match self.mode {
                 BudgetMode::Enforce => sum.floor,
                 BudgetMode::Observe => sum.places.usable,
             },
             peers_dns: names::peers(&self.name),
-            target: pgpooler_config::Target { host: target.host.clone(), port: target.port },
+            target: place(target)?,
             pools: pools.collect::<Result<_, _>>()?,
             ..self.document.clone()
         };
         document.validate()?;
         Ok(document)
+    }
+
+    /// Host name of the Service, for the whole cluster.
+    pub fn host(&self) -> String {
+        format!("{}.{}.svc", names::workload(&self.name), self.namespace)
     }
 
     /// Labels of the pods: the user's, and over them the operator's.
@@ -131,15 +185,44 @@ impl Pooler {
     }
 }
 
+/// Where the target may be.
+fn place(target: &Target) -> Result<pgpooler_config::Target, SpecError> {
+    match target.hosts.as_slice() {
+        [Host { name, port }] => Ok(pgpooler_config::Target { host: name.clone(), port: *port }),
+        _ => Err(SpecError::OutOfRange("target.hosts")),
+    }
+}
+
+fn order(tls: &api::ClientTls) -> Option<Order> {
+    let issuer = tls.issuer_ref.clone()?;
+    Some(Order { issuer, dns_names: tls.dns_names.clone() })
+}
+
 fn document(spec: &api::PgPoolerSpec) -> Result<Document, SpecError> {
+    let mut admin_users = vec![names::ADMIN_USER.to_owned()];
+    admin_users.extend(spec.auth.admin_users.iter().filter(|user| *user != names::ADMIN_USER).cloned());
+    let query = spec.auth.query.as_ref();
+    let client_tls = spec.clients.tls.as_ref();
     Ok(Document {
+        auth_type: auth_type(spec.auth.type_),
+        auth_query: query
+            .map_or_else(|| pgpooler_config::AUTH_QUERY.to_owned(), |query| query.statement.clone()),
+        auth_dbname: query.and_then(|query| query.database.clone()).unwrap_or_default(),
+        auth_query_cache: match query {
+            Some(query) => seconds("auth.query.cacheTimeout", &query.cache_timeout)?,
+            None => Document::default().auth_query_cache,
+        },
+        client_tls_sslmode: client_tls.map_or(TlsMode::Disable, |tls| tls_mode(tls.mode)),
+        server_tls_sslmode: tls_mode(spec.target.tls.mode),
+        stats_users: spec.auth.stats_users.clone(),
         auth_file: format!("{AUTH_DIR}/{}", names::USERLIST_KEY).into(),
         peer_secret_file: format!("{AUTH_DIR}/{}", names::PEER_SECRET_KEY).into(),
         internal_tls_ca_file: Some(format!("{AUTH_DIR}/{}", names::INTERNAL_CA_KEY).into()),
         internal_tls_cert_file: Some(format!("{AUTH_DIR}/{}", names::INTERNAL_CERT_KEY).into()),
         internal_tls_key_file: Some(format!("{AUTH_DIR}/{}", names::INTERNAL_KEY_KEY).into()),
-        admin_users: vec![names::ADMIN_USER.to_owned()],
-        pool_mode: mode(spec.mode),
+        admin_users,
+        pool_mode: mode(spec.mode)?,
+        session_state: session_state(spec.session_state),
         query_wait_timeout: seconds("queueTimeout", &spec.queue_timeout)?,
         max_client_conn: unsigned(spec.clients.max, "clients.max")?,
         client_idle_timeout: seconds("clients.idleTimeout", &spec.clients.idle_timeout)?,
@@ -165,18 +248,47 @@ fn rule(pool: &api::Pool) -> Result<PoolRule, SpecError> {
         name: pool.name.clone(),
         database: pool.database.clone(),
         users: pool.users.clone(),
-        pool_mode: pool.mode.map(mode),
+        pool_mode: pool.mode.map(mode).transpose()?,
         pool_size: None,
         pool_size_total: limit,
-        session_state: None,
+        session_state: pool.session_state.map(session_state),
         query_wait_timeout: timeout.map(|timeout| seconds(&field(), timeout)).transpose()?,
     })
 }
 
-fn mode(mode: api::PoolMode) -> PoolMode {
+fn mode(mode: api::PoolMode) -> Result<PoolMode, SpecError> {
     match mode {
-        api::PoolMode::Transaction => PoolMode::Transaction,
-        api::PoolMode::Session => PoolMode::Session,
+        api::PoolMode::Transaction => Ok(PoolMode::Transaction),
+        api::PoolMode::Session => Ok(PoolMode::Session),
+        api::PoolMode::Statement => Err(SpecError::OutOfRange("mode")),
+    }
+}
+
+fn session_state(state: api::SessionState) -> SessionState {
+    match state {
+        api::SessionState::Reset => SessionState::Reset,
+        api::SessionState::Pin => SessionState::Pin,
+        api::SessionState::Reject => SessionState::Reject,
+    }
+}
+
+fn auth_type(type_: api::AuthType) -> AuthType {
+    match type_ {
+        api::AuthType::Auto => AuthType::Auto,
+        api::AuthType::ScramSha256 => AuthType::Scram,
+        api::AuthType::Md5 => AuthType::Md5,
+        api::AuthType::Plain => AuthType::Plain,
+        api::AuthType::Cert => AuthType::Cert,
+    }
+}
+
+fn tls_mode(mode: api::TlsMode) -> TlsMode {
+    match mode {
+        api::TlsMode::Disable => TlsMode::Disable,
+        api::TlsMode::Prefer => TlsMode::Prefer,
+        api::TlsMode::Require => TlsMode::Require,
+        api::TlsMode::VerifyCA => TlsMode::VerifyCa,
+        api::TlsMode::VerifyFull => TlsMode::VerifyFull,
     }
 }
 

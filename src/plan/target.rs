@@ -5,20 +5,45 @@ use std::collections::BTreeMap;
 use crate::api;
 
 use super::facts::Hidden;
+use super::materials::Credentials;
 
 /// The target, fully known.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Target {
-    /// Host as given.
-    pub host: String,
-    /// Port.
-    pub port: u16,
+    /// Where it may be: one at least.
+    pub hosts: Vec<Host>,
+    /// What it must be.
+    pub role: api::Role,
+    /// TLS with it.
+    pub tls: Tls,
+    /// Who asks for the operator, if it is not the login role.
+    pub monitor: Option<Credentials>,
     /// Database of the operator's own session.
     pub database: String,
     /// Login role.
     pub user: String,
     /// Its password.
     pub password: Hidden,
+}
+
+/// A place where the target may be.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Host {
+    /// Name or address as given.
+    pub name: String,
+    /// Port.
+    pub port: u16,
+}
+
+/// TLS with the target; PEM.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Tls {
+    /// Whether, and what the server's certificate must be.
+    pub mode: api::TlsMode,
+    /// Authorities.
+    pub ca: Option<Hidden>,
+    /// Our certificate and its key.
+    pub identity: Option<(Hidden, Hidden)>,
 }
 
 /// The Secret does not say who the target is.
@@ -38,9 +63,9 @@ pub enum TargetError {
     /// The URI cannot be read.
     #[error("key `uri` is not of the form postgresql://user:password@host:port/database")]
     BadUri,
-    /// The URI names several hosts.
-    #[error("key `uri` names several hosts; set spec.target.host to the one to use")]
-    SeveralHosts,
+    /// A host of the spec is no host with a port.
+    #[error("cannot be used: spec.target.hosts has `{0}`, which is not of the form host or host:port")]
+    BadHost(String),
 }
 
 /// What a Secret may say.
@@ -49,57 +74,99 @@ struct Parts {
     user: Option<String>,
     password: Option<String>,
     host: Option<String>,
+    /// Of a URI: each with its own port.
+    hosts: Vec<(String, Option<u16>)>,
     port: Option<u16>,
     database: Option<String>,
 }
 
-/// Explicit fields count before keys, keys before the URI.
+/// Explicit fields count before keys, keys before the URI. Without TLS and the operator's own role, which are elsewhere.
 pub fn resolve(spec: &api::Target, data: &BTreeMap<String, Vec<u8>>) -> Result<Target, TargetError> {
     let keys = from_keys(data)?;
-    let explicit = spec.host.is_some() || keys.host.is_some();
+    let given = given_hosts(spec)?;
+    let explicit = !given.is_empty() || keys.host.is_some();
     let needed = !explicit || keys.user.is_none() || keys.password.is_none();
-    let uri = text(data, "uri").and_then(|uri| uri.map(|uri| from_uri(&uri, explicit)).transpose());
+    let uri = text(data, "uri").and_then(|uri| uri.map(|uri| from_uri(&uri)).transpose());
     let uri = match uri {
         Err(error) if needed => return Err(error),
         uri => uri.ok().flatten().unwrap_or_default(),
     };
     let user = keys.user.or(uri.user).ok_or(TargetError::KeyMissing("username"))?;
+    let port = match spec.cluster_ref {
+        Some(_) => 5432,
+        None => explicit_port(spec)?.or(keys.port).or(uri.port).unwrap_or(5432),
+    };
+    let named = keys.host.map(|host| vec![(host, None)]).unwrap_or(uri.hosts);
+    let hosts = if given.is_empty() { named } else { given };
+    let host = |(name, own): (String, Option<u16>)| Host { name, port: own.unwrap_or(port) };
+    let hosts: Vec<_> = hosts.into_iter().map(host).collect();
+    if hosts.is_empty() {
+        return Err(TargetError::KeyMissing("host"));
+    }
     Ok(Target {
-        host: spec.host.clone().or(keys.host).or(uri.host).ok_or(TargetError::KeyMissing("host"))?,
-        port: explicit_port(spec)?.or(keys.port).or(uri.port).unwrap_or(5432),
+        hosts,
+        role: spec.role,
+        tls: Tls { mode: spec.tls.mode, ..Tls::default() },
+        monitor: None,
         database: spec.database.clone().or(keys.database).or(uri.database).unwrap_or_else(|| user.clone()),
         password: Hidden(keys.password.or(uri.password).ok_or(TargetError::KeyMissing("password"))?),
         user,
     })
 }
 
-impl Target {
-    /// Host and port, as status shows them.
+impl Host {
+    /// Host and port in one.
     pub fn address(&self) -> String {
-        if self.host.contains(':') {
-            format!("[{}]:{}", self.host, self.port)
+        if self.name.contains(':') {
+            format!("[{}]:{}", self.name, self.port)
         } else {
-            format!("{}:{}", self.host, self.port)
+            format!("{}:{}", self.name, self.port)
         }
     }
 
     /// The host as the operator reaches it from its own namespace: a name without dots is a Service beside the
     /// `PgPooler`. No cluster domain is needed, since the resolver's search list completes `<service>.<namespace>.svc`.
-    pub fn host_from_elsewhere(&self, namespace: &str) -> String {
-        if self.host.contains(['.', ':']) || self.host == "localhost" {
-            self.host.clone()
-        } else {
-            format!("{}.{namespace}.svc", self.host)
+    fn from_elsewhere(self, namespace: &str) -> Self {
+        if self.name.contains(['.', ':']) || self.name == "localhost" {
+            return self;
         }
+        Self { name: format!("{}.{namespace}.svc", self.name), ..self }
     }
 }
 
 impl Target {
-    /// The same with a host that can be resolved from there.
+    /// Hosts and ports, as status shows them.
+    pub fn address(&self) -> String {
+        let all: Vec<_> = self.hosts.iter().map(Host::address).collect();
+        all.join(",")
+    }
+
+    /// The same with hosts that can be resolved from there.
     #[must_use]
     pub fn from_elsewhere(self, namespace: &str) -> Self {
-        Self { host: self.host_from_elsewhere(namespace), ..self }
+        let hosts = self.hosts.into_iter().map(|host| host.from_elsewhere(namespace)).collect();
+        Self { hosts, ..self }
     }
+
+    /// Role and password of the operator's own session.
+    pub fn monitor(&self) -> (&str, &Hidden) {
+        match &self.monitor {
+            Some(monitor) => (&monitor.user, &monitor.password),
+            None => (&self.user, &self.password),
+        }
+    }
+}
+
+/// Hosts that the spec names.
+fn given_hosts(spec: &api::Target) -> Result<Vec<(String, Option<u16>)>, TargetError> {
+    let one = spec.cluster_host().or_else(|| spec.host.clone());
+    let bad = |text: &String| TargetError::BadHost(text.clone());
+    let several = spec.hosts.iter().map(|text| {
+        let (host, port) = split_place(text).map_err(|_| bad(text))?;
+        let port = (!port.is_empty()).then(|| parse_port(port)).transpose().map_err(|_| bad(text))?;
+        if host.is_empty() { Err(bad(text)) } else { Ok((host.to_owned(), port)) }
+    });
+    one.map(|host| Ok((host, None))).into_iter().chain(several).collect()
 }
 
 fn explicit_port(spec: &api::Target) -> Result<Option<u16>, TargetError> {
@@ -112,6 +179,7 @@ fn from_keys(data: &BTreeMap<String, Vec<u8>>) -> Result<Parts, TargetError> {
         user: either("username", "user")?,
         password: text(data, "password")?,
         host: text(data, "host")?,
+        hosts: Vec::new(),
         port: text(data, "port")?.map(|port| parse_port(&port)).transpose()?,
         database: either("dbname", "database")?,
     })
@@ -134,7 +202,7 @@ fn parse_port(text: &str) -> Result<u16, TargetError> {
 }
 
 /// `postgresql://user:password@host:port/database?...`, as libpq reads it; parameters are not needed here.
-fn from_uri(uri: &str, host_is_known: bool) -> Result<Parts, TargetError> {
+fn from_uri(uri: &str) -> Result<Parts, TargetError> {
     let rest = ["postgresql://", "postgres://"].iter().find_map(|scheme| uri.strip_prefix(scheme));
     let rest = rest.ok_or(TargetError::BadUri)?;
     let rest = rest.split_once('?').map_or(rest, |(before, _)| before);
@@ -144,17 +212,17 @@ fn from_uri(uri: &str, host_is_known: bool) -> Result<Parts, TargetError> {
         None => ("", authority),
     };
     let (user, password) = login.split_once(':').unwrap_or((login, ""));
-    let (host, port) = match place.contains(',') {
-        true if host_is_known => ("", ""),
-        true => return Err(TargetError::SeveralHosts),
-        false => split_place(place)?,
-    };
+    let places = place.split(',').filter(|place| !place.is_empty()).map(|place| {
+        let (host, port) = split_place(place)?;
+        let port = (!port.is_empty()).then(|| parse_port(port)).transpose()?;
+        Ok(decoded(host)?.map(|host| (host, port)))
+    });
     Ok(Parts {
         user: decoded(user)?,
         password: decoded(password)?,
-        host: decoded(host)?,
-        port: (!port.is_empty()).then(|| parse_port(port)).transpose()?,
+        hosts: places.filter_map(Result::transpose).collect::<Result<_, _>>()?,
         database: decoded(database)?,
+        ..Parts::default()
     })
 }
 
@@ -197,17 +265,14 @@ mod tests {
     }
 
     fn spec() -> api::Target {
-        api::Target { secret_ref: api::LocalRef { name: "s".into() }, host: None, port: None, database: None }
+        serde_json::from_value(serde_json::json!({"secretRef": {"name": "s"}})).unwrap()
     }
 
     #[test]
     fn a_uri_says_it_all() {
         let data = secret(&[("uri", "postgresql://app:p%40ss@db.example:6543/shop?sslmode=require")]);
         let target = resolve(&spec(), &data).expect("complete");
-        assert_eq!(
-            (target.host.as_str(), target.port, target.database.as_str()),
-            ("db.example", 6543, "shop")
-        );
+        assert_eq!((target.address().as_str(), target.database.as_str()), ("db.example:6543", "shop"));
         assert_eq!((target.user.as_str(), target.password.0.as_str()), ("app", "p@ss"));
     }
 
@@ -245,6 +310,30 @@ mod tests {
     fn a_host_without_dots_is_a_service_of_the_namespace() {
         let data = secret(&[("uri", "postgres://u:p@db/x")]);
         let target = resolve(&spec(), &data).expect("complete");
-        assert_eq!(target.host_from_elsewhere("shop"), "db.shop.svc");
+        assert_eq!(target.from_elsewhere("shop").address(), "db.shop.svc:5432");
+    }
+
+    #[test]
+    fn several_hosts_have_each_its_port() {
+        let data = secret(&[("uri", "postgres://u:p@one,two:7777,[::1]:8888/x")]);
+        let target = resolve(&spec(), &data).expect("complete");
+        assert_eq!(target.address(), "one:5432,two:7777,[::1]:8888");
+        let hosts = vec!["a".to_owned(), "b:6543".to_owned()];
+        let target = resolve(&api::Target { hosts, port: Some(99), ..spec() }, &data).expect("complete");
+        assert_eq!(target.address(), "a:99,b:6543");
+        let hosts = vec!["a:b".to_owned()];
+        let bad = resolve(&api::Target { hosts, ..spec() }, &data);
+        assert_eq!(bad, Err(TargetError::BadHost("a:b".to_owned())));
+    }
+
+    #[test]
+    fn a_cluster_of_cloudnative_pg_has_a_service_for_each_role() {
+        let data = secret(&[("username", "app"), ("password", "x"), ("host", "ignored"), ("dbname", "app")]);
+        for (role, host) in [("Primary", "main-rw"), ("Standby", "main-ro"), ("Any", "main-r")] {
+            let spec = serde_json::json!({"clusterRef": {"name": "main"}, "role": role});
+            let spec: api::Target = serde_json::from_value(spec).unwrap();
+            assert_eq!(spec.secret_name(), "main-app");
+            assert_eq!(resolve(&spec, &data).expect("complete").address(), format!("{host}:5432"));
+        }
     }
 }

@@ -1,42 +1,53 @@
-//! The internal Secret: the login role, the user of the admin console, and what the pods share.
+//! The internal Secret: users and passwords, certificates, and what the pods share. It is all that pods have in files
+//! besides their document.
+
+use std::collections::BTreeMap;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use pgpooler_config::{UserSecret, Userlist};
 
 use crate::names;
-use crate::plan::facts::{Facts, Hidden};
+use crate::plan::Seen;
+use crate::plan::facts::Hidden;
 use crate::plan::pooler::Pooler;
-use crate::plan::target::Target;
 
 use super::meta::meta;
 
 /// The Secret.
-pub fn render(pooler: &Pooler, target: &Target, facts: &Facts) -> Secret {
-    let bytes = |text: &str| ByteString(text.as_bytes().to_vec());
-    let userlist = userlist(target, &facts.admin_password);
+pub fn render(pooler: &Pooler, seen: Seen<'_>) -> Secret {
+    let bytes = |text: Hidden| ByteString(text.0.into_bytes());
     Secret {
         metadata: meta(pooler, names::auth(&pooler.name)),
         type_: Some("Opaque".to_owned()),
-        data: Some(
-            [
-                (names::USERLIST_KEY.to_owned(), bytes(&userlist)),
-                (names::ADMIN_PASSWORD_KEY.to_owned(), bytes(&facts.admin_password.0)),
-                (names::PEER_SECRET_KEY.to_owned(), bytes(&facts.peer_secret.0)),
-                (names::INTERNAL_CA_KEY.to_owned(), bytes(&facts.internal_tls.ca)),
-                (names::INTERNAL_CERT_KEY.to_owned(), bytes(&facts.internal_tls.certificate)),
-                (names::INTERNAL_KEY_KEY.to_owned(), bytes(&facts.internal_tls.key.0)),
-            ]
-            .into(),
-        ),
+        data: Some(files(seen).into_iter().map(|(key, text)| (key.to_owned(), bytes(text))).collect()),
         ..Secret::default()
     }
 }
 
-/// A target whose login role is called like the admin user keeps its own password: clients must be able to log in.
-pub fn userlist(target: &Target, admin_password: &Hidden) -> String {
+/// What is in it, by key.
+pub fn files(seen: Seen<'_>) -> BTreeMap<&'static str, Hidden> {
+    let facts = seen.facts;
+    let mut files = seen.materials.files.clone();
+    files.extend([
+        (names::USERLIST_KEY, userlist(seen)),
+        (names::ADMIN_PASSWORD_KEY, facts.admin_password.clone()),
+        (names::PEER_SECRET_KEY, facts.peer_secret.clone()),
+        (names::INTERNAL_CA_KEY, Hidden(facts.internal_tls.ca.clone())),
+        (names::INTERNAL_CERT_KEY, Hidden(facts.internal_tls.certificate.clone())),
+        (names::INTERNAL_KEY_KEY, facts.internal_tls.key.clone()),
+    ]);
+    files
+}
+
+/// Roles and their passwords. Whoever is called like the admin user keeps their own password: clients must be able to
+/// log in. The login role of the target counts before all others.
+fn userlist(seen: Seen<'_>) -> Hidden {
     let mut list = Userlist::default();
-    list.insert(names::ADMIN_USER, UserSecret::of(admin_password.0.as_str()));
-    list.insert(target.user.as_str(), UserSecret::of(target.password.0.as_str()));
-    list.render().expose().to_owned()
+    list.insert(names::ADMIN_USER, UserSecret::of(seen.facts.admin_password.0.as_str()));
+    for role in seen.materials.lookup.iter().chain(&seen.materials.users) {
+        list.insert(role.user.as_str(), UserSecret::of(role.password.0.as_str()));
+    }
+    list.insert(seen.target.user.as_str(), UserSecret::of(seen.target.password.0.as_str()));
+    Hidden(list.render().expose().to_owned())
 }

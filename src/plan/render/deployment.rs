@@ -13,11 +13,12 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use crate::api::{Amount, Resources};
+use crate::api::{Amount, Resources, Spread, WhenUnsatisfiable};
 use crate::names;
-use crate::plan::pooler::{AUTH_DIR, CONFIG_DIR, Pooler};
+use crate::plan::pooler::{AUTH_DIR, CONFIG_DIR, Pooler, SpecError};
 
 use super::meta::{hash, meta, selector, unless_empty};
+use super::overlay;
 use super::service::LISTEN_PORT;
 
 /// The port of `/metrics`, `/healthz` and `/readyz`.
@@ -51,7 +52,7 @@ pub fn render(pooler: &Pooler, replicas: u32, template: PodTemplateSpec) -> Depl
 
 /// The pod template, with what the pods may hold without hearing from anybody, and its own hash last. Pods with floor 0
 /// are limited by nobody.
-pub fn template(pooler: &Pooler, floor: u32, config_hash: &str) -> PodTemplateSpec {
+pub fn template(pooler: &Pooler, floor: u32, config_hash: &str) -> Result<PodTemplateSpec, SpecError> {
     let mut annotations = pooler.pod_template.annotations.clone();
     if floor > 0 {
         annotations.insert(names::FLOOR.to_owned(), floor.to_string());
@@ -63,13 +64,18 @@ pub fn template(pooler: &Pooler, floor: u32, config_hash: &str) -> PodTemplateSp
             annotations: Some(annotations),
             ..ObjectMeta::default()
         }),
-        spec: Some(pod(pooler, floor)),
+        spec: Some(overlay::merged(pod(pooler, floor), &more(pooler)).map_err(SpecError::PodTemplate)?),
     };
     let hash = hash(&template);
     if let Some(annotations) = template.metadata.as_mut().and_then(|metadata| metadata.annotations.as_mut()) {
         annotations.insert(names::TEMPLATE_HASH.to_owned(), hash);
     }
-    template
+    Ok(template)
+}
+
+/// What users add that no field of ours is for.
+fn more(pooler: &Pooler) -> serde_json::Map<String, serde_json::Value> {
+    pooler.pod_template.more.clone().into_iter().collect()
 }
 
 fn pod(pooler: &Pooler, floor: u32) -> PodSpec {
@@ -96,19 +102,29 @@ fn pod(pooler: &Pooler, floor: u32) -> PodSpec {
         }),
         containers: vec![container(pooler, floor)],
         volumes: Some(volumes(pooler)),
-        topology_spread_constraints: Some(vec![TopologySpreadConstraint {
-            max_skew: 1,
-            topology_key: "kubernetes.io/hostname".to_owned(),
-            when_unsatisfiable: "ScheduleAnyway".to_owned(),
-            label_selector: Some(selector(pooler)),
-            ..TopologySpreadConstraint::default()
-        }]),
+        topology_spread_constraints: spread(pooler),
         node_selector: unless_empty(more.node_selector.clone()),
         tolerations: (!more.tolerations.is_empty()).then(|| more.tolerations.clone()),
         image_pull_secrets: (!pull.is_empty()).then_some(pull),
         priority_class_name: more.priority_class_name.clone(),
         ..PodSpec::default()
     }
+}
+
+/// `None` for an empty list, which the API server would drop.
+fn spread(pooler: &Pooler) -> Option<Vec<TopologySpreadConstraint>> {
+    let one = |spread: &Spread| TopologySpreadConstraint {
+        max_skew: spread.max_skew,
+        topology_key: spread.topology_key.clone(),
+        when_unsatisfiable: match spread.when_unsatisfiable {
+            WhenUnsatisfiable::ScheduleAnyway => "ScheduleAnyway".to_owned(),
+            WhenUnsatisfiable::DoNotSchedule => "DoNotSchedule".to_owned(),
+        },
+        label_selector: Some(selector(pooler)),
+        ..TopologySpreadConstraint::default()
+    };
+    let all: Vec<_> = pooler.availability.topology_spread.iter().map(one).collect();
+    (!all.is_empty()).then_some(all)
 }
 
 fn container(pooler: &Pooler, floor: u32) -> Container {

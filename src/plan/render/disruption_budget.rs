@@ -10,10 +10,11 @@ use super::meta::{meta, selector};
 
 /// The `PodDisruptionBudget`; none for a single pod, which it would make impossible to move.
 pub fn render(pooler: &Pooler) -> Option<PodDisruptionBudget> {
-    (pooler.replicas > 1).then(|| PodDisruptionBudget {
+    let wanted = &pooler.availability.pod_disruption_budget;
+    (wanted.enabled && pooler.replicas > 1).then(|| PodDisruptionBudget {
         metadata: meta(pooler, names::workload(&pooler.name)),
         spec: Some(PodDisruptionBudgetSpec {
-            max_unavailable: Some(IntOrString::Int(1)),
+            max_unavailable: Some(IntOrString::Int(wanted.max_unavailable)),
             selector: Some(selector(pooler)),
             ..PodDisruptionBudgetSpec::default()
         }),

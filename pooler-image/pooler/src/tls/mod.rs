@@ -14,7 +14,6 @@ mod protocol;
 mod records;
 mod servers;
 mod session;
-mod verify;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -6,8 +6,8 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, SupportedProtocolVersion};
 
 use super::*;
-use crate::tls::verify::{Trust, Verifier};
 use crate::tls::{Tls, provider};
+use pgpooler_trust::{Trust, Verifier};
 
 static VERSIONS: [&[&SupportedProtocolVersion]; 2] = [&[&rustls::version::TLS13], &[&rustls::version::TLS12]];
 

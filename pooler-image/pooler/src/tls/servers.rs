@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use pgpooler_config::{Document, TlsMode};
 use pgpooler_core::handshake::ALPN;
+use pgpooler_trust::{Trust, Verifier};
 use rustls::ClientConfig;
 use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
@@ -13,7 +14,6 @@ use rustls::sign::SingleCertAndKey;
 
 use super::clients::certified;
 use super::files::{Authorities, Pair, Pem, ServerFiles, TlsError};
-use super::verify::{Trust, Verifier};
 use super::{Protocol, Session, VERSIONS, provider};
 
 /// How PostgreSQL is spoken to.

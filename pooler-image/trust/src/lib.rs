@@ -1,4 +1,5 @@
-//! Whether a server's certificate will do, as libpq decides it.
+//! Whether a server's certificate will do, as libpq decides it: for the pooler's connections and for the operator's own
+//! sessions alike.
 
 use pgpooler_core::certificate::{Certificate, Names};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -12,23 +13,35 @@ use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, Sign
 
 /// Which certificates will do.
 #[derive(Debug)]
-pub(super) enum Trust {
+pub enum Trust {
     /// All: an eavesdropper is kept out, an impostor is not.
     Anybody,
     /// Of these authorities, or one of these themselves.
-    Authorities { roots: RootCertStore, known: Vec<CertificateDer<'static>> },
+    Authorities {
+        /// Those that sign.
+        roots: RootCertStore,
+        /// Certificates that are good themselves.
+        known: Vec<CertificateDer<'static>>,
+    },
     /// The same, and with the name of the host.
-    Named { roots: RootCertStore, known: Vec<CertificateDer<'static>> },
+    Named {
+        /// Those that sign.
+        roots: RootCertStore,
+        /// Certificates that are good themselves.
+        known: Vec<CertificateDer<'static>>,
+    },
 }
 
+/// Decides it for TLS handshakes.
 #[derive(Debug)]
-pub(super) struct Verifier {
+pub struct Verifier {
     trust: Trust,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl Verifier {
-    pub(super) fn new(trust: Trust, provider: &CryptoProvider) -> Self {
+    /// Decides so, with the algorithms of `provider`.
+    pub fn new(trust: Trust, provider: &CryptoProvider) -> Self {
         Self { trust, algorithms: provider.signature_verification_algorithms }
     }
 
