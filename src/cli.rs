@@ -28,6 +28,13 @@ pub enum Command {
     Run(Box<Run>),
     /// Print the definition of the custom resource.
     Crd,
+    /// Print the SQL of the function that `spec.auth.query` calls, for a superuser to run in the database where roles are
+    /// looked up.
+    AuthQuerySql {
+        /// Role that looks up: that of `spec.auth.query.secretRef`.
+        #[arg(long, default_value = "pgpooler_auth")]
+        user: String,
+    },
     /// Print how the budget of a `PgPooler` comes about, without a cluster and without a server.
     Explain(Explain),
 }

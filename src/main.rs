@@ -12,6 +12,9 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let options = match cli.command {
         Some(Command::Crd) => return print(crd::yaml()),
+        Some(Command::AuthQuerySql { user }) => {
+            return print(Ok::<_, std::convert::Infallible>(pgpooler_config::auth_query_sql(&user)));
+        }
         Some(Command::Explain(options)) => return print(explain::text(&options)),
         Some(Command::Run(options)) => *options,
         None => cli.run,

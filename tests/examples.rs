@@ -3,10 +3,12 @@
 
 mod fixtures;
 
-use pgpooler_operator::plan::plan;
+use pgpooler_operator::api::PgPooler;
+use pgpooler_operator::plan::facts::{Facts, Kinds, Served};
+use pgpooler_operator::plan::{materials, plan};
 use serde_json::Value;
 
-use fixtures::{facts, pooler, settings};
+use fixtures::{facts, pooler, secret, settings};
 
 /// Every field of `part` is in `whole`: nothing was dropped as unknown.
 fn is_within(part: &Value, whole: &Value, path: &str) {
@@ -26,6 +28,23 @@ fn is_within(part: &Value, whole: &Value, path: &str) {
     }
 }
 
+/// A world in order, with everything that the example names.
+fn world(object: &PgPooler) -> Facts {
+    let certificate = rcgen::generate_simple_self_signed(["orders".to_owned()]).expect("a certificate");
+    let (pem, key) = (certificate.cert.pem(), certificate.signing_key.serialize_pem());
+    let data = secret(&[
+        ("username", "somebody"),
+        ("password", "secret"),
+        ("tls.crt", &pem),
+        ("tls.key", &key),
+        ("ca.crt", &pem),
+        ("ca-bundle.pem", &pem),
+    ]);
+    let references = materials::references(object).into_iter().map(|reference| (reference, data.clone()));
+    let kinds = Kinds { certificate: Served::Present, pod_monitor: Served::Present };
+    Facts { references: references.collect(), kinds, ..facts() }
+}
+
 #[test]
 fn every_example_is_parsed_and_planned() {
     let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/examples");
@@ -42,7 +61,7 @@ fn every_example_is_parsed_and_planned() {
             &serde_json::to_value(&object).unwrap(),
             &path.display().to_string(),
         );
-        let plan = plan(&object, &facts(), &settings());
+        let plan = plan(&object, &world(&object), &settings());
         assert_eq!(plan.verdict.blocked, None, "{}", path.display());
         count += 1;
     }

@@ -15,17 +15,23 @@ pub enum ConditionType {
     Available,
     /// The login role's CONNECTION LIMIT guards the budget. For people: `Ready` does not depend on it.
     Fenced,
+    /// The certificates that the spec names are good. For people: `Ready` does not depend on it.
+    CertificatesValid,
+    /// Roles can be looked up in PostgreSQL.
+    LookupReady,
 }
 
 impl ConditionType {
     /// In the order in which status lists them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Ready,
         Self::TargetReachable,
         Self::WithinBudget,
         Self::ConfigApplied,
         Self::Available,
         Self::Fenced,
+        Self::CertificatesValid,
+        Self::LookupReady,
     ];
 
     /// As written in status.
@@ -37,6 +43,8 @@ impl ConditionType {
             Self::ConfigApplied => "ConfigApplied",
             Self::Available => "Available",
             Self::Fenced => "Fenced",
+            Self::CertificatesValid => "CertificatesValid",
+            Self::LookupReady => "LookupReady",
         }
     }
 }
@@ -147,6 +155,14 @@ reasons! {
     FenceAbandoned,
     /// Nobody looks.
     FenceOff,
+    /// The query finds roles.
+    LookupWorks,
+    /// The function that looks up roles is not there, or its caller may not call it.
+    LookupFunctionMissing,
+    /// The query fails for another reason.
+    LookupFailed,
+    /// `auth.query` is not set.
+    NoLookup,
     /// An object with the name of a child exists and is not ours.
     NameConflict,
     /// The API server refused a child.

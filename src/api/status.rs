@@ -47,7 +47,8 @@ pub struct PgPoolerStatus {
     /// What to write into `spec.budget`, by what was measured; only while `budget.mode` is `Observe`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recommendation: Option<Recommendation>,
-    /// Conditions: Ready, `TargetReachable`, `WithinBudget`, `ConfigApplied`, Available, Fenced.
+    /// Conditions: Ready, `TargetReachable`, `WithinBudget`, `ConfigApplied`, Available, Fenced, `CertificatesValid`,
+    /// `LookupReady`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "conditions_schema")]
     pub conditions: Vec<Condition>,

@@ -55,6 +55,21 @@ pub fn make(now: Timestamp) -> Result<InternalTls, rcgen::Error> {
     Ok(InternalTls { ca, certificate, key: Hidden(key.serialize_pem()) })
 }
 
+/// What is new, with the authority of before behind its own: pods that have not heard of it yet can still be reached, and
+/// reach each other.
+#[must_use]
+pub fn succeed(new: InternalTls, before: Option<&InternalTls>) -> InternalTls {
+    let first = |before: &InternalTls| {
+        let end = "-----END CERTIFICATE-----";
+        let length = before.ca.find(end)? + end.len();
+        before.ca.get(..length).map(str::to_owned)
+    };
+    match before.and_then(first) {
+        Some(old) => InternalTls { ca: format!("{}{old}\n", new.ca), ..new },
+        None => new,
+    }
+}
+
 fn params(now: Timestamp, name: &str, hosts: Vec<String>) -> Result<CertificateParams, rcgen::Error> {
     let mut params = CertificateParams::new(hosts)?;
     params.distinguished_name.push(DnType::CommonName, name);
@@ -110,6 +125,18 @@ mod tests {
         }
         assert!(verified(&made, now() - days(2)).is_none(), "not yet");
         assert!(verified(&made, now() - SignedDuration::from_hours(20)).is_some(), "a clock that is behind");
+    }
+
+    #[test]
+    fn a_successor_brings_the_authority_of_before_and_no_older_one() {
+        let [first, second, third] = [0; 3].map(|_| make(now()).unwrap());
+        let one = succeed(second.clone(), Some(&first));
+        assert!(will_do(&one, now()));
+        assert!(one.ca.starts_with(&second.ca) && one.ca.contains(first.ca.trim()));
+        let two = succeed(third.clone(), Some(&one));
+        assert!(two.ca.contains(second.ca.trim()) && !two.ca.contains(first.ca.trim()));
+        assert_eq!(CertificateDer::pem_slice_iter(two.ca.as_bytes()).filter(Result::is_ok).count(), 2);
+        assert_eq!(succeed(third.clone(), None), third);
     }
 
     #[test]

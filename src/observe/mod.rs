@@ -6,6 +6,7 @@ mod dial;
 pub mod guard;
 pub mod internal_tls;
 pub mod kinds;
+mod lookup;
 pub mod pods;
 pub mod postgres;
 pub mod session;
@@ -22,13 +23,14 @@ use crate::api::{CaKind, PgPooler};
 use crate::names;
 use crate::plan::checks;
 use crate::plan::facts::{
-    Children, Facts, Fencing, Hidden, InternalTls, Looked, SecretFact, ServerFact, Sharing,
+    Children, Facts, Fencing, Hidden, InternalTls, Looked, LookupFact, SecretFact, ServerFact, Sharing,
 };
-use crate::plan::materials::{self, References};
+use crate::plan::materials::{self, Credentials, References};
 use crate::plan::target::Target;
 
 use caches::Caches;
 use contents::Contents;
+use lookup::Lookups;
 use pods::Observed;
 use postgres::Sessions;
 
@@ -55,6 +57,7 @@ pub enum ObserveError {
 pub struct Observer {
     sessions: Sessions,
     contents: Contents,
+    lookups: Lookups,
     /// Generated, and not in use yet: by uid of the `PgPooler` and key in its internal Secret.
     secrets: Mutex<HashMap<(String, &'static str), Hidden>>,
     /// The same, by uid.
@@ -66,7 +69,8 @@ impl Observer {
     pub fn new(client: Client) -> Self {
         Self {
             sessions: Sessions::default(),
-            contents: Contents::new(client.clone()),
+            contents: Contents::new(client),
+            lookups: Lookups::default(),
             secrets: Mutex::default(),
             internal_tls: Mutex::default(),
         }
@@ -88,6 +92,7 @@ impl Observer {
             references,
             kinds: caches.kinds,
             server: ServerFact::NotAsked,
+            lookup: LookupFact::NotAsked,
             admin_password: self.generated(&uid, names::ADMIN_PASSWORD_KEY, &children).await?,
             peer_secret: self.generated(&uid, names::PEER_SECRET_KEY, &children).await?,
             internal_tls: self.internal_tls(&uid, &children).await?,
@@ -103,6 +108,7 @@ impl Observer {
             fence: Fencing::default(),
         };
         if let Some(target) = target_from_here(pooler, &facts.secret, &facts.references) {
+            facts.lookup = self.lookup(pooler, &target, &facts.references).await;
             facts.server = self.sessions.observe(&target, &ObjectRef::from_obj(pooler)).await;
             if matches!(facts.server, ServerFact::Seen(_)) {
                 let asked = Instant::now();
@@ -135,20 +141,35 @@ impl Observer {
         Ok((references.get(&target).cloned().unwrap_or_default(), references))
     }
 
+    /// Whether roles can be looked up, where they are to be.
+    async fn lookup(&self, pooler: &PgPooler, target: &Target, references: &References) -> LookupFact {
+        let Some(query) = &pooler.spec.auth.query else { return LookupFact::NotAsked };
+        let Ok(found) = materials::materials(pooler, references) else { return LookupFact::NotAsked };
+        let login = || Credentials { user: target.user.clone(), password: target.password.clone() };
+        let question = lookup::Question {
+            target: target.clone(),
+            role: found.lookup.unwrap_or_else(login),
+            database: query.database.clone().unwrap_or_else(|| target.database.clone()),
+            statement: query.statement.clone(),
+        };
+        self.lookups.ask(question).await
+    }
+
     /// What is in use, while it will do; otherwise new, which is remembered until it is in use.
     async fn internal_tls(&self, uid: &str, children: &Children) -> Result<InternalTls, ObserveError> {
         let now = Timestamp::now();
         let data = children.auth.as_ref().and_then(|secret| secret.data.as_ref());
         let mut made = self.internal_tls.lock().await;
-        if let Some(used) = data.and_then(internal_tls::read).filter(|used| internal_tls::will_do(used, now))
-        {
+        let used = data.and_then(internal_tls::read);
+        if let Some(used) = used.as_ref().filter(|used| internal_tls::will_do(used, now)) {
             made.remove(uid);
-            return Ok(used);
+            return Ok(used.clone());
         }
         if let Some(new) = made.get(uid) {
             return Ok(new.clone());
         }
         let new = internal_tls::make(now).map_err(ObserveError::Certify)?;
+        let new = internal_tls::succeed(new, used.as_ref());
         made.insert(uid.to_owned(), new.clone());
         Ok(new)
     }

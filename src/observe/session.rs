@@ -12,7 +12,7 @@ use tokio_postgres::{Client, Row};
 use crate::api::{Reason, Role};
 use crate::names;
 use crate::plan::backends::{Backend, Backends, Origin, Start, Whose};
-use crate::plan::facts::Server;
+use crate::plan::facts::{Hidden, Server};
 use crate::plan::target::{Host, Target};
 
 use super::dial;
@@ -87,28 +87,7 @@ impl Session {
 
     async fn open_at(target: &Target, host: &Host) -> Result<(Self, Server), Failure> {
         let address = host.address();
-        let stream = dial::dial(host).await?;
-        let (tls, mode) = dial::tls(target, host)?;
-        let (user, password) = target.monitor();
-        let mut config = tokio_postgres::Config::new();
-        config
-            .user(user)
-            .password(&password.0)
-            .dbname(&target.database)
-            .application_name(names::APPLICATION_NAME)
-            .ssl_mode(mode);
-        let login = timeout(PATIENCE, config.connect_raw(stream, tls)).await;
-        let (client, connection) = login
-            .map_err(|_| {
-                failure(Reason::Unreachable, format!("{address} accepts connections and does not answer"))
-            })?
-            .map_err(|error| refusal(&error, &address))?;
-        // ends when the client is dropped or the server hangs up
-        let connection = tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "monitor session lost");
-            }
-        });
+        let (client, connection) = login(target, host, target.monitor(), &target.database).await?;
         let role = target.user.clone();
         let mut session = Self { client: Arc::new(client), connection, role, system_identifier: None };
         session.prepare().await.map_err(|error| refusal_or_silence(error, &address))?;
@@ -202,6 +181,38 @@ async fn within<T>(
         Ok(answer) => answer.map_err(Some),
         Err(_) => Err(None),
     }
+}
+
+/// A session at one host.
+pub(super) async fn login(
+    target: &Target,
+    host: &Host,
+    (user, password): (&str, &Hidden),
+    database: &str,
+) -> Result<(Client, JoinHandle<()>), Failure> {
+    let address = host.address();
+    let stream = dial::dial(host).await?;
+    let (tls, mode) = dial::tls(target, host)?;
+    let mut config = tokio_postgres::Config::new();
+    config
+        .user(user)
+        .password(&password.0)
+        .dbname(database)
+        .application_name(names::APPLICATION_NAME)
+        .ssl_mode(mode);
+    let login = timeout(PATIENCE, config.connect_raw(stream, tls)).await;
+    let (client, connection) = login
+        .map_err(|_| {
+            failure(Reason::Unreachable, format!("{address} accepts connections and does not answer"))
+        })?
+        .map_err(|error| refusal(&error, &address))?;
+    // ends when the client is dropped or the server hangs up
+    let connection = tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "session on a target lost");
+        }
+    });
+    Ok((client, connection))
 }
 
 /// A server that is something else is none.

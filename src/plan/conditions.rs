@@ -1,6 +1,7 @@
 //! The status: from the plan's reasons and the objects that were applied. Pure; what did not change keeps its time.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::jiff::Timestamp;
 
 use crate::api::{
     BudgetStatus, ConditionType, EndpointStatus, PgPooler, PgPoolerStatus, Reason, TargetStatus,
@@ -8,12 +9,15 @@ use crate::api::{
 use crate::names;
 
 use super::checks::Blocked;
-use super::facts::{Facts, Life, PodFact, ServerFact};
+use super::facts::{Facts, Life, LookupFact, PodFact, ServerFact};
 use super::objects::{Applied, Objects};
 use super::{Verdict, fence, figures, within};
 
 /// Messages of conditions may have 32768 characters; nobody reads so many.
 const LONGEST_MESSAGE: usize = 1000;
+
+/// A certificate is renewed before it has so many seconds left.
+const EXPIRING: i64 = 14 * 24 * 3600;
 
 /// What is found about one condition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,13 +109,16 @@ fn conditions(seen: Seen<'_>, old: &[Condition], now: &Time) -> Vec<Condition> {
         (ConditionType::WithinBudget, within::within_budget(seen)),
         (ConditionType::ConfigApplied, config_applied(seen)),
         (ConditionType::Available, available(seen)),
+        (ConditionType::LookupReady, lookup_ready(seen)),
     ];
     let ready = ready(seen, findings.iter().map(|(_, finding)| finding));
     // not one of those that `Ready` sums up
     let fenced = fence::fenced(seen);
+    let certificates = certificates_valid(seen, now.0.as_second());
     let of = |type_| match findings.iter().find(|(other, _)| *other == type_) {
         Some((_, finding)) => finding,
         None if type_ == ConditionType::Fenced => &fenced,
+        None if type_ == ConditionType::CertificatesValid => &certificates,
         None => &ready,
     };
     ConditionType::ALL.into_iter().map(|type_| condition(seen.object, type_, of(type_), old, now)).collect()
@@ -230,6 +237,49 @@ fn available(seen: Seen<'_>) -> Finding {
         (_, 0) => Finding::not(Reason::ScaledToZero, "spec.replicas is 0".to_owned()),
         (0, _) => Finding::not(Reason::NoPodReady, "no pod serves clients".to_owned()),
         (ready, _) => Finding::yes(Reason::PodsReady, format!("{ready} pods serve clients")),
+    }
+}
+
+/// The certificate that ends first says it for all.
+fn certificates_valid(seen: Seen<'_>, now: i64) -> Finding {
+    if let Some(blocked) = &seen.verdict.blocked
+        && blocked.reason == Reason::CertificateInvalid
+    {
+        return Finding::not(Reason::CertificateInvalid, blocked.message.clone());
+    }
+    let first = seen.verdict.expiries.iter().min_by_key(|expiry| expiry.not_after);
+    let Some(first) = first else {
+        return Finding::yes(Reason::NoCertificates, "no certificate of somebody else is in use".to_owned());
+    };
+    let days = (first.not_after - now).div_euclid(24 * 3600);
+    if first.not_after < now {
+        let text = format!("the certificate of {} has ended; renew it", first.whose);
+        return Finding::not(Reason::CertificateExpired, text);
+    }
+    if first.not_after - now < EXPIRING {
+        let text = format!("the certificate of {} ends in {days} days; renew it", first.whose);
+        return Finding::not(Reason::CertificateExpiring, text);
+    }
+    // no number of days, so that it does not change every day
+    let text = format!("the first to end is that of {}, at {}", first.whose, date(first.not_after));
+    Finding::yes(Reason::CertificatesValid, text)
+}
+
+fn date(seconds: i64) -> String {
+    Timestamp::from_second(seconds).map_or_else(|_| "a time far off".to_owned(), |time| time.to_string())
+}
+
+fn lookup_ready(seen: Seen<'_>) -> Finding {
+    match (&seen.facts.lookup, &seen.object.spec.auth.query) {
+        (_, None) => Finding::yes(Reason::NoLookup, "spec.auth.query is not set".to_owned()),
+        (LookupFact::Works, Some(_)) => {
+            Finding::yes(Reason::LookupWorks, "roles can be looked up".to_owned())
+        }
+        (LookupFact::Failed { reason, message }, _) => Finding::not(*reason, message.clone()),
+        // the other conditions say why
+        (LookupFact::NotAsked, Some(_)) => {
+            Finding::unknown(Reason::LookupFailed, "nobody could be asked yet".to_owned())
+        }
     }
 }
 

@@ -28,6 +28,8 @@ pub struct Facts {
     pub references: References,
     /// The PostgreSQL server.
     pub server: ServerFact,
+    /// Whether roles can be looked up there.
+    pub lookup: LookupFact,
     /// Password of the admin console: the one in use, or a new one where there is none.
     pub admin_password: Hidden,
     /// What the pods share: the one in use, or a new one where there is none.
@@ -289,6 +291,23 @@ impl fmt::Debug for SecretFact {
             Self::Found(data) => f.debug_tuple("Found").field(&data.keys()).finish(),
         }
     }
+}
+
+/// Whether roles can be looked up.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum LookupFact {
+    /// Nobody has asked.
+    #[default]
+    NotAsked,
+    /// They can.
+    Works,
+    /// They cannot.
+    Failed {
+        /// Why, in the closed vocabulary.
+        reason: Reason,
+        /// Why, for people.
+        message: String,
+    },
 }
 
 /// The PostgreSQL server.

@@ -26,7 +26,7 @@ use crate::names;
 use budget::Sum;
 use checks::{Blocked, Checked};
 use facts::{Facts, Served, Server};
-use materials::Materials;
+use materials::{Expiry, Materials};
 use objects::{Child, Objects, Rendered};
 use pooler::Pooler;
 use rollout::{Deployed, Room, Step, Template, Wanted};
@@ -68,6 +68,8 @@ pub struct Verdict {
     pub template_hash: Option<String>,
     /// Largest floor of pods that could come: of those that the Deployment makes now, and of those wanted.
     pub largest_floor: u32,
+    /// Certificates of others that are in use.
+    pub expiries: Vec<Expiry>,
     /// What the fence is about.
     pub place: Option<fence::Place>,
 }
@@ -92,6 +94,7 @@ pub fn plan(object: &PgPooler, facts: &Facts, settings: &Settings) -> Plan {
         address: checked.target.as_ref().map(target::Target::address),
         place: checked.target.as_ref().map(|target| fence::Place::of(object, target)),
         server: checked.server.cloned(),
+        expiries: checked.materials.as_ref().map_or_else(Vec::new, |found| found.expiries.clone()),
         sum: checked.sum.clone(),
         largest_floor: deployed.as_ref().map_or(0, |deployed| deployed.floor),
         ..Verdict::default()

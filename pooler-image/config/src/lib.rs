@@ -4,12 +4,14 @@
 //! with their place. Secrets are never in the document: it names an [`auth_file`](Document::auth_file)
 //! in PgBouncer's `userlist.txt` format ([`Userlist`]).
 
+mod auth_query_sql;
 mod document;
 mod duration;
 mod secret;
 mod userlist;
 mod validation;
 
+pub use auth_query_sql::auth_query_sql;
 pub use document::{
     ANY, AUTH_QUERY, AuthType, Document, INTERNAL_SERVER_NAME, LogFormat, Peer, PoolMode, PoolRule, SYSTEM,
     SessionState, Target, TlsMode,

@@ -5,7 +5,6 @@
 
 mod lookups;
 mod mock;
-mod sql;
 #[cfg(test)]
 mod tests;
 mod user;
@@ -23,7 +22,7 @@ use zeroize::Zeroizing;
 pub use lookups::{Answer, Lookups};
 pub(crate) use lookups::{Ask, Inquiry, Key, LookupRule, answer};
 use mock::Mock;
-pub use sql::auth_query_sql;
+pub use pgpooler_config::auth_query_sql;
 pub use user::User;
 
 /// The system gives no random bytes.
