@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand};
+use hyper::Uri;
 
 use crate::telemetry::LogFormat;
 
@@ -35,6 +36,10 @@ pub enum Command {
         #[arg(long, default_value = "pgpooler_auth")]
         user: String,
     },
+    /// Print the rights that the operator needs at the API server, as rules of roles.
+    Rbac,
+    /// Check an operator that runs: exit code 0 when all is well. What `helm test` runs.
+    Check(Check),
     /// Print how the budget of a `PgPooler` comes about, without a cluster and without a server.
     Explain(Explain),
 }
@@ -61,6 +66,27 @@ pub struct Explain {
     /// Most sessions of others at once.
     #[arg(long, default_value_t = 0)]
     pub foreign: u32,
+}
+
+/// Options of `check`.
+#[derive(Debug, Clone, Args)]
+pub struct Check {
+    /// Where the operator answers, such as `http://pgpooler-operator-metrics:8080`: `/readyz` and `/metrics` are read.
+    #[arg(long)]
+    pub url: Option<Uri>,
+    /// Namespace where `PgPoolers` must be served and may be listed; may be given several times, or separated by
+    /// commas. None, or an empty one: all.
+    #[arg(long = "watch-namespace", env = "PGPOOLER_WATCH_NAMESPACE", value_delimiter = ',')]
+    pub watch_namespaces: Vec<String>,
+    /// Do not ask the API server.
+    #[arg(long)]
+    pub without_api: bool,
+    /// Context of the kubeconfig; not needed inside a cluster.
+    #[arg(long, env = "PGPOOLER_CONTEXT")]
+    pub context: Option<String>,
+    /// For so many seconds, try again what fails.
+    #[arg(long, default_value_t = 60)]
+    pub seconds: u64,
 }
 
 /// Options of `run`.
@@ -105,14 +131,21 @@ impl Run {
 
     /// What is watched: each namespace once, or `None`, which is all of them.
     pub fn scopes(&self) -> Vec<Option<String>> {
-        // an empty environment variable arrives here as one empty name
-        let named: BTreeSet<_> = self.watch_namespaces.iter().filter_map(|name| given(name)).collect();
-        if named.is_empty() {
-            vec![None]
-        } else {
-            named.into_iter().map(|name| Some(name.to_owned())).collect()
-        }
+        scopes(&self.watch_namespaces)
     }
+}
+
+impl Check {
+    /// As [`Run::scopes`].
+    pub fn scopes(&self) -> Vec<Option<String>> {
+        scopes(&self.watch_namespaces)
+    }
+}
+
+fn scopes(namespaces: &[String]) -> Vec<Option<String>> {
+    // an empty environment variable arrives here as one empty name
+    let named: BTreeSet<_> = namespaces.iter().filter_map(|name| given(name)).collect();
+    if named.is_empty() { vec![None] } else { named.into_iter().map(|name| Some(name.to_owned())).collect() }
 }
 
 /// An environment variable that is empty says as much as one that is not set.

@@ -178,7 +178,9 @@ async fn after(
             key.namespace.clone_from(&gone.namespace);
             context.failures().remove(&key);
             context.status.forget(&key).await;
-            context.metrics.accounted(key.namespace.as_deref().unwrap_or_default(), &key.name, None);
+            let namespace = key.namespace.as_deref().unwrap_or_default();
+            context.metrics.accounted(namespace, &key.name, None);
+            context.metrics.told(namespace, &key.name, None);
             context.budgets.forget(&key, &scope.caches.pods.of(&key));
         }
         Err(controller::Error::QueueError(error)) => {
@@ -273,6 +275,7 @@ async fn step(object: &PgPooler, scope: &Scope) -> Result<Action, Error> {
     if let Some(applied) = outcome {
         let seen = Seen { object: &object, facts: &facts, verdict: &plan.verdict, applied };
         let status = conditions::status(seen, &Time(Timestamp::now()));
+        context.metrics.told(&namespace, &object.name_any(), Some(&status));
         context.status.write(&object, status).await?;
     }
     applied?;

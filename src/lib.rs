@@ -16,6 +16,7 @@
 pub mod api;
 pub mod apply;
 pub mod budget;
+pub mod check;
 pub mod cli;
 pub mod controller;
 pub mod crd;

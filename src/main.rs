@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use pgpooler_operator::cli::{Cli, Command};
-use pgpooler_operator::{crd, error, explain, run, telemetry};
+use pgpooler_operator::{check, crd, error, explain, rbac, run, telemetry};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -15,17 +15,23 @@ fn main() -> ExitCode {
         Some(Command::AuthQuerySql { user }) => {
             return print(Ok::<_, std::convert::Infallible>(pgpooler_config::auth_query_sql(&user)));
         }
+        Some(Command::Rbac) => return print(rbac::yaml()),
+        Some(Command::Check(options)) => return finished(check::run(&options)),
         Some(Command::Explain(options)) => return print(explain::text(&options)),
         Some(Command::Run(options)) => *options,
         None => cli.run,
     };
     telemetry::start(options.log_format);
+    finished(run::run(options))
+}
+
+fn finished<E: std::error::Error>(work: impl Future<Output = Result<(), E>>) -> ExitCode {
     // one thread is plenty for an operator, and spares the memory of more
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error),
     };
-    match runtime.block_on(run::run(options)) {
+    match runtime.block_on(work) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
     }

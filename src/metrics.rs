@@ -1,6 +1,7 @@
 //! The operator's own metrics.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -11,6 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::api::{BudgetStatus, PgPoolerStatus};
 use crate::plan::facts::Account;
 
 /// Labels of failures.
@@ -25,6 +27,42 @@ struct Pooler {
     namespace: String,
     name: String,
 }
+
+/// Labels of a condition as it is now.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Condition {
+    namespace: String,
+    name: String,
+    r#type: String,
+    status: String,
+    reason: String,
+}
+
+/// A figure of a status; `None`: it is not known.
+type Figure = fn(&PgPoolerStatus) -> Option<i32>;
+
+/// What the sum is measured by, and the pods.
+const FIGURES: [(&str, &str, Figure); 7] = [
+    ("server_max_connections", "max_connections of the server of a PgPooler", |status| {
+        of_budget(status, |budget| budget.max_connections)
+    }),
+    ("server_usable_connections", "Of these what ordinary roles can have", |status| {
+        of_budget(status, |budget| budget.usable)
+    }),
+    ("keep_free_connections", "Of these what is kept free for others", |status| {
+        of_budget(status, |budget| budget.keep_free)
+    }),
+    ("foreign_sessions", "Sessions on the server that are not from a pooler", |status| {
+        of_budget(status, |budget| budget.foreign)
+    }),
+    (
+        "floor_connections",
+        "Server connections that each pod may hold without hearing from anybody",
+        |status| of_budget(status, |budget| budget.floor),
+    ),
+    ("replicas", "Pods of a PgPooler that exist and are not going", |status| Some(status.replicas)),
+    ("ready_replicas", "Pods of a PgPooler that serve clients", |status| Some(status.ready_replicas)),
+];
 
 /// The terms of the sum: `charged` + `aside` is never above `budget`.
 const TERMS: [(&str, &str); 7] = [
@@ -46,6 +84,10 @@ pub struct Metrics {
     duration: Histogram,
     leading: Gauge,
     terms: [Family<Pooler, Gauge>; TERMS.len()],
+    figures: [Family<Pooler, Gauge>; FIGURES.len()],
+    conditions: Family<Condition, Gauge>,
+    /// Which conditions of each there are, so that what is no more goes.
+    told: Arc<Mutex<HashMap<Pooler, Vec<Condition>>>>,
 }
 
 impl Default for Metrics {
@@ -69,7 +111,17 @@ impl Default for Metrics {
             registry.register(name, help, Family::clone(&family));
             family
         });
-        Self { registry: Arc::new(registry), reconciliations, failures, duration, leading, terms }
+        let figures = FIGURES.map(|(name, help, _)| {
+            let family = Family::default();
+            registry.register(name, help, Family::clone(&family));
+            family
+        });
+        let conditions = Family::default();
+        let help = "Always 1: the conditions of a PgPooler as they are";
+        registry.register("condition", help, Family::clone(&conditions));
+        let told = Arc::default();
+        let registry = Arc::new(registry);
+        Self { registry, reconciliations, failures, duration, leading, terms, figures, conditions, told }
     }
 }
 
@@ -106,6 +158,30 @@ impl Metrics {
         }
     }
 
+    /// The status of one `PgPooler`, written or not; `None`: it is no more.
+    pub fn told(&self, namespace: &str, name: &str, status: Option<&PgPoolerStatus>) {
+        let pooler = Pooler { namespace: namespace.to_owned(), name: name.to_owned() };
+        for (family, (_, _, figure)) in self.figures.iter().zip(FIGURES) {
+            match status.and_then(figure) {
+                Some(value) => {
+                    family.get_or_create(&pooler).set(i64::from(value));
+                }
+                None => {
+                    family.remove(&pooler);
+                }
+            }
+        }
+        let now = status.map(|status| conditions(&pooler, status)).unwrap_or_default();
+        for condition in &now {
+            self.conditions.get_or_create(condition).set(1);
+        }
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = if now.is_empty() { told.remove(&pooler) } else { told.insert(pooler, now.clone()) };
+        for gone in before.unwrap_or_default().iter().filter(|condition| !now.contains(condition)) {
+            self.conditions.remove(gone);
+        }
+    }
+
     /// This operator leads, or no more.
     pub fn leads(&self, leads: bool) {
         self.leading.set(i64::from(leads));
@@ -119,10 +195,80 @@ impl Metrics {
     }
 }
 
+fn of_budget(status: &PgPoolerStatus, figure: fn(&BudgetStatus) -> i32) -> Option<i32> {
+    status.budget.as_ref().map(figure)
+}
+
+fn conditions(pooler: &Pooler, status: &PgPoolerStatus) -> Vec<Condition> {
+    let Pooler { namespace, name } = pooler;
+    let labels = status.conditions.iter().map(|condition| Condition {
+        namespace: namespace.clone(),
+        name: name.clone(),
+        r#type: condition.type_.clone(),
+        status: condition.status.clone(),
+        reason: condition.reason.clone(),
+    });
+    labels.collect()
+}
+
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition as Told, Time};
+    use k8s_openapi::jiff::Timestamp;
+
     use super::*;
     use crate::plan::facts::PodAccount;
+
+    fn status(reason: &str, state: &str, budget: Option<BudgetStatus>) -> PgPoolerStatus {
+        let condition = Told {
+            type_: "TargetReachable".to_owned(),
+            status: state.to_owned(),
+            reason: reason.to_owned(),
+            message: String::new(),
+            observed_generation: None,
+            last_transition_time: Time(Timestamp::UNIX_EPOCH),
+        };
+        PgPoolerStatus { budget, conditions: vec![condition], ..PgPoolerStatus::default() }
+    }
+
+    #[test]
+    fn a_condition_is_told_as_it_is_now_and_only_so() {
+        let metrics = Metrics::default();
+        let budget = BudgetStatus { max_connections: 100, foreign: 4, ..BudgetStatus::default() };
+        metrics.told("shop", "orders", Some(&status("Unreachable", "False", Some(budget))));
+        metrics.told("shop", "bills", Some(&status("Reachable", "True", None)));
+        let text = metrics.text().expect("written");
+        let line = "pgpooler_operator_condition{namespace=\"shop\",name=\"orders\",type=\"TargetReachable\",\
+                    status=\"False\",reason=\"Unreachable\"} 1";
+        assert!(text.contains(line), "{line} is not in\n{text}");
+        let line = "pgpooler_operator_foreign_sessions{namespace=\"shop\",name=\"orders\"} 4";
+        assert!(text.contains(line), "{line} is not in\n{text}");
+        assert!(!text.contains("foreign_sessions{namespace=\"shop\",name=\"bills\"}"), "unknown is not 0");
+
+        metrics.told("shop", "orders", Some(&status("Reachable", "True", None)));
+        let text = metrics.text().expect("written");
+        assert!(text.contains("name=\"orders\",type=\"TargetReachable\",status=\"True\""), "{text}");
+        assert!(!text.contains("Unreachable"), "what was is no more: {text}");
+
+        metrics.told("shop", "orders", None);
+        let text = metrics.text().expect("written");
+        assert!(!text.contains("orders") && text.contains("bills"), "{text}");
+    }
+
+    #[test]
+    fn every_metric_has_a_heading_in_the_reference_and_every_heading_a_metric() {
+        let reference = include_str!("../docs/reference/metrics.md");
+        let text = Metrics::default().text().expect("written");
+        let names = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+        let mut names: Vec<_> = names
+            .map(|(name, kind)| format!("### {name}{}", if kind == "counter" { "_total" } else { "" }))
+            .collect();
+        let is_ours = |line: &&str| line.starts_with("### pgpooler_operator_");
+        let mut headings: Vec<_> = reference.lines().filter(is_ours).collect();
+        names.sort();
+        headings.sort_unstable();
+        assert_eq!(names, headings);
+    }
 
     #[test]
     fn the_sum_of_a_pgpooler_can_be_checked_and_goes_with_it() {

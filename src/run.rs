@@ -166,7 +166,8 @@ fn election(options: &Run, client: &Client) -> Option<Election> {
     options.leader_election.then(election)
 }
 
-async fn client(context: Option<&str>) -> Result<Client, RunError> {
+/// Inside a cluster, or by a context of the kubeconfig that is named.
+pub async fn client(context: Option<&str>) -> Result<Client, RunError> {
     let config = match context {
         None => Config::incluster().map_err(RunError::NoCluster)?,
         Some(context) => {

@@ -52,4 +52,16 @@ pub struct MetricsEndpoint {
     pub path: String,
     /// How often they are read.
     pub interval: Duration,
+    /// Labels of the pod that its metrics get.
+    pub relabelings: Vec<Relabeling>,
+}
+
+/// A label from another one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Relabeling {
+    /// As Prometheus finds it.
+    pub source_labels: Vec<String>,
+    /// As the metrics have it.
+    pub target_label: String,
 }

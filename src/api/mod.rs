@@ -13,7 +13,9 @@ mod status;
 pub use condition::{ConditionType, Reason};
 pub use connections::Connections;
 pub use duration::{BadDuration, Duration};
-pub use foreign::{Certificate, CertificateSpec, Matching, MetricsEndpoint, Monitor, MonitorSpec};
+pub use foreign::{
+    Certificate, CertificateSpec, Matching, MetricsEndpoint, Monitor, MonitorSpec, Relabeling,
+};
 pub use resources::{Amount, Resources};
 pub use spec::{
     Auth, AuthQuery, AuthType, Availability, Budget, BudgetMode, CaKind, CaRef, ClientTls, Clients,

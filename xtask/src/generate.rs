@@ -1,15 +1,25 @@
 //! `cargo xtask generate`: what is checked in and follows from the code.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
-use crate::{cluster::Cluster, command, ui, workspace};
+use crate::{
+    command,
+    test::chart::{self, CHART},
+    ui, workspace,
+};
 
 /// The CRD, and the copy that the chart installs: Helm reads no file outside a chart.
 const CRD: [&str; 2] =
     ["crds/pgpooler.dev_pgpoolers.yaml", "charts/pgpooler-operator/files/crds/pgpooler.dev_pgpoolers.yaml"];
+/// The rights that the chart gives the operator.
+const RBAC: &str = "charts/pgpooler-operator/files/rbac.yaml";
 /// For `kubectl apply`, without Helm.
 const PLAIN: &str = "deploy/pgpooler-operator.yaml";
 const PLAIN_HEAD: &str = "\
@@ -27,9 +37,6 @@ pub(crate) struct GenerateArgs {
     /// Write nothing, and fail if something is out of date.
     #[arg(long)]
     check: bool,
-    /// The cluster that Helm runs in, if it is up: only then are the plain manifests rendered.
-    #[arg(long, env = "PGPOOLER_CLUSTER", default_value = "dev")]
-    cluster: String,
 }
 
 /// The table of conformance tests, as the tests themselves read it.
@@ -38,63 +45,84 @@ mod traps;
 
 /// Writes the generated files, or compares them.
 pub(crate) fn run(arguments: &GenerateArgs) -> Result<()> {
-    let crd = crd()?;
-    let mut files: Vec<(&str, String)> = CRD.into_iter().map(|path| (path, crd.clone())).collect();
-    files.push((traps::PAGE, traps::page()));
-    settle(&files, arguments.check)?;
-    let cluster = Cluster::open(&arguments.cluster)?;
-    if cluster.is_up() {
-        files = vec![(PLAIN, plain(&cluster)?)];
-        settle(&files, arguments.check)?;
-    } else {
-        ui::say(&format!(
-            "left as it is: {PLAIN} (Helm runs in the cluster: cargo xtask cluster up --nodes 0)"
-        ));
-    }
-    Ok(())
+    settle(&plain_files()?, arguments.check)?;
+    settle(&rendered()?, arguments.check)
 }
 
-/// An error if the CRD or the page of conformance is out of date.
+/// An error if something that follows from the code alone is out of date.
 pub(crate) fn check() -> Result<()> {
-    let crd = crd()?;
-    settle(&CRD.map(|path| (path, crd.clone())), true)?;
-    settle(&[(traps::PAGE, traps::page())], true)
+    settle(&plain_files()?, true)
 }
 
-/// An error if the plain manifests are out of date.
-pub(crate) fn check_plain(cluster: &Cluster) -> Result<()> {
-    settle(&[(PLAIN, plain(cluster)?)], true)
+/// An error if something that Helm renders is out of date.
+pub(crate) fn check_rendered() -> Result<()> {
+    settle(&rendered()?, true)
 }
 
-fn crd() -> Result<String> {
+type File = (String, String);
+
+fn plain_files() -> Result<Vec<File>> {
+    let operator = operator()?;
+    let crd = command::output(Command::new(&operator).arg("crd")).context("the operator's CRD")?;
+    let rbac = command::output(Command::new(&operator).arg("rbac")).context("the operator's rights")?;
+    let mut files: Vec<_> = CRD.map(|path| (path.to_owned(), crd.clone())).into();
+    files.push((RBAC.to_owned(), rbac));
+    files.push((traps::PAGE.to_owned(), traps::page()));
+    files.push(chart::readme()?);
+    Ok(files)
+}
+
+/// The chart as Helm renders it: the plain manifests, and what the tests compare.
+fn rendered() -> Result<Vec<File>> {
+    let mut files = chart::golden()?;
+    let arguments = [
+        "template",
+        "pgpooler",
+        CHART,
+        "--namespace=pgpooler-system",
+        "--set=image.repository=pgpooler/pgpooler",
+    ];
+    // the test's pod is for Helm
+    let mut helm = chart::helm(&arguments)?;
+    let rendered = command::output(helm.arg("--set=tests.enabled=false"))?;
+    files.push((PLAIN.to_owned(), format!("{PLAIN_HEAD}{rendered}")));
+    Ok(files)
+}
+
+fn operator() -> Result<PathBuf> {
     // as `cargo test --workspace` builds it, so that nothing is compiled twice
     let arguments =
         ["build", "--locked", "--workspace", "--bins", "--message-format=json-render-diagnostics"];
-    let programs = command::executables(&mut command::cargo(&arguments))?;
-    let operator = programs.get("pgpooler-operator").context("cargo built no operator")?;
-    command::output(Command::new(operator).arg("crd")).context("the operator did not print its CRD")
-}
-
-fn plain(cluster: &Cluster) -> Result<String> {
-    let mut helm = cluster.helm(["template", "pgpooler", "--namespace=pgpooler-system"])?;
-    helm.arg(workspace::root().join("charts/pgpooler-operator"));
-    let rendered = command::output(helm.arg("--set=image.repository=pgpooler/pgpooler"))?;
-    Ok(format!("{PLAIN_HEAD}{rendered}"))
+    let mut programs = command::executables(&mut command::cargo(&arguments))?;
+    programs.remove("pgpooler-operator").context("cargo built no operator")
 }
 
 /// Writes what differs, or says so.
-fn settle(files: &[(&str, String)], check: bool) -> Result<()> {
+fn settle(files: &[File], check: bool) -> Result<()> {
     let is_current = |path: &str, text: &str| {
         fs::read_to_string(workspace::root().join(path)).is_ok_and(|found| found == text)
     };
     for (path, text) in files.iter().filter(|(path, text)| !is_current(path, text)) {
         if check {
-            bail!("{path} is out of date; run cargo xtask generate");
+            bail!("{path} is out of date; run cargo xtask generate\n{}", difference(path, text)?);
         }
         write(path, text)?;
         ui::say(&format!("wrote {path}"));
     }
     Ok(())
+}
+
+/// What would change, as far as a person reads it.
+fn difference(path: &str, text: &str) -> Result<String> {
+    let file = tempfile::NamedTempFile::new()?;
+    fs::write(file.path(), text)?;
+    let mut diff = Command::new("diff");
+    diff.args(["-uN", "--label", path, "--label", "generated"])
+        .arg(workspace::root().join(path))
+        .arg(file.path());
+    let told = diff.output().context("cannot run diff")?.stdout;
+    let lines: Vec<_> = String::from_utf8_lossy(&told).lines().take(60).map(str::to_owned).collect();
+    Ok(lines.join("\n"))
 }
 
 fn write(path: &str, text: &str) -> Result<()> {

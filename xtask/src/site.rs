@@ -128,10 +128,7 @@ impl Site {
 
     /// Creates the namespace and a PostgreSQL server in it, and waits until it accepts connections.
     pub(crate) fn run_postgres(&self, server: Server, image: &Image) -> Result<()> {
-        let namespace = format!(
-            "{{\"apiVersion\": \"v1\", \"kind\": \"Namespace\", \"metadata\": {{\"name\": \"{NAMESPACE}\"}}}}"
-        );
-        self.apply(&namespace)?;
+        self.namespace(NAMESPACE)?;
         let manifest = POSTGRES
             .replace("$NAME", server.name)
             .replace("$IMAGE", &format!("{}:{}", image.name, image.tag))
@@ -142,6 +139,19 @@ impl Site {
         self.kubectl(&["rollout", "status", &deployment, "--timeout=120s"])
             .map(drop)
             .map_err(|error| self.explained(&error, NAMESPACE))
+    }
+
+    /// Creates a namespace unless it is there.
+    pub(crate) fn namespace(&self, name: &str) -> Result<()> {
+        let namespace = format!(
+            "{{\"apiVersion\": \"v1\", \"kind\": \"Namespace\", \"metadata\": {{\"name\": \"{name}\"}}}}"
+        );
+        self.apply_where_it_says(&namespace)
+    }
+
+    /// Applies a manifest that names its namespaces.
+    pub(crate) fn apply_where_it_says(&self, manifest: &str) -> Result<()> {
+        self.kubectl_with_input(&["apply", "--filename=-"], manifest)
     }
 
     /// Applies a manifest in [`NAMESPACE`].

@@ -19,13 +19,47 @@ app.kubernetes.io/name: {{ include "pgpooler-operator.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
+{{- /* The chart's own labels win, or selectors would not match. */ -}}
 {{- define "pgpooler-operator.labels" -}}
-{{ include "pgpooler-operator.selectorLabels" . }}
-app.kubernetes.io/component: operator
-app.kubernetes.io/part-of: pgpooler
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- $own := dict
+  "app.kubernetes.io/component" "operator"
+  "app.kubernetes.io/part-of" "pgpooler"
+  "app.kubernetes.io/version" .Chart.AppVersion
+  "app.kubernetes.io/managed-by" .Release.Service
+  "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-") }}
+{{- toYaml (merge (include "pgpooler-operator.selectorLabels" . | fromYaml) $own .Values.commonLabels) }}
+{{- end }}
+
+{{- /* A dict of root, name, and where wanted namespace, labels, annotations. */ -}}
+{{- define "pgpooler-operator.metadata" -}}
+name: {{ .name }}
+{{- with .namespace }}
+namespace: {{ . }}
+{{- end }}
+labels:
+  {{- toYaml (merge (include "pgpooler-operator.labels" .root | fromYaml) (.labels | default dict)) | nindent 2 }}
+{{- with merge (deepCopy (.annotations | default dict)) .root.Values.commonAnnotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- /* The least that a pod needs, and what the restricted Pod Security standard asks for. */ -}}
+{{- define "pgpooler-operator.podSecurityContext" -}}
+runAsNonRoot: true
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+
+{{- define "pgpooler-operator.securityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: ["ALL"]
+{{- end }}
+
+{{- define "pgpooler-operator.leaseName" -}}
+{{- .Values.leaderElection.leaseName | default (include "pgpooler-operator.fullname" .) }}
 {{- end }}
 
 {{- define "pgpooler-operator.serviceAccountName" -}}
@@ -63,4 +97,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- include "pgpooler-operator.image" $ }}
 {{- end }}
 {{- end }}
+{{- end }}
+
+{{- define "pgpooler-operator.metricsName" -}}
+{{- include "pgpooler-operator.fullname" . }}-metrics
+{{- end }}
+
+{{- /* Of the pod of `helm test`; not the operator's, or its Service and Deployment would count it in. */ -}}
+{{- define "pgpooler-operator.testLabels" -}}
+app.kubernetes.io/name: {{ include "pgpooler-operator.name" . | trunc 58 | trimSuffix "-" }}-test
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: test
 {{- end }}

@@ -96,6 +96,11 @@ pub(crate) fn needed(need: Need) -> Vec<&'static Program> {
     ALL.iter().filter(|program| is_needed(program.name, need)).collect()
 }
 
+/// The program of this name.
+pub(crate) fn find(name: &str) -> Option<&'static Program> {
+    ALL.iter().find(|program| program.name == name)
+}
+
 fn is_needed(program: &str, need: Need) -> bool {
     match program {
         extra if EXTRAS.contains(&extra) => need.extras.contains(&extra),

@@ -127,6 +127,11 @@ pub(crate) fn run(arguments: Args) -> Result<()> {
     }
 }
 
+/// A program that is of use without a cluster, such as Helm: its path, built first if it is not there.
+pub(crate) fn program(name: &str) -> Result<PathBuf> {
+    programs::ensure_one(&Layout::of("dev")?, name)
+}
+
 /// A test cluster, up or down.
 #[derive(Debug, Clone)]
 pub(crate) struct Cluster {

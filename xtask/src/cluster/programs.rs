@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::families::{Need, Program, needed};
+use super::families::{self, Need, Program, needed};
 use super::layout::{self, Layout};
 use super::progress::say;
 use super::shell;
@@ -33,11 +33,21 @@ impl Programs {
 
 /// Gives every program needed: from `KUBE_BIN` where it is there, else from the cache, else built now.
 pub(crate) fn ensure_all(layout: &Layout, need: Need) -> Result<Programs> {
+    ensure_these(layout, &needed(need))
+}
+
+/// The same for a single program, which needs no cluster.
+pub(crate) fn ensure_one(layout: &Layout, name: &str) -> Result<PathBuf> {
+    let program = families::find(name).with_context(|| format!("there is no program {name}"))?;
+    ensure_these(layout, &[program])?.path(name).map(Path::to_path_buf)
+}
+
+fn ensure_these(layout: &Layout, programs: &[&'static Program]) -> Result<Programs> {
     let ready_made =
         env::var_os("KUBE_BIN").map(|folder| fs::canonicalize(folder).context("KUBE_BIN")).transpose()?;
     let mut found = Programs::default();
     let mut missing = Vec::new();
-    for program in needed(need) {
+    for program in programs.iter().copied() {
         let given = ready_made.as_ref().map(|folder| folder.join(program.name)).filter(|path| path.is_file());
         let path = match given {
             Some(path) => path,

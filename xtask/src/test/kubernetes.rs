@@ -6,13 +6,13 @@ use anyhow::{Result, ensure};
 
 use crate::{
     cluster::Cluster,
-    command, generate,
+    command,
     image::Profile,
     site::{OPERATOR_NAMESPACE, Site},
     soak, ui, workspace,
 };
 
-use super::{Count, counting, pools};
+use super::{Count, chart, counting, pools};
 
 /// A cluster of its own: the developer's stays as it is.
 const CLUSTER: &str = "test";
@@ -45,21 +45,9 @@ pub(crate) fn api() -> Result<Count> {
     Ok(count)
 }
 
-/// Helm's own checks, and every rendered object dry-run against the API server, which knows its schemas better than
-/// any copy of them.
+/// What the chart renders, before the API server, which knows its schemas better than any copy of them.
 pub(crate) fn chart() -> Result<Count> {
-    let site = Site::up(CLUSTER, 0)?;
-    let chart = workspace::root().join("charts/pgpooler-operator");
-    let image = "--set=image.repository=localhost/pgpooler,image.tag=test";
-    command::output(site.cluster().helm(["lint", "--strict", image])?.arg(&chart))?;
-    for set in ["replicas=1", "replicas=2", "scope.watchNamespaces={default}", "crds.enabled=false"] {
-        let mut template = site.cluster().helm(["template", "pgpooler", image, "--namespace=default"])?;
-        let rendered = command::output(template.arg(&chart).arg(format!("--set={set}")))?;
-        ui::say(&format!("dry run of the chart with {set}"));
-        site.dry_run(&rendered)?;
-    }
-    generate::check_plain(site.cluster())?;
-    Ok(Count { passed: 6, failed: 0 })
+    chart::dry_run(&Site::up(CLUSTER, 0)?)
 }
 
 /// The operator by Helm, PostgreSQL and pools on one node.
@@ -68,7 +56,8 @@ pub(crate) fn pools(ready_made: Option<&Path>) -> Result<Count> {
     let image = site.load_pgpooler(Profile::Dev, ready_made)?;
     let postgres = site.load_postgres()?;
     site.install_operator(&image)?;
-    let count = pools::run(&site, &postgres)?;
+    let mut count = pools::run(&site, &postgres)?;
+    count += chart::upgrade::run(&site, &image);
     command::output(
         site.cluster().helm(["uninstall", "pgpooler", "--namespace", OPERATOR_NAMESPACE])?.arg("--wait"),
     )?;

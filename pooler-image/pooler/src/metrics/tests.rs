@@ -116,6 +116,8 @@ fn every_metric_has_a_heading_in_the_reference() {
         let heading = format!("### {name}{suffix}");
         assert!(reference.lines().any(|line| line == heading), "docs/reference/metrics.md lacks: {heading}");
     }
-    let headings = reference.lines().filter(|line| line.starts_with("### ")).count();
+    // the operator's are on the same page
+    let is_ours = |line: &&str| line.starts_with("### ") && !line.starts_with("### pgpooler_operator_");
+    let headings = reference.lines().filter(is_ours).count();
     assert_eq!(headings, names.len(), "docs/reference/metrics.md has headings of metrics that do not exist");
 }
