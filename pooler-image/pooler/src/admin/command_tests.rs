@@ -49,7 +49,7 @@ fn several_commands_come_in_order() {
 
 #[test]
 fn nothing_runs_when_one_of_several_commands_is_not_understood() {
-    assert_eq!(refused("RELOAD; SHOW NONSENSE"), "invalid command \"RELOAD; SHOW NONSENSE\"");
+    assert_eq!(refused("RELOAD; SHOW NONSENSE"), "invalid command 'RELOAD; SHOW NONSENSE', use SHOW HELP;");
 }
 
 #[test]
@@ -114,35 +114,63 @@ fn what_is_no_command_is_quoted_back() {
         "set x",
         "set x =",
     ] {
-        assert_eq!(refused(text), format!("invalid command \"{text}\""));
+        assert_eq!(refused(text), format!("invalid command '{text}', use SHOW HELP;"));
     }
 }
 
 #[test]
 fn a_long_command_is_quoted_in_part() {
     let message = refused(&"é".repeat(5000));
-    assert!(message.chars().count() < 130, "{message}");
+    assert!(message.chars().count() < 150, "{message}");
 }
 
 #[test]
-fn commands_that_only_pgbouncer_has_are_told_apart_from_mistakes() {
-    assert_eq!(refused("KILL orders"), "KILL is not supported");
+fn commands_that_only_older_pgbouncers_have_are_told_apart_from_mistakes() {
+    assert_eq!(refused("SUSPEND"), "SUSPEND is not supported");
+    assert_eq!(refused("show fds"), "SHOW FDS is not supported");
 }
 
 #[test]
-fn parameters_that_drivers_set_are_ignored_and_settings_are_refused() {
-    assert_eq!(one("SET client_encoding TO 'UTF8'"), Command::Set("client_encoding".into()));
-    assert_eq!(one("set extra_float_digits = 3"), Command::Set("extra_float_digits".into()));
-    assert_eq!(refused("SET max_client_conn = 5"), "\"max_client_conn\" cannot be set on the console");
+fn a_client_is_named_by_its_id_or_by_what_link_shows() {
+    for text in ["KILL_CLIENT 12", "kill_client C12;", "KILL_CLIENT '12'"] {
+        assert_eq!(one(text), Command::KillClient(12), "{text}");
+    }
+    for text in ["KILL_CLIENT", "KILL_CLIENT c12", "KILL_CLIENT S12", "KILL_CLIENT -1", "KILL_CLIENT 0x5589"]
+    {
+        assert_eq!(refused(text), "invalid client pointer supplied", "{text}");
+    }
+}
+
+#[test]
+fn parameters_that_drivers_set_are_ignored_and_settings_are_not() {
+    assert_eq!(one("SET client_encoding TO 'UTF8'"), Command::SetIgnored("client_encoding".into()));
+    assert_eq!(one("set extra_float_digits = 3"), Command::SetIgnored("extra_float_digits".into()));
+    let set = |key: &str, value: &str| Command::Set { key: key.to_owned(), value: value.to_owned() };
+    assert_eq!(one("SET Max_Client_Conn = 5"), set("max_client_conn", "5"));
+    assert_eq!(one("set query_wait_timeout to 1.5;"), set("query_wait_timeout", "1.5"));
+    assert_eq!(one("SET admin_users = 'ann, bob'"), set("admin_users", "ann, bob"));
+    assert_eq!(one("SET pools.Reports.pool_size = 5"), set("pools.Reports.pool_size", "5"));
+    assert_eq!(
+        refused("SET admin_users = ann, bob"),
+        "invalid command 'SET admin_users = ann, bob', use SHOW HELP;"
+    );
 }
 
 #[test]
 fn everything_that_changes_something_is_for_admins() {
-    for text in ["RELOAD", "PAUSE", "RESUME", "RECONNECT", "SHUTDOWN"] {
+    for text in ["RELOAD", "PAUSE", "RESUME", "RECONNECT", "SHUTDOWN", "KILL", "WAIT_CLOSE"] {
         assert_eq!(one(text).admin_only(), Some(text));
     }
     let long = "LIMIT 1 OF 1 EPOCH 1 SEQUENCE 1 MAX_CONNECTIONS 1";
     for (text, name) in [("CLAIM EPOCH 1", "CLAIM"), ("LIMIT 1", "LIMIT"), (long, "LIMIT")] {
+        assert_eq!(one(text).admin_only(), Some(name));
+    }
+    for (text, name) in [
+        ("DISABLE a", "DISABLE"),
+        ("ENABLE a", "ENABLE"),
+        ("KILL_CLIENT 1", "KILL_CLIENT"),
+        ("SET max_client_conn = 1", "SET"),
+    ] {
         assert_eq!(one(text).admin_only(), Some(name));
     }
     for text in ["SHOW CONFIG", "SHOW BUDGET", "LISTEN budget"] {
@@ -160,6 +188,12 @@ fn every_command_has_a_heading_in_the_reference() {
         "PAUSE [db]",
         "RESUME [db]",
         "RECONNECT [db]",
+        "DISABLE db",
+        "ENABLE db",
+        "KILL [db]",
+        "KILL_CLIENT id",
+        "WAIT_CLOSE [db]",
+        "SET key = value",
         "CLAIM EPOCH e",
         "LIMIT n [OF b EPOCH e SEQUENCE s MAX_CONNECTIONS m]",
         "LISTEN budget",

@@ -5,25 +5,35 @@
 //!                       (pure)          asks Control        (tables are pure)
 //! ```
 //!
-//! Each command has a file of its name. Column names, order and types are those of PgBouncer 1.25.
+//! Each command has a file of its name. Column names, order and types are those of PgBouncer 1.26, ours
+//! behind them.
 
 mod budget;
 pub mod command;
+mod disable;
+mod enable;
 mod error;
+mod kill;
 mod pause;
 mod reconnect;
 mod reload;
 mod reply;
 mod resume;
 mod session;
+mod sessions;
+mod set;
 mod show_clients;
 mod show_config;
 mod show_databases;
+mod show_dns;
 mod show_help;
 mod show_lists;
+mod show_mem;
 mod show_parameter;
+mod show_peers;
 mod show_pools;
 mod show_servers;
+mod show_sockets;
 mod show_state;
 mod show_stats;
 mod show_users;
@@ -32,12 +42,12 @@ mod shutdown;
 mod sockets;
 pub mod statistics;
 pub mod table;
+mod wait_close;
 
 pub use error::AdminError;
 pub use reply::Reply;
 pub use session::{AdminClient, serve};
 
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -46,6 +56,7 @@ use pgpooler_config::Document;
 use crate::control::Control;
 use crate::report::{Detail, Report};
 use command::{Command, Show};
+use sessions::{CONSOLE, Sessions};
 use statistics::Window;
 
 /// Names that the console answers to as a database: ours, and the one that existing tools know.
@@ -68,6 +79,14 @@ pub fn is_console(database: &str) -> bool {
     DATABASES.contains(&database)
 }
 
+/// Refuses what cannot be done to the console.
+fn not_console(verb: &'static str, database: Option<&str>) -> Result<(), AdminError> {
+    match database.filter(|database| is_console(database)) {
+        Some(console) => Err(AdminError::Console(verb, console.to_owned())),
+        None => Ok(()),
+    }
+}
+
 /// What `user` may do on the console; `None`: not even log in.
 pub fn access(document: &Document, user: &str) -> Option<Access> {
     let listed = |users: &[String]| users.iter().any(|listed| listed == user);
@@ -82,13 +101,13 @@ pub fn access(document: &Document, user: &str) -> Option<Access> {
 pub struct Console {
     control: Arc<dyn Control>,
     window: Mutex<Window>,
-    sessions: AtomicU32,
+    sessions: Sessions,
 }
 
 impl Console {
     /// A console of the process behind `control`.
     pub fn new(control: Arc<dyn Control>) -> Self {
-        Self { control, window: Mutex::new(Window::new(Instant::now())), sessions: AtomicU32::new(0) }
+        Self { control, window: Mutex::new(Window::new(Instant::now())), sessions: Sessions::default() }
     }
 
     /// The process.
@@ -114,11 +133,17 @@ impl Console {
     pub async fn execute(&self, command: Command) -> Result<Reply, AdminError> {
         match command {
             Command::Show(show) => Ok(self.show(show).await),
-            Command::Set(_) => Ok(Reply::done("SET").notice("SET ignored")),
+            Command::SetIgnored(_) => Ok(Reply::done("SET").notice("SET ignored")),
+            Command::Set { key, value } => set::set(&*self.control, key, value).await,
             Command::Reload => reload::reload(&*self.control).await,
             Command::Pause(database) => pause::pause(&*self.control, database).await,
             Command::Resume(database) => resume::resume(&*self.control, database).await,
             Command::Reconnect(database) => reconnect::reconnect(&*self.control, database).await,
+            Command::Disable(database) => disable::disable(&*self.control, database).await,
+            Command::Enable(database) => enable::enable(&*self.control, database).await,
+            Command::Kill(database) => kill::kill(&*self.control, database).await,
+            Command::KillClient(id) => kill::client(&*self.control, &self.sessions, id).await,
+            Command::WaitClose(database) => wait_close::wait_close(&*self.control, database).await,
             Command::Shutdown(mode) => Ok(shutdown::shutdown(mode)),
             Command::Order(order) => budget::obey(&*self.control, order).await,
             // the session's business
@@ -135,15 +160,31 @@ impl Console {
             Show::Help => show_help::reply(),
             Show::Parameter(parameter) => Reply::table(show_parameter::table(parameter)),
             Show::Version => Reply::table(show_version::table()),
-            Show::Clients => Reply::table(show_clients::table(&self.report(Detail::Clients).await)),
+            Show::Clients => Reply::table(show_clients::table(&self.everything(Detail::Clients).await)),
             Show::Servers => Reply::table(show_servers::table(&self.report(Detail::Servers).await)),
+            Show::Sockets(which) => {
+                Reply::table(show_sockets::table(&self.everything(Detail::Sockets).await, which))
+            }
+            Show::Mem => Reply::table(show_mem::table(&self.counters().await, &settings.document)),
+            Show::Peers => Reply::table(show_peers::peers(&settings.document)),
+            Show::PeerPools => Reply::table(show_peers::pools(&self.counters().await)),
+            Show::DnsHosts => Reply::table(show_dns::hosts()),
+            Show::DnsZones => Reply::table(show_dns::zones()),
             Show::Databases => {
                 Reply::table(show_databases::table(&self.counters().await, &settings.document))
             }
             Show::Lists => Reply::table(show_lists::table(&self.counters().await, &settings)),
             Show::Pools => Reply::table(show_pools::table(&self.counters().await)),
             Show::State => Reply::table(show_state::table(&self.counters().await, &settings.hash)),
-            Show::Users => Reply::table(show_users::table(&self.counters().await, &settings)),
+            Show::Users => {
+                let on_console = self.sessions.by_user();
+                Reply::table(show_users::table(&self.counters().await, &settings, &on_console))
+            }
+            Show::Totals => {
+                let current = statistics::by_database(&self.counters().await.work.pools);
+                let averages = self.with_window(|window| window.overall(Instant::now(), &current));
+                Reply::table(show_stats::overall(&statistics::overall(&current), &averages))
+            }
             Show::Stats(part) => {
                 let current = statistics::by_database(&self.counters().await.work.pools);
                 Reply::table(self.with_window(|window| {
@@ -156,13 +197,23 @@ impl Console {
     }
 
     async fn counters(&self) -> Report {
-        self.report(Detail::Counters).await
+        self.everything(Detail::Counters).await
+    }
+
+    /// A report in which the console is a pool, as `SHOW` has it.
+    async fn everything(&self, detail: Detail) -> Report {
+        let mut report = self.control.report(detail).await;
+        report.work.pools.insert(0, self.sessions.pool());
+        if detail.has_clients() {
+            report.work.clients.extend(self.sessions.clients());
+        }
+        report
     }
 
     /// A report of the process, with the console's own sessions.
     pub async fn report(&self, detail: Detail) -> Report {
         let mut report = self.control.report(detail).await;
-        report.work.console_clients += self.sessions.load(Ordering::Relaxed);
+        report.work.console_clients += self.sessions.count();
         report
     }
 

@@ -1,5 +1,7 @@
 //! What a command answers.
 
+use std::borrow::Cow;
+
 use pgpooler_core::budget::Report;
 use pgpooler_core::wire::{ErrorResponse, Severity, SqlState, backend};
 
@@ -12,15 +14,15 @@ use crate::control::ShutdownMode;
 pub struct Reply {
     notices: Vec<ErrorResponse>,
     table: Option<Table>,
-    tag: &'static str,
+    tag: Cow<'static, str>,
     shutdown: Option<ShutdownMode>,
     budget: Option<Report>,
 }
 
 impl Reply {
     /// A command that was carried out; `tag` is that of CommandComplete.
-    pub fn done(tag: &'static str) -> Self {
-        Self { notices: Vec::new(), table: None, tag, shutdown: None, budget: None }
+    pub fn done(tag: impl Into<Cow<'static, str>>) -> Self {
+        Self { notices: Vec::new(), table: None, tag: tag.into(), shutdown: None, budget: None }
     }
 
     /// A result of `SHOW`.
@@ -40,7 +42,7 @@ impl Reply {
 
     /// Adds a notice.
     #[must_use]
-    pub fn notice(self, message: impl Into<std::borrow::Cow<'static, str>>) -> Self {
+    pub fn notice(self, message: impl Into<Cow<'static, str>>) -> Self {
         self.with(ErrorResponse::new(Severity::Notice, SqlState::SUCCESSFUL_COMPLETION, message))
     }
 
@@ -68,6 +70,6 @@ impl Reply {
         if let Some(table) = &self.table {
             table.encode(out);
         }
-        backend::command_complete(out, self.tag);
+        backend::command_complete(out, self.tag.as_bytes());
     }
 }

@@ -3,7 +3,6 @@
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use pgpooler_core::wire::{
@@ -13,8 +12,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::budget::Listener;
 use super::command::{self, Command};
+use super::sessions::Listed;
 use super::{Access, AdminError, Console, Reply, show_version};
 use crate::control::ShutdownMode;
+use crate::report::SocketReport;
 
 /// The longest message that is read; no command needs more.
 const MESSAGE_LIMIT: u32 = 64 * 1024;
@@ -34,6 +35,10 @@ pub struct AdminClient {
     pub access: Access,
     /// For BackendKeyData, which is sent if there is one.
     pub key: Option<CancelKey>,
+    /// Unique in the process, among clients too.
+    pub id: u64,
+    /// Its socket.
+    pub socket: SocketReport,
 }
 
 /// Serves a client whose login has been answered with `AuthenticationOk`.
@@ -54,12 +59,13 @@ pub async fn serve<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let _counted = Counted::new(&console);
     let console = &*console;
+    let listed = console.sessions.enter(&client);
     let mut session = Session {
         stream,
         client,
         console,
+        listed: &listed,
         input: leftover,
         output: Vec::new(),
         sync: Sync::InStep,
@@ -67,23 +73,14 @@ where
     };
     tokio::select! {
         ended = session.run() => ended,
-        () = shutdown => session.goodbye().await,
-    }
-}
-
-/// Counts a session as long as it is there.
-struct Counted<'a>(&'a AtomicU32);
-
-impl<'a> Counted<'a> {
-    fn new(console: &'a Console) -> Self {
-        console.sessions.fetch_add(1, Ordering::Relaxed);
-        Self(&console.sessions)
-    }
-}
-
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        () = shutdown => {
+            let message = "terminating connection: the pooler is shutting down";
+            session.goodbye(&ErrorResponse::fatal(SqlState::ADMIN_SHUTDOWN, message)).await
+        }
+        () = listed.killed() => {
+            // PgBouncer's words
+            session.goodbye(&ErrorResponse::fatal(SqlState::PROTOCOL_VIOLATION, "admin forced disconnect")).await
+        }
     }
 }
 
@@ -91,6 +88,7 @@ struct Session<'a, S> {
     stream: S,
     client: AdminClient,
     console: &'a Console,
+    listed: &'a Listed<'a>,
     input: Vec<u8>,
     /// Not empty while it is being written.
     output: Vec<u8>,
@@ -222,6 +220,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
         if commands.is_empty() {
             backend::empty_query_response(&mut self.output);
         }
+        self.listed.asks(commands.len());
         let mut leave = None;
         for command in commands {
             match self.permitted(command).await? {
@@ -350,10 +349,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
         }
     }
 
-    async fn goodbye(&mut self) -> io::Result<()> {
+    async fn goodbye(&mut self, why: &ErrorResponse) -> io::Result<()> {
         if self.output.is_empty() {
-            let message = "terminating connection: the pooler is shutting down";
-            ErrorResponse::fatal(SqlState::ADMIN_SHUTDOWN, message).encode(&mut self.output);
+            why.encode(&mut self.output);
             // a client that does not read cannot hold the process up
             let _ = tokio::time::timeout(GOODBYE, self.flush()).await;
         }

@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pgpooler_config::{ANY, Document, PoolRule};
 
+use super::CONSOLE;
 use super::sockets::mode_word;
 use super::table::{Cell, Column, Table, cell, int4, text};
-use crate::report::Report;
+use crate::report::{ProcessReport, Report};
 
-const COLUMNS: [Column; 17] = [
+const COLUMNS: [Column; 18] = [
     text("name"),
     text("host"),
     int4("port"),
@@ -27,6 +28,8 @@ const COLUMNS: [Column; 17] = [
     int4("current_client_connections"),
     int4("paused"),
     int4("disabled"),
+    // `reserve_pool_size` under the name that earlier versions gave it, which older exporters ask for
+    int4("reserve_pool"),
 ];
 
 #[derive(Clone, Copy, Default)]
@@ -39,14 +42,15 @@ struct Connections {
 pub(super) fn names(report: &Report, document: &Document) -> BTreeSet<String> {
     let pools = report.work.pools.iter().map(|pool| pool.database.clone());
     let rules = document.pools.iter().map(|rule| rule.database.clone()).filter(|name| name != ANY);
-    pools.chain(rules).chain(report.process.paused.databases.iter().cloned()).collect()
+    let ProcessReport { paused, disabled, .. } = &report.process;
+    pools.chain(rules).chain(paused.databases.iter().chain(disabled).cloned()).collect()
 }
 
 pub(super) fn table(report: &Report, document: &Document) -> Table {
     let connections = connections(report);
     Table::new(COLUMNS).rows(names(report, document).into_iter().map(|name| {
         let counted = connections.get(name.as_str()).copied().unwrap_or_default();
-        row(&name, counted, report, document)
+        if name == CONSOLE { console(counted, document) } else { row(&name, counted, report, document) }
     }))
 }
 
@@ -80,6 +84,31 @@ fn row(name: &str, counted: Connections, report: &Report, document: &Document) -
         cell(document.max_client_conn),
         cell(counted.clients),
         cell(u8::from(report.process.paused.covers(name))),
+        cell(u8::from(report.process.disabled.contains(name))),
+        cell(0),
+    ]
+}
+
+/// The console, which has no server behind it.
+fn console(counted: Connections, document: &Document) -> Vec<Cell> {
+    vec![
+        cell(CONSOLE),
+        None,
+        cell(document.listen_port),
+        cell(CONSOLE),
+        cell(CONSOLE),
+        cell(0),
+        cell(0),
+        cell(0),
+        cell(0),
+        cell("statement"),
+        None,
+        cell(0),
+        cell(0),
+        cell(0),
+        cell(counted.clients),
+        cell(0),
+        cell(0),
         cell(0),
     ]
 }

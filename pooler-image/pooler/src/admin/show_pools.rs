@@ -1,5 +1,7 @@
-//! `SHOW POOLS`: one row a (database, user) pair.
+//! `SHOW POOLS`: one row a (database, user) pair, and one for the console.
 
+use super::CONSOLE;
+use super::sockets::mode_word;
 use super::table::{Cell, Column, Table, cell, int4, text};
 use crate::report::{PoolReport, Report};
 
@@ -46,7 +48,7 @@ fn row(pool: &PoolReport) -> Vec<Cell> {
         cell(servers.login),
         cell(pool.max_wait.as_secs()),
         cell(pool.max_wait.subsec_micros()),
-        cell(super::sockets::mode_word(pool.pool_mode)),
+        cell(if pool.database == CONSOLE { "statement" } else { mode_word(pool.pool_mode) }),
         None,
     ]
 }

@@ -1,4 +1,4 @@
-//! `SHOW STATE`: PgBouncer's three rows, then ours.
+//! `SHOW STATE`: PgBouncer's rows, then ours. Until 1.25 it had `suspended` too.
 
 use super::table::{Column, Table, cell, text};
 use crate::report::{Phase, Report};

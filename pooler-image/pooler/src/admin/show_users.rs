@@ -1,7 +1,8 @@
 //! `SHOW USERS`: one row a user of the user list.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::CONSOLE;
 use super::table::{Cell, Column, Table, cell, int4, text};
 use crate::reload::Loaded;
 use crate::report::Report;
@@ -23,14 +24,19 @@ pub(super) fn names(report: &Report, settings: &Loaded) -> BTreeSet<String> {
     listed.chain(report.work.pools.iter().map(|pool| pool.user.clone())).collect()
 }
 
-pub(super) fn table(report: &Report, settings: &Loaded) -> Table {
-    Table::new(COLUMNS).rows(names(report, settings).into_iter().map(|name| row(&name, report)))
+/// `on_console`: sessions there, by user.
+pub(super) fn table(report: &Report, settings: &Loaded, on_console: &BTreeMap<String, u32>) -> Table {
+    Table::new(COLUMNS).rows(names(report, settings).into_iter().map(|name| {
+        let sessions = on_console.get(&name).copied().unwrap_or_default();
+        row(&name, report, sessions)
+    }))
 }
 
-fn row(name: &str, report: &Report) -> Vec<Cell> {
-    let pools = || report.work.pools.iter().filter(|pool| pool.user == name);
+fn row(name: &str, report: &Report, sessions: u32) -> Vec<Cell> {
+    // the console's own pool counts every session there once more
+    let pools = || report.work.pools.iter().filter(|pool| pool.user == name && pool.database != CONSOLE);
     let servers: u32 = pools().map(|pool| pool.servers.total()).sum();
     let clients: u32 = pools().map(|pool| pool.clients.total()).sum();
     // no limits by user: empty and zero, as PgBouncer shows what is not set
-    vec![cell(name), cell(""), cell(""), None, cell(0), cell(servers), cell(0), cell(clients)]
+    vec![cell(name), cell(""), cell(""), None, cell(0), cell(servers), cell(0), cell(clients + sessions)]
 }

@@ -1,11 +1,11 @@
-//! What `SHOW CLIENTS` and `SHOW SERVERS` have in common: columns, addresses, times.
+//! What `SHOW CLIENTS`, `SHOW SERVERS` and `SHOW SOCKETS` have in common: columns, rows, addresses, times.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use pgpooler_config::PoolMode;
 
 use super::table::{Cell, Column, cell, int4, text};
-use crate::report::SocketReport;
+use crate::report::{ClientReport, ServerReport, SocketReport};
 
 pub(super) const COLUMNS: [Column; 22] = [
     text("type"),
@@ -32,18 +32,76 @@ pub(super) const COLUMNS: [Column; 22] = [
     text("pinned"),
 ];
 
+/// A client's row; `state` is its word for that.
+pub(super) fn client_cells(client: &ClientReport, state: &str) -> Vec<Cell> {
+    let [addr, port, local_addr, local_port] = address_cells(&client.socket);
+    vec![
+        cell("C"),
+        cell(&client.user),
+        cell(&client.database),
+        cell("none"),
+        cell(state),
+        addr,
+        port,
+        local_addr,
+        local_port,
+        cell(time_text(client.socket.connected)),
+        client.requested.map(time_text),
+        cell(client.wait.as_secs()),
+        cell(client.wait.subsec_micros()),
+        cell(0),
+        cell(client_ref(client.id)),
+        cell(client.link.map(server_ref).unwrap_or_default()),
+        cell(0),
+        cell(&client.socket.tls),
+        cell(&client.application_name),
+        cell(client.prepared_statements),
+        cell(client.id),
+        cell(client.pinned),
+    ]
+}
+
+/// A server connection's row; `state` is its word for that.
+pub(super) fn server_cells(server: &ServerReport, state: &str) -> Vec<Cell> {
+    let [addr, port, local_addr, local_port] = address_cells(&server.socket);
+    vec![
+        cell("S"),
+        cell(&server.user),
+        cell(&server.database),
+        cell("none"),
+        cell(state),
+        addr,
+        port,
+        local_addr,
+        local_port,
+        cell(time_text(server.socket.connected)),
+        server.requested.map(time_text),
+        cell(0),
+        cell(0),
+        cell(u8::from(server.close_needed)),
+        cell(server_ref(server.id)),
+        cell(server.link.map(client_ref).unwrap_or_default()),
+        cell(server.backend_pid),
+        cell(&server.socket.tls),
+        cell(&server.application_name),
+        cell(server.prepared_statements),
+        cell(server.id),
+        cell(server.pinned),
+    ]
+}
+
 /// `addr`, `port`, `local_addr`, `local_port`.
-pub(super) fn address_cells(socket: &SocketReport) -> [Cell; 4] {
+fn address_cells(socket: &SocketReport) -> [Cell; 4] {
     [cell(socket.peer.ip()), cell(socket.peer.port()), cell(socket.local.ip()), cell(socket.local.port())]
 }
 
 /// `ptr` and `link`: PgBouncer shows addresses in memory; ours are the ids, in a form that cannot be taken for one.
-pub(super) fn client_ref(id: u64) -> String {
+fn client_ref(id: u64) -> String {
     format!("C{id}")
 }
 
 /// As [`client_ref`].
-pub(super) fn server_ref(id: u64) -> String {
+fn server_ref(id: u64) -> String {
     format!("S{id}")
 }
 
@@ -55,7 +113,7 @@ pub(super) fn mode_word(mode: PoolMode) -> &'static str {
 }
 
 /// PgBouncer's form, always in UTC.
-pub(super) fn time_text(time: SystemTime) -> String {
+fn time_text(time: SystemTime) -> String {
     let seconds = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     let (year, month, day) = civil(days);

@@ -6,10 +6,10 @@ use std::time::Instant;
 use crate::report::PoolReport;
 
 /// How many figures a database has.
-pub const FIGURES: usize = 11;
+pub const FIGURES: usize = 12;
 
 /// The figures of one database in PgBouncer's order: assignments, transactions, queries, bytes received, bytes sent,
-/// microseconds in transactions, in queries and waiting, Parse by clients, Parse on servers, Bind.
+/// microseconds in transactions, in queries and waiting, Parse by clients, Parse on servers, Bind, logins.
 pub type Figures = [u64; FIGURES];
 
 /// Figures by database.
@@ -17,7 +17,7 @@ pub type Totals = BTreeMap<String, Figures>;
 
 /// Times are averaged over what took them: transactions, queries, assignments. All else over seconds.
 const DIVISORS: [Option<usize>; FIGURES] =
-    [None, None, None, None, None, Some(1), Some(2), Some(0), None, None, None];
+    [None, None, None, None, None, Some(1), Some(2), Some(0), None, None, None, None];
 
 /// Adds the pools of each database up.
 pub fn by_database(pools: &[PoolReport]) -> Totals {
@@ -45,6 +45,7 @@ fn figures(pool: &PoolReport) -> Figures {
         traffic.client_parses,
         traffic.server_parses,
         traffic.binds,
+        traffic.client_logins,
     ]
 }
 
@@ -78,13 +79,30 @@ impl Window {
         let millis = now.saturating_duration_since(self.older.at).as_millis();
         let then = self.older.totals.get(database).copied().unwrap_or_default();
         let current = current.get(database).copied().unwrap_or_default();
-        // a pool that was dropped takes its totals along
-        let grown: Figures = std::array::from_fn(|index| current[index].saturating_sub(then[index]));
-        std::array::from_fn(|index| match DIVISORS[index] {
-            Some(events) => grown[index].checked_div(grown[events]).unwrap_or(0),
-            None => per_second(grown[index], millis),
-        })
+        averages_between(then, current, millis)
     }
+
+    /// Averages over all databases together.
+    pub fn overall(&self, now: Instant, current: &Totals) -> Figures {
+        let millis = now.saturating_duration_since(self.older.at).as_millis();
+        averages_between(overall(&self.older.totals), overall(current), millis)
+    }
+}
+
+/// All databases together.
+pub fn overall(totals: &Totals) -> Figures {
+    totals
+        .values()
+        .fold(Figures::default(), |sum, figures| std::array::from_fn(|index| sum[index] + figures[index]))
+}
+
+fn averages_between(then: Figures, current: Figures, millis: u128) -> Figures {
+    // a pool that was dropped takes its totals along
+    let grown: Figures = std::array::from_fn(|index| current[index].saturating_sub(then[index]));
+    std::array::from_fn(|index| match DIVISORS[index] {
+        Some(events) => grown[index].checked_div(grown[events]).unwrap_or(0),
+        None => per_second(grown[index], millis),
+    })
 }
 
 fn per_second(figure: u64, millis: u128) -> u64 {
@@ -123,7 +141,7 @@ mod tests {
         let start = Instant::now();
         let window = Window::new(start);
         let averages = window.averages(start + 10 * SECOND, "a", &by_database(&[pool("a", 50)]));
-        assert_eq!(averages, [5, 5, 0, 500, 0, 3000, 0, 1000, 0, 0, 0]);
+        assert_eq!(averages, [5, 5, 0, 500, 0, 3000, 0, 1000, 0, 0, 0, 0]);
     }
 
     #[test]
@@ -134,6 +152,16 @@ mod tests {
         window.rotate(start + 120 * SECOND, by_database(&[pool("a", 600)]));
         let averages = window.averages(start + 130 * SECOND, "a", &by_database(&[pool("a", 670)]));
         assert_eq!(averages[1], 1);
+    }
+
+    #[test]
+    fn over_all_databases_a_time_is_averaged_over_what_took_it_in_any_of_them() {
+        let start = Instant::now();
+        let window = Window::new(start);
+        let current = by_database(&[pool("a", 30), pool("b", 20)]);
+        assert_eq!(overall(&current)[1], 50);
+        let averages = window.overall(start + 10 * SECOND, &current);
+        assert_eq!(averages, [5, 5, 0, 500, 0, 3000, 0, 1000, 0, 0, 0, 0]);
     }
 
     #[test]

@@ -46,6 +46,11 @@ pub const fn int4(name: &'static str) -> Column {
     Column { name, kind: Kind::Int4 }
 }
 
+/// An `int8` column.
+pub const fn int8(name: &'static str) -> Column {
+    Column { name, kind: Kind::Int8 }
+}
+
 /// A `numeric` column.
 pub const fn numeric(name: &'static str) -> Column {
     Column { name, kind: Kind::Numeric }

@@ -425,7 +425,7 @@ pub(crate) fn look_in_queue(client: &ClientShared, gone: bool) -> Option<Result<
 /// A client has this server connection from now on.
 pub(crate) fn take_up(client: &ClientShared, server: &ServerConn) {
     // what came too late for the wait is not for the next one
-    if client.kick.get().is_some_and(|kick| kick != Kick::Shutdown) {
+    if client.kick.get().is_some_and(|kick| !kick.is_final()) {
         client.kick.set(None);
     }
     let now = reactor::now();

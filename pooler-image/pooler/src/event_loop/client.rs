@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use pgpooler_core::pool::ClientId;
 use pgpooler_core::session;
+use pgpooler_core::wire::{ErrorResponse, SqlState};
 
 use crate::event_loop::buffers::{Carry, Spill};
 use crate::event_loop::checkout::Grant;
@@ -93,6 +94,35 @@ pub(crate) enum Kick {
     HungUp,
     /// The process leaves.
     Shutdown,
+    /// It is to go at once, whatever it is at.
+    Killed(Killed),
+}
+
+/// Who wants it to go at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Killed {
+    /// `KILL_CLIENT`
+    Itself,
+    /// `KILL`
+    WithDatabase,
+}
+
+impl Kick {
+    /// It is meant for the client, not for what the client waits for.
+    pub(crate) fn is_final(self) -> bool {
+        matches!(self, Self::Shutdown | Self::Killed(_))
+    }
+}
+
+impl Killed {
+    /// What the client is told: PgBouncer's words.
+    pub(crate) fn response(self) -> ErrorResponse {
+        let told = match self {
+            Self::Itself => "admin forced disconnect",
+            Self::WithDatabase => "database removed",
+        };
+        ErrorResponse::fatal(SqlState::PROTOCOL_VIOLATION, told)
+    }
 }
 
 impl ClientShared {

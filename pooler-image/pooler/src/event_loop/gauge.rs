@@ -24,8 +24,8 @@ impl Worker {
         let now = Instant::now();
         LoopReport {
             pools: self.pool_reports(now),
-            clients: if detail == Detail::Clients { self.client_reports(now) } else { Vec::new() },
-            servers: if detail == Detail::Servers { self.server_reports() } else { Vec::new() },
+            clients: if detail.has_clients() { self.client_reports(now) } else { Vec::new() },
+            servers: if detail.has_servers() { self.server_reports() } else { Vec::new() },
             login_clients: self.logging_in.get(),
             // console sessions are on the service's thread
             console_clients: 0,
@@ -62,6 +62,7 @@ impl Worker {
             if let Some(report) = reports.get_mut(&server.pool) {
                 count_pins(report, server.holds.get());
                 count_server(report, server.state.get());
+                report.close_needed += u32::from(self.is_to_close(server));
             }
         }
         reports.into_values().collect()
@@ -123,6 +124,13 @@ impl Worker {
             .collect()
     }
 
+    /// Closed as soon as it is released.
+    fn is_to_close(&self, server: &ServerShared) -> bool {
+        let pools = self.pools.borrow();
+        let renewed = pools.get(&server.pool).is_some_and(|pool| server.epoch < pool.epoch.get());
+        renewed || server.outlook.get() != Outlook::Good
+    }
+
     fn server_report(&self, server: &ServerShared, application_name: String) -> ServerReport {
         let pools = self.pools.borrow();
         let pool = pools.get(&server.pool);
@@ -138,8 +146,7 @@ impl Worker {
                 tls: told(server.tls.as_ref().and_then(|peer| peer.protocol)),
             },
             requested: server.requested.get().and_then(|at| SystemTime::now().checked_sub(at.elapsed())),
-            close_needed: server.outlook.get() != Outlook::Good
-                || pool.is_some_and(|pool| server.epoch < pool.epoch.get()),
+            close_needed: self.is_to_close(server),
             link: server.link.get(),
             backend_pid: server.key.as_ref().map_or(0, |key| key.process_id() as u32),
             application_name,

@@ -5,6 +5,11 @@
 
 use std::cell::Cell;
 
+use crate::event_loop::client::{ClientConn, ClientShared};
+use crate::event_loop::pool::Pool;
+use crate::event_loop::server::{ServerConn, ServerShared};
+use crate::report::Sizes;
+
 thread_local! {
     static HELD: Cell<usize> = const { Cell::new(0) };
     static MOST: Cell<usize> = const { Cell::new(usize::MAX) };
@@ -18,6 +23,15 @@ pub(crate) fn limit(most: usize) {
 /// Bytes that this loop holds.
 pub(crate) fn held() -> usize {
     HELD.get()
+}
+
+/// What one of each takes.
+pub(crate) fn sizes() -> Sizes {
+    Sizes {
+        client: size_of::<ClientConn>() + size_of::<ClientShared>(),
+        server: size_of::<ServerConn>() + size_of::<ServerShared>(),
+        pool: size_of::<Pool>(),
+    }
 }
 
 /// It holds as much as it may.

@@ -22,6 +22,7 @@ mod door;
 mod gauge;
 pub(crate) mod home;
 mod janitor;
+pub(crate) mod kill;
 pub(crate) mod memory;
 mod places;
 mod pool;

@@ -131,6 +131,10 @@ impl Pool {
         self.traffic.borrow_mut().sent += bytes as u64;
     }
 
+    pub(crate) fn note_login(&self) {
+        self.traffic.borrow_mut().client_logins += 1;
+    }
+
     /// A server connection goes to another loop.
     pub(crate) fn note_lend(&self) {
         self.traffic.borrow_mut().lends += 1;

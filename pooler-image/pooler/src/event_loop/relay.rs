@@ -76,6 +76,21 @@ pub(crate) fn poll(
     }
 }
 
+/// Ends a link in the middle: what the server is at is cancelled, and its connection closed.
+pub(crate) fn cut(
+    worker: &Rc<Worker>,
+    client: &ClientConn,
+    server: Box<ServerConn>,
+    why: &ErrorResponse,
+) -> End {
+    let end = told(&server, why.to_bytes());
+    worker.count_error(why.sqlstate.as_str());
+    server.doom();
+    worker.cancel_on_server(&server.shared);
+    Link { server: Some(server) }.let_go(worker, client);
+    end
+}
+
 impl Link {
     /// None: whatever the link waits for lets the client's seat be served again.
     fn poll(&mut self, worker: &Rc<Worker>, client: &mut ClientConn, cx: &mut Context<'_>) -> Option<End> {

@@ -80,6 +80,7 @@ pub(crate) async fn begin(
     match open(&mut place, &stream, &parameters, document).await {
         Ok(login) => {
             worker.logins.borrow_mut().client_succeeded += 1;
+            place.client.pool.note_login();
             let greeting = greet(&place, &parameters, &login, out);
             Some(Session { place, client: stream, server: login.stream, greeting, input })
         }
@@ -105,6 +106,7 @@ async fn open(
     let slot = match worker.checkout_slot(&place.client, stream.tcp()).await {
         Ok(slot) => slot,
         Err(Refusal::Server(response)) => return Err(response),
+        Err(Refusal::Kicked(Kick::Killed(killed))) => return Err(killed.response().to_bytes()),
         Err(Refusal::Kicked(_)) => return Err(welcome::waited_in_vain(&pool)),
     };
     let epoch = worker.process.epoch();
@@ -229,7 +231,7 @@ async fn kicked(client: &ClientShared) -> Kick {
     poll_fn(|cx| {
         client.watch(cx);
         match client.kick.take() {
-            Some(kick @ Kick::Shutdown) => Poll::Ready(kick),
+            Some(kick @ (Kick::Shutdown | Kick::Killed(_))) => Poll::Ready(kick),
             _ => Poll::Pending,
         }
     })

@@ -144,6 +144,7 @@ impl Worker {
             Kick::Shutdown => {
                 fatal(SqlState::ADMIN_SHUTDOWN, "terminating connection due to administrator command")
             }
+            Kick::Killed(killed) => killed.response(),
             Kick::SilentTooLong => fatal(SqlState::IDLE_SESSION_TIMEOUT, "client_idle_timeout"),
             Kick::Canceled => {
                 ErrorResponse::error(SqlState::QUERY_CANCELED, "canceling statement due to user request")
@@ -246,7 +247,15 @@ impl Sitter {
     }
 
     fn linked(&mut self, worker: &Rc<Worker>, server: Box<ServerConn>) -> Poll<Fate> {
-        let end = match relay::poll(worker, &mut self.client, server) {
+        let killed = match self.client.shared.kick.get() {
+            Some(Kick::Killed(killed)) => Some(killed),
+            _ => None,
+        };
+        let moved = match killed {
+            Some(killed) => Err(relay::cut(worker, &self.client, server, &killed.response())),
+            None => relay::poll(worker, &mut self.client, server),
+        };
+        let end = match moved {
             Ok(server) => {
                 self.stage = Stage::Linked(server);
                 return Poll::Ready(Fate::Stays);

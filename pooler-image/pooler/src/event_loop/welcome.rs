@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use pgpooler_config::{Document, PoolMode};
 use pgpooler_core::cancel::KeyForm;
@@ -20,7 +20,7 @@ use crate::admin::{self, AdminClient};
 use crate::event_loop::auth_query::Porter;
 use crate::event_loop::buffers::{Carry, Spill, poll_read};
 use crate::event_loop::checkout::Refusal;
-use crate::event_loop::client::{ClientConn, ClientShared};
+use crate::event_loop::client::{ClientConn, ClientShared, Kick};
 use crate::event_loop::pool::Pool;
 use crate::event_loop::server::ServerConn;
 use crate::event_loop::worker::{Scratch, Worker};
@@ -28,7 +28,9 @@ use crate::event_loop::{home, refuse, replication};
 use crate::handshake::{self, Accepted, HandshakeError};
 use crate::process::Welcome;
 use crate::reactor::Socket;
+use crate::report::SocketReport;
 use crate::tls::Session;
+use crate::transport::Transport;
 
 /// Counts a connection as logging in, however that ends.
 pub(super) struct LoggingIn<'a>(&'a Worker);
@@ -115,7 +117,9 @@ async fn console(worker: &Rc<Worker>, client: handshake::Client, document: &Docu
         return;
     };
     worker.logins.borrow_mut().client_succeeded += 1;
-    let who = AdminClient { user: parameters.user, access, key: None };
+    let Some(socket) = socket_report(&stream) else { return };
+    let id = worker.process.next_id();
+    let who = AdminClient { user: parameters.user, access, key: None, id, socket };
     let entered = match stream.write_all(&out).await.and_then(|()| stream.park()) {
         Ok(stream) => worker.process.door.get().is_some_and(|door| door.enter(stream, who, input)),
         Err(_) => false,
@@ -123,6 +127,16 @@ async fn console(worker: &Rc<Worker>, client: handshake::Client, document: &Docu
     if !entered {
         debug!("console session did not begin");
     }
+}
+
+/// None: the client has left.
+fn socket_report(stream: &Transport) -> Option<SocketReport> {
+    Some(SocketReport {
+        peer: stream.peer_addr().ok()?,
+        local: stream.local_addr().ok()?,
+        connected: SystemTime::now(),
+        tls: stream.tls().and_then(Session::protocol).map(|tls| tls.to_string()).unwrap_or_default(),
+    })
 }
 
 pub(super) async fn seat(
@@ -149,6 +163,7 @@ pub(super) async fn seat(
     match greet(worker, &mut client, &parameters).await {
         Ok(()) => {
             worker.logins.borrow_mut().client_succeeded += 1;
+            pool.note_login();
             worker.scratch.borrow_mut().desk.share_settings(&mut client.session);
             Some(client)
         }
@@ -169,7 +184,10 @@ pub(crate) async fn let_in(
     client: handshake::Client,
     document: &Document,
 ) -> Option<handshake::Client> {
-    let Some(error) = no_room(worker, document) else { return Some(client) };
+    let database = &client.parameters.database;
+    let Some(error) = no_room(worker, document).or_else(|| disabled(worker, database)) else {
+        return Some(client);
+    };
     worker.logins.borrow_mut().client_refused += 1;
     worker.count_error(error.sqlstate.as_str());
     refuse::turn_away(client.stream, client.out, &error.to_bytes()).await;
@@ -183,6 +201,13 @@ fn no_room(worker: &Worker, document: &Document) -> Option<ErrorResponse> {
     }
     (worker.process.client_count() >= document.max_client_conn).then(|| {
         ErrorResponse::fatal(SqlState::TOO_MANY_CONNECTIONS, "no more connections allowed (max_client_conn)")
+    })
+}
+
+/// In PgBouncer's words.
+fn disabled(worker: &Worker, database: &str) -> Option<ErrorResponse> {
+    worker.process.is_disabled(database).then(|| {
+        ErrorResponse::fatal(SqlState::PROTOCOL_VIOLATION, format!("database \"{database}\" is disabled"))
     })
 }
 
@@ -250,6 +275,7 @@ async fn learn(
     let mut server = match worker.checkout(&client.shared, client.stream.tcp(), now).await {
         Ok(server) => server,
         Err(Refusal::Server(response)) => return Err(Some(response)),
+        Err(Refusal::Kicked(Kick::Killed(killed))) => return Err(Some(killed.response().to_bytes())),
         Err(Refusal::Kicked(_)) => return Err(Some(waited_in_vain(&pool))),
     };
     let outcome = poll_fn(|cx| poll_learn(worker, client, &mut server, cx)).await;

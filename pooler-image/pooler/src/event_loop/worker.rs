@@ -202,6 +202,13 @@ impl Worker {
             Mail::Drain => self.drain(),
             Mail::Settings(current) => self.follow(current),
             Mail::Paused { database, paused } => self.set_paused(database.as_deref(), paused),
+            Mail::Kill { databases, epoch, done } => {
+                self.kill(&databases, epoch);
+                let _ = done.send(());
+            }
+            Mail::KillClient { id, found } => {
+                let _ = found.send(self.kill_client(id));
+            }
             Mail::Reconnect { database, epoch } => self.reconnect(database.as_deref(), epoch),
             Mail::Leave { at_latest } => self.leave(at_latest),
         }
@@ -348,7 +355,7 @@ impl Worker {
         }
     }
 
-    fn set_paused(self: &Rc<Self>, database: Option<&str>, paused: bool) {
+    pub(crate) fn set_paused(self: &Rc<Self>, database: Option<&str>, paused: bool) {
         for pool in self.pools_of(database) {
             pool.paused.set(paused);
             self.ledger.borrow_mut().set_paused(pool.id, paused);
@@ -357,7 +364,7 @@ impl Worker {
         if paused { self.close_idle(database) } else { self.slot_came_free() }
     }
 
-    fn reconnect(self: &Rc<Self>, database: Option<&str>, epoch: u32) {
+    pub(crate) fn reconnect(self: &Rc<Self>, database: Option<&str>, epoch: u32) {
         for pool in self.pools_of(database) {
             pool.renew(epoch);
         }

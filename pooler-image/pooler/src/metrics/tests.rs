@@ -33,6 +33,7 @@ fn report() -> Report {
         ledger: LedgerReport { limit: 20, held: 5, waiting: 1, told: 22, floor: 2, refused: 3 },
         phase: Phase::Active,
         paused: Paused::default(),
+        ..ProcessReport::default()
     };
     Report::gather(process, [work])
 }

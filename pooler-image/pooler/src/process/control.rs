@@ -4,37 +4,31 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pgpooler_core::budget;
-use tokio::sync::oneshot;
 
 use super::{Mail, Process};
 use crate::control::{Answer, Control, ControlError, Order, Readiness, RefusedOrder, ShutdownMode};
+use crate::event_loop::memory;
 use crate::reload::{Loaded, ReloadError, ReloadOutcome};
-use crate::report::{Detail, Phase, PoolReport, ProcessReport, Report};
+use crate::report::{Detail, Phase, ProcessReport, Report};
+use crate::settings::{self, SetError};
 
 /// How long a loop may take to answer before it counts as hanging.
-const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
 impl Process {
-    async fn gather(&self, detail: Detail) -> Report {
-        let mut answers = Vec::new();
-        self.tell_all(|| {
-            let (answer, report) = oneshot::channel();
-            answers.push(report);
-            Mail::Report(detail, answer)
-        });
-        let mut loops = Vec::new();
-        let deadline = tokio::time::Instant::now() + ANSWER_LIMIT;
-        for answer in answers {
-            // a loop that does not answer is missing from the count, which is what liveness looks at
-            if let Ok(Ok(report)) = tokio::time::timeout_at(deadline, answer).await {
-                loops.push(report);
-            }
-        }
+    /// A loop that does not answer is missing from the count, which is what liveness looks at.
+    pub(super) async fn gather(&self, detail: Detail) -> Report {
+        let loops = self.ask_all(|answer| Mail::Report(detail, answer)).await;
         let waiting = loops.iter().flat_map(|report| &report.pools).map(|pool| pool.clients.waiting).sum();
-        let ledger = self.ledger_report(waiting);
-        let paused = self.with_paused(|paused| paused.clone());
-        let phase = *self.phase.borrow();
-        Report::gather(ProcessReport { ledger, phase, paused }, loops)
+        let process = ProcessReport {
+            ledger: self.ledger_report(waiting),
+            phase: *self.phase.borrow(),
+            paused: self.with_paused(|paused| paused.clone()),
+            disabled: self.with_disabled(|disabled| disabled.clone()),
+            peer_pools: self.peers.pools(),
+            sizes: memory::sizes(),
+        };
+        Report::gather(process, loops)
     }
 
     fn reread(&self) -> Result<ReloadOutcome, ReloadError> {
@@ -49,54 +43,17 @@ impl Process {
         Ok(outcome)
     }
 
-    fn check_database(&self, database: Option<&String>) -> Result<(), ControlError> {
-        match database {
-            Some(database) if !self.knows_database(database) => {
-                Err(ControlError::NoSuchDatabase(database.clone()))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    async fn hold(&self, database: Option<String>) -> Result<(), ControlError> {
-        self.check_database(database.as_ref())?;
-        let new = self.with_paused(|paused| match &database {
-            None => !std::mem::replace(&mut paused.all, true),
-            Some(database) => paused.databases.insert(database.clone()),
-        });
-        if !new {
-            return Err(ControlError::AlreadyPaused);
-        }
-        self.tell_all(|| Mail::Paused { database: database.clone(), paused: true });
-        loop {
-            let report = self.gather(Detail::Counters).await;
-            let covered =
-                |pool: &&PoolReport| database.as_ref().is_none_or(|database| pool.database == *database);
-            if report.work.pools.iter().filter(covered).all(|pool| pool.servers.total() == 0) {
-                return Ok(());
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-
-    fn go_on(&self, database: Option<String>) -> Result<(), ControlError> {
-        let was = self.with_paused(|paused| match &database {
-            None => {
-                let was = paused.all || !paused.databases.is_empty();
-                paused.all = false;
-                paused.databases.clear();
-                was
-            }
-            Some(database) => paused.databases.remove(database),
-        });
-        match (was, database) {
-            (true, database) => {
-                self.tell_all(|| Mail::Paused { database: database.clone(), paused: false });
-                Ok(())
-            }
-            (false, None) => Err(ControlError::NotPaused),
-            (false, Some(database)) => Err(ControlError::DatabaseNotPaused(database)),
-        }
+    fn change(&self, key: &str, value: &str) -> Result<(), SetError> {
+        let _alone = self.renewal();
+        let current = self.current();
+        let document = settings::with(&current.loaded.document, key, value)?;
+        let loaded = Loaded { document: Arc::new(document), ..current.loaded.clone() };
+        let auth = current
+            .auth
+            .reload(&loaded.userlist, &loaded.document)
+            .map_err(|_| SetError::Unavailable("the system gives no random bytes"))?;
+        self.follow(loaded, auth);
+        Ok(())
     }
 }
 
@@ -135,12 +92,40 @@ impl Control for Process {
     }
 
     fn reconnect(&self, database: Option<String>) -> Answer<'_, Result<(), ControlError>> {
-        let outcome = self.check_database(database.as_ref());
-        if outcome.is_ok() {
-            let epoch = self.new_epoch();
-            self.tell_all(|| Mail::Reconnect { database: database.clone(), epoch });
-        }
-        Box::pin(std::future::ready(outcome))
+        let epoch = self.new_epoch();
+        self.tell_all(|| Mail::Reconnect { database: database.clone(), epoch });
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn disable(&self, database: String) -> Answer<'_, Result<(), ControlError>> {
+        self.disable_database(database);
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn enable(&self, database: String) -> Answer<'_, Result<(), ControlError>> {
+        Box::pin(std::future::ready(self.enable_database(database)))
+    }
+
+    fn kill(&self, database: Option<String>) -> Answer<'_, Result<(), ControlError>> {
+        Box::pin(async {
+            self.kill_databases(database).await;
+            Ok(())
+        })
+    }
+
+    fn kill_client(&self, id: u64) -> Answer<'_, Result<(), ControlError>> {
+        Box::pin(self.kill_one(id))
+    }
+
+    fn wait_close(&self, database: Option<String>) -> Answer<'_, Result<(), ControlError>> {
+        Box::pin(async {
+            self.all_closed(database).await;
+            Ok(())
+        })
+    }
+
+    fn set(&self, key: String, value: String) -> Answer<'_, Result<(), SetError>> {
+        Box::pin(std::future::ready(self.change(&key, &value)))
     }
 
     fn budget(&self) -> Answer<'_, budget::Report> {

@@ -5,9 +5,10 @@
 mod budget;
 mod certificates;
 mod control;
+mod databases;
 mod peers;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
@@ -55,6 +56,17 @@ pub(crate) enum Mail {
         database: Option<String>,
         paused: bool,
     },
+    /// All clients and server connections of these go at once, and new clients wait.
+    Kill {
+        databases: Arc<BTreeSet<String>>,
+        epoch: u32,
+        done: oneshot::Sender<()>,
+    },
+    /// One client goes at once.
+    KillClient {
+        id: u64,
+        found: oneshot::Sender<bool>,
+    },
     Reconnect {
         database: Option<String>,
         epoch: u32,
@@ -97,6 +109,8 @@ pub(crate) struct Process {
     ids: AtomicU64,
     epoch: AtomicU32,
     paused: Mutex<Paused>,
+    /// Databases that take no new clients.
+    disabled: Mutex<BTreeSet<String>>,
     welcomes: Mutex<HashMap<(PoolId, Settings), Arc<Welcome>>>,
     pub(crate) phase: watch::Sender<Phase>,
     /// How the process is to leave, once it is.
@@ -167,6 +181,7 @@ impl Process {
             ids: AtomicU64::new(1),
             epoch: AtomicU32::new(0),
             paused: Mutex::default(),
+            disabled: Mutex::default(),
             welcomes: Mutex::default(),
             phase: watch::Sender::new(Phase::Starting),
             leaving: watch::Sender::new(None),
@@ -317,9 +332,11 @@ impl Process {
         directory.names.get(id.0 as usize).cloned()
     }
 
-    pub(crate) fn knows_database(&self, database: &str) -> bool {
+    /// Databases that clients have asked for.
+    fn databases(&self) -> BTreeSet<String> {
         let directory = self.directory.lock().unwrap_or_else(PoisonError::into_inner);
-        directory.names.iter().any(|(known, _)| known == database)
+        // pools of replication connections have a name with a zero byte
+        directory.names.iter().map(|(database, _)| database.trim_end_matches('\0').to_owned()).collect()
     }
 
     /// What PostgreSQL reports at login to a client of a pool with these settings, if that is known.

@@ -3,7 +3,9 @@
 //! A request is passed on once at most, to whoever its key names; one that a peer has passed on, to nobody. The
 //! connection that brought it is closed when its owner has dealt with it: then whoever sent it may go on.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use pgpooler_core::cancel::{CancelKeys, KeyForm, Origin, Owner, Place, Proof, Request};
@@ -18,6 +20,7 @@ use crate::auth;
 use crate::connect::{self, ConnectErrorKind};
 use crate::reactor::{Socket, lookup_host, timeout};
 use crate::reload::Loaded;
+use crate::report::PeerPoolReport;
 
 /// How long a peer may take to deal with a request; it has a limit of its own for PostgreSQL.
 const LIMIT: Duration = Duration::from_secs(12);
@@ -41,6 +44,8 @@ pub(crate) struct Peers {
     /// Of this process alone, so that one that is started anew takes no key of the old one's clients.
     proofs: [u8; 16],
     at_once: Semaphore,
+    /// Requests under way, by the peer's number; none: one that was found by `peers_dns`.
+    under_way: std::sync::Mutex<BTreeMap<Option<u16>, PeerPoolReport>>,
     resolved: Mutex<Option<Resolved>>,
 }
 
@@ -52,7 +57,8 @@ struct Resolved {
 
 impl Peers {
     pub(crate) fn new(keys: CancelKeys, me: Owner, proofs: [u8; 16]) -> Self {
-        Self { keys, me, proofs, at_once: Semaphore::new(MOST_AT_ONCE), resolved: Mutex::default() }
+        let at_once = Semaphore::new(MOST_AT_ONCE);
+        Self { keys, me, proofs, at_once, under_way: std::sync::Mutex::default(), resolved: Mutex::default() }
     }
 
     /// The key of a client of ours.
@@ -68,9 +74,26 @@ impl Peers {
         Proof::new(hasher.finish128().as_bytes())
     }
 
+    /// Requests that have been passed on, by peer.
+    pub(super) fn pools(&self) -> Vec<PeerPoolReport> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner).values().copied().collect()
+    }
+
+    fn count(&self, peer_id: Option<u16>, stage: Stage, change: impl FnOnce(&mut u32)) {
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        let pool =
+            under_way.entry(peer_id).or_insert(PeerPoolReport { peer_id, ..PeerPoolReport::default() });
+        change(match stage {
+            Stage::Waiting => &mut pool.waiting,
+            Stage::Active => &mut pool.active,
+        });
+    }
+
     async fn pass_on(&self, settings: &Loaded, request: &Request) {
+        let counted = Counted::waiting(self, peer_id(settings, request.place().owner));
         // never closed
         let Ok(_turn) = self.at_once.acquire().await else { return };
+        let _counted = counted.active();
         for peer in self.find(settings, request.place().owner).await {
             match self.tell(settings, &peer, request).await {
                 Ok(()) => debug!(?peer, "cancel request passed on"),
@@ -127,6 +150,46 @@ impl Peers {
             outcome => outcome,
         }
     }
+}
+
+/// A request that is counted as long as this is there.
+struct Counted<'a> {
+    peers: &'a Peers,
+    peer_id: Option<u16>,
+    stage: Stage,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Waiting,
+    Active,
+}
+
+impl<'a> Counted<'a> {
+    fn waiting(peers: &'a Peers, peer_id: Option<u16>) -> Self {
+        Self::at(peers, peer_id, Stage::Waiting)
+    }
+
+    /// It has its turn.
+    fn active(self) -> Self {
+        Self::at(self.peers, self.peer_id, Stage::Active)
+    }
+
+    fn at(peers: &'a Peers, peer_id: Option<u16>, stage: Stage) -> Self {
+        peers.count(peer_id, stage, |count| *count += 1);
+        Self { peers, peer_id, stage }
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.peers.count(self.peer_id, self.stage, |count| *count -= 1);
+    }
+}
+
+/// The number of the peer with this mark, if the document lists it.
+fn peer_id(Loaded { document, .. }: &Loaded, owner: Owner) -> Option<u16> {
+    document.peers.iter().map(|peer| peer.peer_id).find(|id| Owner::of_peer_id(*id) == Some(owner))
 }
 
 async fn reach(peer: &[SocketAddr]) -> Result<Socket, ConnectErrorKind> {

@@ -65,6 +65,8 @@ pub struct Traffic {
     pub server_parses: u64,
     /// Bind messages passed on.
     pub binds: u64,
+    /// Clients that logged in.
+    pub client_logins: u64,
     /// Questions to servers what a session holds.
     pub probes: u64,
     /// Server connections that went to another loop.
@@ -160,7 +162,7 @@ impl Traffic {
     /// Adds another loop's.
     pub fn merge(&mut self, other: &Self) {
         let Self { transactions, queries, waits, received, sent, .. } = other;
-        let Self { client_parses, server_parses, binds, probes, lends, pins, .. } = other;
+        let Self { client_parses, server_parses, binds, client_logins, probes, lends, pins, .. } = other;
         self.transactions.merge(transactions);
         self.queries.merge(queries);
         self.waits.merge(waits);
@@ -169,6 +171,7 @@ impl Traffic {
         self.client_parses += client_parses;
         self.server_parses += server_parses;
         self.binds += binds;
+        self.client_logins += client_logins;
         self.probes += probes;
         self.lends += lends;
         self.pins.iter_mut().zip(pins).for_each(|(sum, count)| *sum += count);

@@ -1,4 +1,4 @@
-//! One entry a client or server connection, for `SHOW CLIENTS` and `SHOW SERVERS`.
+//! One entry a client or server connection, for `SHOW CLIENTS`, `SHOW SERVERS` and `SHOW SOCKETS`.
 
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
@@ -121,6 +121,16 @@ impl ClientState {
             Self::WaitingCancel => "waiting_cancel_req",
         }
     }
+
+    /// PgBouncer's word in `SHOW SOCKETS`, where a client that asks for nothing is active too.
+    pub fn socket_word(self) -> &'static str {
+        match self {
+            Self::Active | Self::Idle => "cl_active",
+            Self::Waiting => "cl_waiting",
+            Self::ActiveCancel => "cl_active_cancel_req",
+            Self::WaitingCancel => "cl_waiting_cancel_req",
+        }
+    }
 }
 
 impl ServerState {
@@ -135,6 +145,20 @@ impl ServerState {
             Self::ActiveCancel => "active_cancel",
             Self::BeingCanceled => "being_canceled",
             Self::Closing => "closing",
+        }
+    }
+
+    /// PgBouncer's word in `SHOW SOCKETS`.
+    pub fn socket_word(self) -> &'static str {
+        match self {
+            Self::Active => "sv_active",
+            Self::Idle => "sv_idle",
+            Self::Used => "sv_used",
+            Self::Tested => "sv_tested",
+            Self::New => "sv_login",
+            Self::ActiveCancel => "sv_active_cancel",
+            Self::BeingCanceled => "sv_being_canceled",
+            Self::Closing => "sv_closing",
         }
     }
 }

@@ -10,8 +10,9 @@ use pgpooler::control::{Answer, Control, ControlError, Order, Readiness, Refused
 use pgpooler::reload::{Loaded, ReloadError, ReloadOutcome};
 use pgpooler::report::{
     ClientCounts, ClientReport, ClientState, Detail, LedgerReport, LoopReport, Phase, PoolReport,
-    ProcessReport, Report, ServerCounts, ServerReport, ServerState, SocketReport, Traffic,
+    ProcessReport, Report, ServerCounts, ServerReport, ServerState, Sizes, SocketReport, Traffic,
 };
+use pgpooler::settings::{self, SetError};
 use pgpooler_config::{Document, Userlist};
 use pgpooler_core::budget;
 use tokio::sync::watch;
@@ -110,6 +111,40 @@ impl Control for Fake {
         Box::pin(async { result })
     }
 
+    fn disable(&self, database: String) -> Answer<'_, Result<(), ControlError>> {
+        let result = self.command("disable", Some(database));
+        Box::pin(async { result })
+    }
+
+    fn enable(&self, database: String) -> Answer<'_, Result<(), ControlError>> {
+        let result = self.command("enable", Some(database));
+        Box::pin(async { result })
+    }
+
+    fn kill(&self, database: Option<String>) -> Answer<'_, Result<(), ControlError>> {
+        let result = self.command("kill", database);
+        Box::pin(async { result })
+    }
+
+    fn kill_client(&self, id: u64) -> Answer<'_, Result<(), ControlError>> {
+        self.called(format!("kill client {id}"));
+        Box::pin(async move { if id == 12 { Ok(()) } else { Err(ControlError::NoSuchClient) } })
+    }
+
+    fn wait_close(&self, database: Option<String>) -> Answer<'_, Result<(), ControlError>> {
+        let result = self.command("wait for", database);
+        Box::pin(async move {
+            self.unstuck().await;
+            result
+        })
+    }
+
+    fn set(&self, key: String, value: String) -> Answer<'_, Result<(), SetError>> {
+        let result = settings::with(&Document::default(), &key, &value).map(drop);
+        self.called(format!("set {key} {value}"));
+        Box::pin(async { result })
+    }
+
     fn budget(&self) -> Answer<'_, budget::Report> {
         let report = self.holder.lock().unwrap().report(0xfeed, 0, USE);
         Box::pin(async move { report })
@@ -133,7 +168,7 @@ impl Control for Fake {
 }
 
 fn report(detail: Detail) -> Report {
-    let mut traffic = Traffic { received: 100, sent: 200, binds: 7, ..Traffic::default() };
+    let mut traffic = Traffic { received: 100, sent: 200, binds: 7, client_logins: 4, ..Traffic::default() };
     traffic.transactions.record(Duration::from_millis(5));
     traffic.queries.record(Duration::from_millis(2));
     traffic.waits.record(Duration::from_millis(1));
@@ -151,12 +186,17 @@ fn report(detail: Detail) -> Report {
         Detail::Counters => {}
         Detail::Clients => work.clients.push(client()),
         Detail::Servers => work.servers.push(server()),
+        Detail::Sockets => {
+            work.clients.push(client());
+            work.servers.push(server());
+        }
     }
     let ledger = LedgerReport { limit: 20, held: 5, ..LedgerReport::default() };
-    Report::gather(ProcessReport { ledger, phase: Phase::Active, ..ProcessReport::default() }, [work])
+    let sizes = Sizes { client: 10, server: 100, pool: 1000 };
+    Report::gather(ProcessReport { ledger, phase: Phase::Active, sizes, ..ProcessReport::default() }, [work])
 }
 
-fn socket() -> SocketReport {
+pub(crate) fn socket() -> SocketReport {
     SocketReport {
         peer: SocketAddr::from(([10, 0, 0, 1], 4711)),
         local: SocketAddr::from(([10, 0, 0, 2], 6432)),

@@ -37,7 +37,7 @@ async fn session_with(access: Access, leftover: Vec<u8>) -> Session {
     let fake = Fake::new();
     let console = Arc::new(Console::new(fake.clone()));
     let (stop, stopped) = oneshot::channel();
-    let client = AdminClient { user: "ann".into(), access, key: None };
+    let client = AdminClient { user: "ann".into(), access, key: None, id: 77, socket: fake::socket() };
     tokio::spawn(admin::serve(served, client, leftover, console, async {
         let _ = stopped.await;
     }));

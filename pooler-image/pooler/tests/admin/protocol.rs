@@ -168,6 +168,17 @@ async fn the_end_of_the_process_is_told_to_whoever_is_on_the_console() {
 }
 
 #[tokio::test]
+async fn a_session_that_kills_itself_is_answered_and_then_told_so() {
+    let mut wire = Wire::open(Access::Admin).await;
+    wire.stream.write_all(&query("KILL_CLIENT 77")).await.unwrap();
+    assert_eq!(wire.until_ready().await, "CZ");
+    let error = wire.error().await;
+    assert!(error.contains("C08P01") && error.contains("admin forced disconnect"), "{error}");
+    assert!(wire.is_closed().await);
+    assert!(wire.fake.calls().is_empty());
+}
+
+#[tokio::test]
 async fn a_pause_is_answered_when_it_has_taken_effect_and_what_came_meanwhile_is_answered_then() {
     let mut wire = Wire::open(Access::Admin).await;
     wire.fake.stuck.send_replace(true);

@@ -6,6 +6,7 @@ mod auth_query;
 mod auth_types;
 mod budget;
 mod cancel;
+mod console;
 mod direct;
 mod drain;
 mod flow;
@@ -22,6 +23,7 @@ mod sql;
 mod state;
 mod storms;
 mod tls;
+mod tools;
 
 use std::sync::OnceLock;
 

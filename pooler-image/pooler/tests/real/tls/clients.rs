@@ -177,7 +177,8 @@ fn the_console_tells_what_both_sides_speak() {
     let login = Login { database: "pgpooler".to_owned(), ..pooler.superuser() };
     let mut console = RawClient::login(&login).unwrap();
     let column = |console: &mut RawClient, command: &str| -> Vec<String> {
-        console.rows(command).unwrap().into_iter().map(|row| row[17].clone()).collect()
+        let rows = console.rows(command).unwrap().into_iter();
+        rows.filter(|row| row[2] != "pgbouncer").map(|row| row[17].clone()).collect()
     };
     let mut clients = column(&mut console, "SHOW CLIENTS");
     clients.sort();
