@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Resource as _, ResourceExt as _};
-use pgpooler_config::{AuthType, Document, PoolMode, PoolRule, Seconds, SessionState, TlsMode};
+use pgpooler_config::{
+    AuthType, DEFAULT_WEIGHT, Document, PoolMode, PoolRule, Seconds, SessionState, TlsMode,
+};
 
 use crate::api::{self, BudgetMode, PgPooler};
 use crate::names;
@@ -251,6 +253,9 @@ fn rule(pool: &api::Pool) -> Result<PoolRule, SpecError> {
         pool_mode: pool.mode.map(mode).transpose()?,
         pool_size: None,
         pool_size_total: limit,
+        min_pool_size: None,
+        min_pool_size_total: None,
+        weight: DEFAULT_WEIGHT,
         session_state: pool.session_state.map(session_state),
         query_wait_timeout: timeout.map(|timeout| seconds(&field(), timeout)).transpose()?,
     })

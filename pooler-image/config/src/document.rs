@@ -19,6 +19,9 @@ pub const INTERNAL_SERVER_NAME: &str = "pgpooler.internal";
 /// Calls the function that `pgpooler --print-auth-query-sql` prints.
 pub const AUTH_QUERY: &str = "SELECT username, password FROM pgpooler.user_lookup($1)";
 
+/// [`PoolRule::weight`] of pools whose rule gives none, or that have no rule.
+pub const DEFAULT_WEIGHT: u32 = 100;
+
 /// The whole configuration of one pooler process.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -54,6 +57,8 @@ pub struct Document {
     pub pool_mode: PoolMode,
     /// What becomes of session state that cannot follow its client to another server connection.
     pub session_state: SessionState,
+    /// Server connections that one (database, user) pool keeps open, once it has had a client.
+    pub min_pool_size: u32,
     /// Most clients connected at once; more are refused with 53300.
     pub max_client_conn: u32,
     /// Most server connections of the whole process, over all pools, logins and closing ones included.
@@ -181,6 +186,17 @@ pub struct PoolRule {
     /// budget, but one at least. Without an operator: the same as [`pool_size`](Self::pool_size).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pool_size_total: Option<u32>,
+    /// Overrides [`Document::min_pool_size`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_pool_size: Option<u32>,
+    /// Server connections that one (database, user) pool keeps open over all pods together; a pod keeps its part of
+    /// them as of the budget, rounded up. Without an operator: the same as [`min_pool_size`](Self::min_pool_size).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_pool_size_total: Option<u32>,
+    /// The pool's part of the process's connections, in proportion to the other pools, while there are too few for all:
+    /// 1 to 1000.
+    #[serde(default = "weight")]
+    pub weight: u32,
     /// Overrides [`Document::query_wait_timeout`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub query_wait_timeout: Option<Seconds>,
@@ -213,6 +229,8 @@ pub enum PoolMode {
     /// When the transaction ends.
     #[default]
     Transaction,
+    /// When the statement ends; transaction blocks are refused.
+    Statement,
 }
 
 /// Whether a connection uses TLS, and what the peer's certificate must be: libpq's words.
@@ -277,6 +295,7 @@ impl Default for Document {
             stats_users: Vec::new(),
             pool_mode: PoolMode::default(),
             session_state: SessionState::default(),
+            min_pool_size: 0,
             max_client_conn: 10_000,
             max_server_connections: 20,
             query_wait_timeout: Seconds::from_secs(120),
@@ -376,6 +395,10 @@ fn as_text<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error>
 
 const fn listen_port() -> u16 {
     6432
+}
+
+const fn weight() -> u32 {
+    DEFAULT_WEIGHT
 }
 
 fn any() -> String {

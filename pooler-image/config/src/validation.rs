@@ -1,8 +1,12 @@
 //! What a document must be beyond its form, and how a fault is told to its author.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 
 use crate::{ANY, Document, PoolRule, Seconds, TlsMode};
+
+/// What [`PoolRule::weight`] may be.
+const WEIGHTS: RangeInclusive<u32> = 1..=1000;
 
 /// A document that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -128,6 +132,27 @@ impl Document {
             )?;
             rule.validate()?;
         }
+        self.validate_minimums()
+    }
+
+    /// What pools keep open. How many pools a rule with [`ANY`] makes is not known; a process that may hold fewer than
+    /// all of them keep scales them down.
+    fn validate_minimums(&self) -> Result<(), ValidationError> {
+        let fits = |minimum: u32| minimum <= self.max_server_connections;
+        let fault = "must not be more than max_server_connections";
+        check(fits(self.min_pool_size), "min_pool_size", fault)?;
+        let (mut seen, mut all) = (BTreeSet::new(), 0_u32);
+        for rule in &self.pools {
+            let minimum = rule.min_pool_size.unwrap_or(self.min_pool_size);
+            check(fits(minimum), &rule.key("min_pool_size"), fault)?;
+            for user in rule.users.iter().filter(|user| *user != ANY && rule.database != ANY) {
+                // the first rule that matches wins
+                let first = seen.insert((&rule.database, user));
+                all = all.saturating_add(if first { minimum } else { 0 });
+            }
+            let fault = "must not be more than max_server_connections together with the pools before";
+            check(fits(all), &rule.key("min_pool_size"), fault)?;
+        }
         Ok(())
     }
 }
@@ -144,7 +169,19 @@ impl PoolRule {
         let alone = self.users.len() == 1 || self.users.iter().all(|user| user != ANY);
         check(alone, &self.key("users"), "must have \"*\" alone")?;
         check(self.pool_size_total != Some(0), &self.key("pool_size_total"), "must be at least 1")?;
-        check(self.pool_size != Some(0), &self.key("pool_size"), "must be at least 1")
+        check(self.pool_size != Some(0), &self.key("pool_size"), "must be at least 1")?;
+        let fits = |least: Option<u32>, most: Option<u32>| most.is_none_or(|most| least.unwrap_or(0) <= most);
+        check(
+            fits(self.min_pool_size, self.pool_size),
+            &self.key("min_pool_size"),
+            "must not be more than pool_size",
+        )?;
+        check(
+            fits(self.min_pool_size_total, self.pool_size_total),
+            &self.key("min_pool_size_total"),
+            "must not be more than pool_size_total",
+        )?;
+        check(WEIGHTS.contains(&self.weight), &self.key("weight"), "must be 1 to 1000")
     }
 
     fn key(&self, key: &str) -> String {

@@ -51,7 +51,7 @@ fn a_value_of_the_wrong_type_is_refused_with_its_place() {
     assert!(told.contains("must not be negative"), "{told}");
     let told = refusal("drain_timeout = \"soon\"\n");
     assert!(told.contains("`soon` is not a duration"), "{told}");
-    assert!(refusal("pool_mode = \"statement\"\n").contains("unknown variant `statement`"));
+    assert!(refusal("pool_mode = \"query\"\n").contains("unknown variant `query`"));
 }
 
 #[test]
@@ -90,6 +90,25 @@ fn a_value_that_cannot_work_is_refused_by_its_key() {
         ("[[pools]]\nname = \"a\"\nusers = [\"*\", \"x\"]", "pools.a.users: must have \"*\" alone"),
         ("[[pools]]\nname = \"a\"\npool_size = 0", "pools.a.pool_size: must be at least 1"),
         ("[[pools]]\nname = \"a\"\npool_size_total = 0", "pools.a.pool_size_total: must be at least 1"),
+        ("[[pools]]\nname = \"a\"\nweight = 0", "pools.a.weight: must be 1 to 1000"),
+        ("[[pools]]\nname = \"a\"\nweight = 1001", "pools.a.weight: must be 1 to 1000"),
+        (
+            "[[pools]]\nname = \"a\"\npool_size = 2\nmin_pool_size = 3",
+            "pools.a.min_pool_size: must not be more than pool_size",
+        ),
+        (
+            "[[pools]]\nname = \"a\"\npool_size_total = 2\nmin_pool_size_total = 3",
+            "pools.a.min_pool_size_total: must not be more than pool_size_total",
+        ),
+        ("min_pool_size = 21", "min_pool_size: must not be more than max_server_connections"),
+        (
+            "[[pools]]\nname = \"a\"\nmin_pool_size = 21",
+            "pools.a.min_pool_size: must not be more than max_server_connections",
+        ),
+        (
+            "[[pools]]\nname = \"a\"\ndatabase = \"d\"\nusers = [\"x\", \"y\"]\nmin_pool_size = 11",
+            "pools.a.min_pool_size: must not be more than max_server_connections together with the pools before",
+        ),
         (
             "[[pools]]\nname = \"a\"\n[[pools]]\nname = \"a\"",
             "pools.a.name: must be different from the other pools' names",
@@ -97,6 +116,15 @@ fn a_value_that_cannot_work_is_refused_by_its_key() {
     ] {
         assert_eq!(refusal(text), told);
     }
+}
+
+#[test]
+fn minimums_of_pools_that_a_rule_before_covers_count_once() {
+    let rule = |name: &str, users: &str| {
+        format!("[[pools]]\nname = '{name}'\ndatabase = 'd'\nusers = [{users}]\nmin_pool_size = 10\n")
+    };
+    let document = Document::parse(&(rule("a", "'x'") + &rule("b", "'x', 'y'"))).unwrap();
+    assert_eq!((document.pools[1].min_pool_size, document.pools[1].weight), (Some(10), 100));
 }
 
 #[test]
@@ -170,7 +198,11 @@ fn seconds() -> impl Strategy<Value = Seconds> {
 
 fn rule(index: usize) -> impl Strategy<Value = PoolRule> {
     let users = prop_oneof![Just(vec![ANY.to_owned()]), prop::collection::vec("[a-z\" \\\\é]{1,8}", 1..4)];
-    let mode = prop::option::of(prop_oneof![Just(PoolMode::Session), Just(PoolMode::Transaction)]);
+    let mode = prop::option::of(prop_oneof![
+        Just(PoolMode::Session),
+        Just(PoolMode::Transaction),
+        Just(PoolMode::Statement)
+    ]);
     ("[a-z*\"\n]{1,8}", users, mode, prop::option::of(1u32..), prop::option::of(seconds())).prop_map(
         move |(database, users, pool_mode, pool_size, query_wait_timeout)| PoolRule {
             name: format!("pool {index}"),
@@ -179,6 +211,9 @@ fn rule(index: usize) -> impl Strategy<Value = PoolRule> {
             pool_mode,
             pool_size,
             pool_size_total: pool_size.map(|size| size / 2 + 1),
+            min_pool_size: Some(0),
+            min_pool_size_total: pool_size.map(|size| size / 2),
+            weight: pool_size.map_or(1, |size| size % 1000 + 1),
             session_state: None,
             query_wait_timeout,
         },

@@ -31,7 +31,7 @@ fn idle(criterion: &mut Criterion) {
     let now = Instant::now();
     let mut ledger = ledger(now);
     criterion.bench_function("ledger, an idle connection", |bencher| {
-        bencher.iter(|| match ledger.checkout(POOL, black_box(ClientId(7))) {
+        bencher.iter(|| match ledger.checkout(POOL, black_box(ClientId(7)), now) {
             Checkout::Take(server) => release(&mut ledger, server, now),
             Checkout::Wait => unreachable!("all are idle"),
         });
@@ -45,11 +45,11 @@ fn handed_on(criterion: &mut Criterion) {
     for waiting in [44, 980] {
         let mut ledger = ledger(now);
         for client in 0..SERVERS + waiting {
-            ledger.checkout(POOL, ClientId(client));
+            ledger.checkout(POOL, ClientId(client), now);
         }
         group.bench_function(format!("{waiting} wait"), |bencher| {
             bencher.iter(|| match release(&mut ledger, black_box(ServerId(3)), now) {
-                Release::Hand(client) => ledger.checkout(POOL, client),
+                Release::Hand(client) => ledger.checkout(POOL, client, now),
                 other => unreachable!("somebody waits, not {other:?}"),
             });
         });

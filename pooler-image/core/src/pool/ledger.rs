@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::slots::{Cell, LoopId, PoolId, Slots, Taken, Verdict};
+use super::slots::{Ahead, Cell, LoopId, PoolId, Slots, Taken, Verdict};
 
 /// A client of this loop. It waits for at most one connection at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -64,6 +64,15 @@ pub enum Next {
     Lack,
 }
 
+/// Which idle connections may be closed for their slots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Those that their pools have beyond what they keep.
+    BeyondKept,
+    /// All.
+    All,
+}
+
 /// How a pool stands on this loop.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PoolCounts {
@@ -85,11 +94,17 @@ struct Idle {
 }
 
 #[derive(Debug)]
+struct Waiting {
+    client: ClientId,
+    since: Instant,
+}
+
+#[derive(Debug)]
 struct Pool {
     limits: PoolLimits,
     /// The next one to be taken is the last.
     idle: VecDeque<Idle>,
-    waiting: VecDeque<ClientId>,
+    waiting: VecDeque<Waiting>,
     connecting: u32,
     open: u32,
     paused: bool,
@@ -100,6 +115,9 @@ struct Pool {
 
 /// Logins to PostgreSQL that one loop has under way at most: more at once only make each other slower.
 const PARALLEL_LOGINS: u32 = 16;
+
+/// After a failure, how much longer nobody opens a connection that nobody waits for.
+const AHEAD_PAUSE: Duration = Duration::from_secs(10);
 
 /// One loop's idle connections and waiting clients, pool by pool.
 #[derive(Debug)]
@@ -129,7 +147,7 @@ impl Ledger {
     }
 
     /// A client wants a connection.
-    pub fn checkout(&mut self, pool: PoolId, client: ClientId) -> Checkout {
+    pub fn checkout(&mut self, pool: PoolId, client: ClientId, now: Instant) -> Checkout {
         let Some(pool) = self.pools.get_mut(&pool) else { return Checkout::Wait };
         if !pool.paused
             && pool.waiting.is_empty()
@@ -138,7 +156,7 @@ impl Ledger {
         {
             return Checkout::Take(idle.server);
         }
-        pool.waiting.push_back(client);
+        pool.waiting.push_back(Waiting { client, since: now });
         Checkout::Wait
     }
 
@@ -155,7 +173,7 @@ impl Ledger {
     /// A client does not wait any more.
     pub fn leave(&mut self, pool: PoolId, client: ClientId) {
         if let Some(pool) = self.pools.get_mut(&pool)
-            && let Some(at) = pool.waiting.iter().position(|waiting| *waiting == client)
+            && let Some(at) = pool.waiting.iter().position(|waiting| waiting.client == client)
         {
             pool.waiting.remove(at);
         }
@@ -166,16 +184,24 @@ impl Ledger {
         self.pools.get(&pool).is_none_or(|pool| pool.waiting.is_empty() || pool.paused)
     }
 
+    /// Since when the first in the pool's queue has waited; nobody, while it hands nothing out.
+    pub fn oldest(&self, pool: PoolId) -> Option<Instant> {
+        self.pools.get(&pool).filter(|pool| !pool.paused)?.waiting.front().map(|waiting| waiting.since)
+    }
+
     /// A client whose connection turned out to be dead before it had used it keeps its place in the queue.
-    pub fn requeue(&mut self, pool: PoolId, client: ClientId) {
+    pub fn requeue(&mut self, pool: PoolId, client: ClientId, now: Instant) {
         if let Some(pool) = self.pools.get_mut(&pool) {
-            pool.waiting.push_front(client);
+            let since = pool.waiting.front().map_or(now, |next| next.since);
+            pool.waiting.push_front(Waiting { client, since });
         }
     }
 
     /// Takes all clients out of a pool's queue: PostgreSQL will not have them.
     pub fn drain_waiting(&mut self, pool: PoolId) -> Vec<ClientId> {
-        self.pools.get_mut(&pool).map_or_else(Vec::new, |pool| pool.waiting.drain(..).collect())
+        self.pools
+            .get_mut(&pool)
+            .map_or_else(Vec::new, |pool| pool.waiting.drain(..).map(|waiting| waiting.client).collect())
     }
 
     /// A clean connection comes back, or a new or lent one is ready. `id`: what it is called if it is kept.
@@ -195,9 +221,9 @@ impl Ledger {
             Verdict::Keep => {}
         }
         if !pool.paused
-            && let Some(client) = pool.waiting.pop_front()
+            && let Some(waiting) = pool.waiting.pop_front()
         {
-            return Release::Hand(client);
+            return Release::Hand(waiting.client);
         }
         let idle = Idle { server: id, since: now, place };
         match place {
@@ -228,53 +254,69 @@ impl Ledger {
         if lacks > 0 && this.retry_at.is_some_and(|at| at > now) && slots.is_barred(pool) {
             // another loop may have an idle one of this pool
             this.lacking = true;
-            slots.want(cell, lacks);
+            slots.want(cell, lacks, this.lacks_since());
             return Next::Lack;
         }
         if lacks == 0 || this.retry_at.is_some_and(|at| at > now) || logins >= this.parallel_logins() {
-            slots.want(cell, 0);
+            slots.want(cell, 0, None);
             return Next::Nothing;
         }
-        match slots.take(cell) {
+        // what the pool is due depends on it
+        slots.want(cell, lacks, this.lacks_since());
+        match slots.take(cell, now) {
             Taken::Slot => {
                 this.connecting += 1;
                 this.open += 1;
-                slots.want(cell, lacks - 1);
+                slots.want(cell, lacks - 1, this.lacks_since());
                 Next::Connect
             }
             Taken::PoolFull => {
                 // another loop may have an idle one of this pool
                 this.lacking = true;
-                slots.want(cell, lacks);
                 Next::Lack
             }
-            Taken::NoneFree => self.lack(cell, lacks, slots),
+            Taken::NoneFree => self.lack(cell, slots),
             // nobody should give up a connection for that
             Taken::Unknown => {
-                slots.want(cell, 0);
+                slots.want(cell, 0, None);
                 Next::Nothing
             }
         }
     }
 
-    fn lack(&mut self, cell: Cell, lacks: u32, slots: &mut Slots) -> Next {
+    /// Whether to open a connection that nobody waits for yet, since the pool has fewer than it keeps; its slot is taken
+    /// then. `known`: its user is known, and may log in.
+    pub fn open_ahead(&mut self, pool: PoolId, known: bool, now: Instant, slots: &mut Slots) -> bool {
+        let cell = (self.me, pool);
+        let Some(pool) = self.pools.get_mut(&pool) else { return false };
+        let failed = pool.retry_at.is_some_and(|at| at + AHEAD_PAUSE > now);
+        let ahead = if known && !pool.paused && !failed { Ahead::Yes } else { Ahead::No };
+        let opens = slots.take_ahead(cell, ahead, now);
+        pool.connecting += u32::from(opens);
+        pool.open += u32::from(opens);
+        opens
+    }
+
+    fn lack(&mut self, cell: Cell, slots: &mut Slots) -> Next {
         if let Some(pool) = self.pools.get_mut(&cell.1) {
             pool.lacking = true;
         }
-        slots.want(cell, lacks);
         if slots.is_enough_closing(cell) {
             return Next::Lack;
         }
-        self.oldest_idle().map_or(Next::Lack, |(owner, server)| Next::Close(owner, server))
+        self.least_needed(Reach::BeyondKept, slots)
+            .map_or(Next::Lack, |(owner, server)| Next::Close(owner, server))
     }
 
-    /// Takes out the connection that was idle longest, for its slot.
-    pub fn oldest_idle(&mut self) -> Option<(PoolId, ServerId)> {
+    /// Takes out an idle connection for its slot: of the pool that has most beyond its due the one that was idle longest.
+    pub fn least_needed(&mut self, reach: Reach, slots: &Slots) -> Option<(PoolId, ServerId)> {
+        let may_go = |pool: PoolId| reach == Reach::All || slots.beyond_kept(pool) > 0;
         let (id, _) = self
             .pools
             .iter()
             .filter_map(|(id, pool)| Some((*id, pool.idle.front()?.since)))
-            .min_by_key(|(_, since)| *since)?;
+            .filter(|(id, _)| may_go(*id))
+            .min_by_key(|(id, since)| (-slots.surplus(*id).max(0), *since))?;
         let idle = self.pools.get_mut(&id)?.idle.pop_front()?;
         Some((id, idle.server))
     }
@@ -323,17 +365,24 @@ impl Ledger {
         }
     }
 
-    /// Takes out idle connections that are past their timeout.
-    pub fn expire(&mut self, now: Instant) -> Vec<(PoolId, ServerId)> {
+    /// Takes out idle connections that are past their timeout. `spared`: how many connections a pool has beyond those
+    /// that it keeps.
+    pub fn expire(&mut self, now: Instant, mut spared: impl FnMut(PoolId) -> u32) -> Vec<(PoolId, ServerId)> {
         let mut expired = Vec::new();
         for (id, pool) in &mut self.pools {
             let timeout = pool.limits.idle_timeout;
             if timeout.is_zero() {
                 continue;
             }
+            let is_over = |idle: &Idle| now.saturating_duration_since(idle.since) >= timeout;
+            if !pool.idle.iter().any(is_over) {
+                continue;
+            }
+            let mut left = spared(*id);
             pool.idle.retain(|idle| {
-                let keeps = now.saturating_duration_since(idle.since) < timeout;
+                let keeps = left == 0 || !is_over(idle);
                 if !keeps {
+                    left -= 1;
                     expired.push((*id, idle.server));
                 }
                 keeps
@@ -361,7 +410,7 @@ impl Ledger {
         if pool.paused || pool.idle.is_empty() {
             return None;
         }
-        let client = pool.waiting.pop_front()?;
+        let client = pool.waiting.pop_front()?.client;
         pool.idle.pop_back().map(|idle| (client, idle.server))
     }
 
@@ -391,6 +440,12 @@ impl Pool {
     /// After a failure one login tries whether others will succeed.
     fn parallel_logins(&self) -> u32 {
         if self.retry_at.is_some() && self.connecting > 0 { 0 } else { PARALLEL_LOGINS }
+    }
+
+    /// Since when the first of those has waited.
+    fn lacks_since(&self) -> Option<Instant> {
+        let served = (self.connecting as usize).saturating_add(self.idle.len());
+        self.waiting.get(served).map(|waiting| waiting.since)
     }
 
     /// Clients that neither an idle connection nor one being opened will serve.

@@ -10,5 +10,7 @@ mod ledger;
 mod slots;
 
 pub use homes::{Homes, Size};
-pub use ledger::{Checkout, ClientId, Ledger, Next, Place, PoolCounts, PoolLimits, Release, ServerId};
-pub use slots::{Cell, LoopId, PoolId, PoolSize, Pressure, Slots, Stage, Taken, Terms, Verdict};
+pub use ledger::{Checkout, ClientId, Ledger, Next, Place, PoolCounts, PoolLimits, Reach, Release, ServerId};
+pub use slots::{
+    Ahead, Cell, LoopId, PoolId, PoolSize, PoolTerms, Pressure, Slots, Stage, TURN, Taken, Terms, Verdict,
+};

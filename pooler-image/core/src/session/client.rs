@@ -16,6 +16,17 @@ pub enum Naming {
     Own,
 }
 
+/// What a client has a server connection for; then it goes back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Unit {
+    /// A transaction, or all that there is (session mode).
+    #[default]
+    Transaction,
+    /// A statement: a Query, or what an extended-protocol client sends up to its Sync. The next one is not sent before
+    /// its ReadyForQuery, and a transaction block ends the client.
+    Statement,
+}
+
 /// What becomes of session state that cannot be brought from one server connection to another: LISTEN, temporary
 /// tables, advisory locks ...
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -33,6 +44,7 @@ pub enum SessionState {
 #[derive(Debug)]
 pub struct Client {
     pub(super) naming: Naming,
+    pub(super) unit: Unit,
     pub(super) policy: SessionState,
     /// What RESET goes back to.
     pub(super) startup: Settings,
@@ -54,6 +66,7 @@ impl Client {
     pub fn new(naming: Naming, settings: Settings, policy: SessionState) -> Self {
         Self {
             naming,
+            unit: Unit::default(),
             policy,
             startup: settings.clone(),
             shared: Settings::default(),
@@ -64,6 +77,12 @@ impl Client {
             serial: 0,
             leaving: false,
         }
+    }
+
+    /// The same client, having server connections for so long.
+    #[must_use]
+    pub fn by(self, unit: Unit) -> Self {
+        Self { unit, ..self }
     }
 
     /// Whose names for statements its server connections know. Settled at login.

@@ -38,7 +38,7 @@ mod statements;
 mod undo;
 
 pub use catalog::Catalog;
-pub use client::{Client, Naming, SessionState};
+pub use client::{Client, Naming, SessionState, Unit};
 pub use clock::Clock;
 pub use dirt::Dirt;
 pub use exchange::{ClientFault, Exchange, ServerFault};

@@ -77,6 +77,11 @@ impl Owed {
         )
     }
 
+    /// ReadyForQuery is (part of) its reply, and the client gets it.
+    fn ends_statement(&self) -> bool {
+        matches!(self, Self::Query(..) | Self::FunctionCall | Self::Sync)
+    }
+
     /// The server skips it after an error.
     fn is_skippable(&self) -> bool {
         !matches!(self, Self::Sync | Self::Seal)
@@ -162,11 +167,14 @@ pub(super) struct Pipeline {
     changes: Changes,
     /// How many of them end with ReadyForQuery.
     ready: usize,
+    /// How many of these are clients'.
+    statements: usize,
 }
 
 impl Pipeline {
     pub(super) fn push(&mut self, owed: Owed) {
         self.ready += usize::from(owed.ends_with_ready());
+        self.statements += usize::from(owed.ends_statement());
         let number = self.popped + self.owed.len() as u64;
         self.changes.pushed(number, owed.changed(), owed.ends_with_ready());
         self.owed.push_back(owed);
@@ -183,6 +191,7 @@ impl Pipeline {
     pub(super) fn pop(&mut self) -> Option<Owed> {
         let owed = self.owed.pop_front()?;
         self.ready -= usize::from(owed.ends_with_ready());
+        self.statements -= usize::from(owed.ends_statement());
         self.changes.popped(self.popped);
         self.popped += 1;
         Some(owed)
@@ -204,6 +213,11 @@ impl Pipeline {
     /// Replies with ReadyForQuery that are still to come.
     pub(super) fn ready(&self) -> usize {
         self.ready
+    }
+
+    /// Statements of clients whose ReadyForQuery is still to come.
+    pub(super) fn statements(&self) -> usize {
+        self.statements
     }
 
     /// Books that an earlier batch may yet put right.
@@ -255,6 +269,7 @@ impl Pipeline {
                 Owed::Sync => {
                     self.remove(at);
                     self.ready -= 1;
+                    self.statements -= 1;
                 }
                 _ => at += 1,
             }

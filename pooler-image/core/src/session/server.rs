@@ -9,7 +9,7 @@ use super::pipeline::{Owed, Pipeline};
 use super::state::{Pace, Sequences, State};
 use super::statements::ServerStatements;
 use super::undo::Undo;
-use super::{Catalog, Client, Dirt, Holds, Naming, Rest, ServerFault, Settings};
+use super::{Catalog, Client, Dirt, Holds, Naming, Rest, ServerFault, Settings, Unit};
 use crate::wire::backend as tag;
 use crate::wire::{ErrorFields, Header, TransactionStatus, backend, frontend};
 
@@ -24,8 +24,7 @@ pub struct Server {
     pub(super) portals: Vec<(Box<[u8]>, Arc<Statement>)>,
     pub(super) batch: Batch,
     pub(super) copy_in: bool,
-    /// A message of the client's waits until the books are certain.
-    pub(super) waits: bool,
+    pub(super) waits: Waits,
     pub(super) state: State,
     /// What the client still has to send of a message whose beginning was passed on.
     pub(super) unsent: Rest,
@@ -41,6 +40,18 @@ pub(super) enum ServerEnd {
     #[default]
     Untold,
     Told,
+}
+
+/// What a message of the client's waits for that is there already.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Waits {
+    /// None does.
+    #[default]
+    Nothing,
+    /// Until the books are certain.
+    Books,
+    /// Until the statement before it has been answered.
+    Statement,
 }
 
 /// Where the extended-query batch stands that the client is sending.
@@ -97,7 +108,7 @@ impl Server {
 
     /// Its client may go on with another connection: nothing is held or in doubt.
     pub fn may_part(&self) -> bool {
-        self.is_clean() && self.state.follow.is_settled() && !self.waits
+        self.is_clean() && self.state.follow.is_settled() && self.waits != Waits::Books
     }
 
     /// The client left; what it left open can be ended, and what it left behind wiped off.
@@ -133,28 +144,59 @@ impl Server {
 
     /// The client's next message cannot be read before the server has answered earlier ones.
     pub fn is_waiting(&self) -> bool {
-        self.waits && !self.may_resume()
+        self.waits != Waits::Nothing && !self.may_resume()
     }
 
     /// What waited can be read now.
     pub fn may_resume(&self) -> bool {
+        match self.waits {
+            Waits::Nothing => false,
+            Waits::Books => self.may_read_on(),
+            // as data, or as the next statement of a client that keeps the connection
+            Waits::Statement => self.copy_in || self.pipeline.statements() == 0,
+        }
+    }
+
+    fn may_read_on(&self) -> bool {
         let changes = self.pipeline.changes();
         // what is not read by the books need not wait for them
         let unread = self.copy_in || self.batch == Batch::Skipping;
         let books = changes.named_is_open() || changes.unnamed_is_open();
         let open = books || self.pipeline.ready() > 0 || self.pipeline.is_learning();
-        self.waits && (unread || !open)
+        unread || !open
+    }
+
+    /// The client has sent a whole statement that is not answered yet, and has statements one by one.
+    pub(super) fn is_at_statement_of(&self, client: &Client) -> bool {
+        client.unit == Unit::Statement && self.pipeline.statements() > 0 && !self.copy_in
+    }
+
+    /// The client's next statement is there already, and has not been looked at.
+    pub fn holds_statement_back(&self) -> bool {
+        self.waits == Waits::Statement
+    }
+
+    /// A client that has statements one by one has begun a transaction block: it is to be closed, and has not got the
+    /// ReadyForQuery that would tell it to go on.
+    pub fn is_in_block_of(&self, client: &Client) -> bool {
+        client.unit == Unit::Statement && self.is_settled() && self.status != TransactionStatus::Idle
     }
 
     /// All that is owed will come without another byte of the client's.
     pub fn needs_no_more(&self) -> bool {
-        self.batch == Batch::Closed && !self.copy_in && self.unsent == Rest::None && !self.waits
+        self.batch == Batch::Closed
+            && !self.copy_in
+            && self.unsent == Rest::None
+            && self.waits == Waits::Nothing
     }
 
     /// In the middle of a batch, PostgreSQL is told that its client has closed its side: what it has to say comes, and
     /// then the end. `false`: nothing can be said here.
     pub fn terminate(&mut self, out: &mut Vec<u8>) -> bool {
-        let can = self.batch != Batch::Closed && !self.copy_in && self.unsent == Rest::None && !self.waits;
+        let can = self.batch != Batch::Closed
+            && !self.copy_in
+            && self.unsent == Rest::None
+            && self.waits == Waits::Nothing;
         if can {
             frontend::terminate(out);
             self.end = ServerEnd::Told;
@@ -219,6 +261,7 @@ impl Server {
 
     /// The link to this client ends, however it does. What is not known to be clean becomes [`Self::dirt`].
     pub fn part(&mut self, client: &Client) {
+        self.waits = Waits::Nothing;
         let asking = self.is_asking();
         let state = &mut self.state;
         state.settings = match std::mem::take(&mut state.pace) {

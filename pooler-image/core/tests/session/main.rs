@@ -5,6 +5,7 @@
 mod clean;
 mod pieces;
 mod settings;
+mod statement_mode;
 mod statements;
 
 use pgpooler_core::session::{

@@ -74,7 +74,7 @@ fn row(name: &str, counted: Connections, report: &Report, document: &Document) -
         cell(name),
         None,
         cell(rule.and_then(|rule| rule.pool_size).unwrap_or(limit)),
-        cell(0),
+        cell(rule.and_then(|rule| rule.min_pool_size).unwrap_or(document.min_pool_size)),
         cell(0),
         cell(document.server_lifetime.as_duration().as_secs()),
         rule.and_then(|rule| rule.pool_mode).map(|mode| mode_word(mode).to_owned()),

@@ -109,6 +109,7 @@ pub(super) fn mode_word(mode: PoolMode) -> &'static str {
     match mode {
         PoolMode::Session => "session",
         PoolMode::Transaction => "transaction",
+        PoolMode::Statement => "statement",
     }
 }
 

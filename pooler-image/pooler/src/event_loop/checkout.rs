@@ -98,7 +98,7 @@ impl Worker {
         stream: impl Into<Option<&'a Socket>>,
         now: Instant,
     ) -> Result<Box<ServerConn>, Refusal> {
-        let server = match self.take_idle(client) {
+        let server = match self.take_idle(client, now) {
             Some(server) => server,
             None => match self.wait(client, stream.into(), now).await? {
                 Grant::Server(server) => server,
@@ -116,7 +116,7 @@ impl Worker {
         client: &Rc<ClientShared>,
         now: Instant,
     ) -> Option<Box<ServerConn>> {
-        if let Some(server) = self.take_idle(client) {
+        if let Some(server) = self.take_idle(client, now) {
             take_up(client, &server);
             return Some(server);
         }
@@ -143,7 +143,7 @@ impl Worker {
         stream: &Socket,
     ) -> Result<HeldSlot, Refusal> {
         // nothing is ever idle in a dedicated pool
-        let _ = self.ledger.borrow_mut().checkout(client.pool.id, client.slot);
+        let _ = self.ledger.borrow_mut().checkout(client.pool.id, client.slot, Instant::now());
         match self.wait(client, Some(stream), Instant::now()).await? {
             Grant::Slot(slot) => Ok(*slot),
             Grant::Server(_) | Grant::Refused(_) => Err(Refusal::Kicked(Kick::HungUp)),
@@ -168,12 +168,12 @@ impl Worker {
     }
 
     /// An idle connection that is still alive; else the client is in the queue.
-    fn take_idle(self: &Rc<Self>, client: &Rc<ClientShared>) -> Option<Box<ServerConn>> {
+    fn take_idle(self: &Rc<Self>, client: &Rc<ClientShared>, now: Instant) -> Option<Box<ServerConn>> {
         if let Some(server) = client.sequences.get().and_then(|id| self.take_again(client, id.get())) {
             return Some(server);
         }
         loop {
-            let checkout = self.ledger.borrow_mut().checkout(client.pool.id, client.slot);
+            let checkout = self.ledger.borrow_mut().checkout(client.pool.id, client.slot, now);
             let Checkout::Take(id) = checkout else { return None };
             let Some(mut server) = self.remove_idle(id) else { continue };
             if is_alive(&mut server) {
@@ -242,7 +242,7 @@ impl Worker {
             return self.await_cancels(server);
         }
         let pool = server.shared.pool;
-        let verdict = self.verdict(pool);
+        let verdict = self.verdict(pool, now);
         let place = if session.has_sequences() { Place::Last } else { Place::First };
         let id = self.vacant_idle();
         let release = self.ledger.borrow_mut().release(pool, id, now, verdict, place);
@@ -265,14 +265,14 @@ impl Worker {
         }
     }
 
-    fn verdict(&self, pool: PoolId) -> Verdict {
+    fn verdict(&self, pool: PoolId, now: Instant) -> Verdict {
         let cell = (self.me, pool);
         match self.process.pressure() {
             Pressure::None => Verdict::Keep,
             Pressure::Only(wanting) if wanting == cell => Verdict::Keep,
             _ => {
-                let spare = self.ledger.borrow().is_spare(pool);
-                self.process.slots(|slots| slots.verdict(cell, spare))
+                let waits = self.ledger.borrow().oldest(pool);
+                self.process.slots(|slots| slots.verdict(cell, waits, now))
             }
         }
     }
@@ -289,7 +289,7 @@ impl Worker {
         loop {
             let matched = self.ledger.borrow_mut().match_up(pool);
             if let Some((client, server)) = matched {
-                self.hand_idle(client, server, pool);
+                self.hand_idle(client, server, pool, now);
                 continue;
             }
             let next = self.process.slots(|slots| self.ledger.borrow_mut().next(pool, now, slots));
@@ -306,14 +306,14 @@ impl Worker {
         }
     }
 
-    fn hand_idle(self: &Rc<Self>, client: ClientId, server: ServerId, pool: PoolId) {
+    fn hand_idle(self: &Rc<Self>, client: ClientId, server: ServerId, pool: PoolId, now: Instant) {
         if let Some(mut server) = self.remove_idle(server) {
             if is_alive(&mut server) {
                 return self.grant(client, Grant::Server(server));
             }
             self.retire(server);
         }
-        self.ledger.borrow_mut().requeue(pool, client);
+        self.ledger.borrow_mut().requeue(pool, client, now);
     }
 
     /// A slot came free for this loop.
@@ -326,12 +326,14 @@ impl Worker {
         }
     }
 
-    /// Another loop lacks connections: gives what lies idle here.
+    /// Another loop lacks connections: gives what lies idle here, first of those pools that have most beyond their due.
     pub(crate) fn spare_idle(self: &Rc<Self>) {
-        let pools: Vec<_> = self.ledger.borrow().pools().collect();
+        let now = Instant::now();
+        let mut pools: Vec<_> = self.ledger.borrow().pools().collect();
+        self.process.slots(|slots| pools.sort_by_key(|pool| -slots.surplus(*pool)));
         for pool in pools {
             while self.ledger.borrow().is_spare(pool) {
-                let verdict = self.process.slots(|slots| slots.verdict((self.me, pool), true));
+                let verdict = self.process.slots(|slots| slots.verdict((self.me, pool), None, now));
                 if verdict == Verdict::Keep {
                     break;
                 }

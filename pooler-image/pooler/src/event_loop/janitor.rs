@@ -1,12 +1,14 @@
 //! What happens because time has passed.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pgpooler_config::Document;
-use pgpooler_core::pool::{LoopId, Pressure};
+use pgpooler_core::pool::{LoopId, Pressure, Reach};
 
 use crate::event_loop::client::{ClientShared, Kick};
+use crate::event_loop::pool::{Kind, Pool};
 use crate::event_loop::worker::Worker;
 use crate::reactor::sleep;
 use crate::report::ClientState;
@@ -31,7 +33,9 @@ pub(crate) async fn run(worker: Rc<Worker>) {
         worker.sweep_clients(now, round % LOOK_ROUNDS == 0);
         worker.sweep_idle();
         worker.expire_idle(now);
+        worker.close_excess(Reach::All);
         worker.retry(now);
+        worker.open_ahead(now);
         if round % TRIM_ROUNDS == 0 {
             worker.scratch.borrow_mut().desk.trim();
         }
@@ -47,7 +51,7 @@ pub(crate) async fn run(worker: Rc<Worker>) {
 
 impl Worker {
     fn sweep_clients(&self, now: Instant, look: bool) {
-        let document = std::sync::Arc::clone(&self.current.borrow().loaded.document);
+        let document = Arc::clone(&self.current.borrow().loaded.document);
         self.look_at_clients(|client| {
             if let Some(kick) = due(client, &document, now) {
                 client.kick(kick);
@@ -58,13 +62,47 @@ impl Worker {
     }
 
     fn expire_idle(self: &Rc<Self>, now: Instant) {
-        let expired = self.ledger.borrow_mut().expire(now);
+        // nothing is kept that nobody will come for any more
+        let keeps = self.serves_on();
+        let spared = |pool| if keeps { self.process.slots(|slots| slots.beyond_kept(pool)) } else { u32::MAX };
+        let expired = self.ledger.borrow_mut().expire(now, spared);
         for (_, id) in expired {
             if let Some(server) = self.remove_idle(id) {
                 self.retire(server);
             }
         }
         self.close_stale_idle();
+    }
+
+    /// Opens one connection for each pool that has fewer than it keeps.
+    fn open_ahead(self: &Rc<Self>, now: Instant) {
+        if !self.serves_on() {
+            return;
+        }
+        let auth = Arc::clone(&self.current.borrow().auth);
+        let pools = self.pools_that_keep_some();
+        for pool in pools {
+            // who has been deleted, or not been seen since the secret changed, may not be let in
+            let user = auth.user(&pool.database, &pool.user_name);
+            let known = user.is_some_and(|user| Arc::ptr_eq(&user, &pool.user()));
+            let mut ledger = self.ledger.borrow_mut();
+            let opens = self.process.slots(|slots| ledger.open_ahead(pool.id, known, now, slots));
+            drop(ledger);
+            if opens {
+                self.open(pool.id);
+            }
+        }
+    }
+
+    fn pools_that_keep_some(&self) -> Vec<Rc<Pool>> {
+        let pools = self.pools.borrow();
+        let keeps = |pool: &&Rc<Pool>| pool.kind == Kind::Shared && pool.rule().keeps_some();
+        pools.values().filter(keeps).cloned().collect()
+    }
+
+    /// The process does not leave.
+    fn serves_on(&self) -> bool {
+        *self.process.phase.borrow() != crate::report::Phase::Draining && !self.is_leaving()
     }
 
     /// Attempts that had to wait, and wants whose turn may have come without a word.

@@ -4,8 +4,8 @@ use std::cell::{Cell, Ref, RefCell};
 use std::sync::Arc;
 use std::time::Duration;
 
-use pgpooler_config::{Document, PoolMode, SessionState};
-use pgpooler_core::pool::{PoolId, PoolLimits, PoolSize};
+use pgpooler_config::{DEFAULT_WEIGHT, Document, PoolMode, SessionState};
+use pgpooler_core::pool::{PoolId, PoolLimits, PoolSize, PoolTerms};
 use pgpooler_core::session::{Catalog, Holds, Tally};
 
 use crate::auth::User;
@@ -44,6 +44,8 @@ pub(crate) struct Rule {
     pub(crate) mode: PoolMode,
     pub(crate) session_state: SessionState,
     pub(crate) size: PoolSize,
+    minimum: PoolSize,
+    weight: u32,
     pub(crate) query_wait_timeout: Duration,
     pub(crate) limits: PoolLimits,
 }
@@ -59,12 +61,28 @@ impl Rule {
                 own: rule.and_then(|rule| rule.pool_size),
                 total: rule.and_then(|rule| rule.pool_size_total),
             },
+            minimum: PoolSize {
+                own: Some(rule.and_then(|rule| rule.min_pool_size).unwrap_or(document.min_pool_size)),
+                total: rule.and_then(|rule| rule.min_pool_size_total),
+            },
+            weight: rule.map_or(DEFAULT_WEIGHT, |rule| rule.weight),
             query_wait_timeout: rule
                 .and_then(|rule| rule.query_wait_timeout)
                 .unwrap_or(document.query_wait_timeout)
                 .as_duration(),
             limits: PoolLimits { idle_timeout: document.server_idle_timeout.as_duration() },
         }
+    }
+
+    /// What the pool may have of the process's connections. A dedicated pool has none of its own that it could keep.
+    pub(crate) fn terms(&self, kind: Kind) -> PoolTerms {
+        let minimum = if kind == Kind::Shared { self.minimum } else { PoolSize::default() };
+        PoolTerms { size: self.size, minimum, weight: self.weight }
+    }
+
+    /// Whether there is anything to keep.
+    pub(crate) fn keeps_some(&self) -> bool {
+        [self.minimum.own, self.minimum.total].into_iter().flatten().any(|size| size > 0)
     }
 }
 

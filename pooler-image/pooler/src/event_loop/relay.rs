@@ -202,8 +202,11 @@ impl Link {
     }
 
     /// Gives the server connection to whoever it is for next.
-    fn let_go(&mut self, worker: &Rc<Worker>, client: &ClientConn) {
+    fn let_go(&mut self, worker: &Rc<Worker>, client: &mut ClientConn) {
         let Some(mut server) = self.server.take() else { return };
+        if server.session.holds_statement_back() {
+            client.carry.reread();
+        }
         let now = reactor::now();
         server.stream.tcp().own(None);
         server.session.part(&client.session);
@@ -340,6 +343,10 @@ fn from_server(
         (_, Err(_)) => Turn::End(End::ClientGone),
         (Ok(dealt_with), Ok(())) => {
             carry.keep(fresh, dealt_with);
+            if session.is_in_block_of(&client.session) {
+                client.last_words = Some(block_refused().into());
+                client.session.leave();
+            }
             ask(server, scratch, cx)
         }
         (Err(fault), Ok(())) => Turn::End(faulty(server, fault)),
@@ -361,6 +368,15 @@ fn server_lost(server: &mut ServerConn) -> End {
         ErrorResponse::fatal(SqlState::CONNECTION_FAILURE, "the server closed the connection unexpectedly")
             .detail("The connection between pgpooler and PostgreSQL ended; the transaction was rolled back.");
     told(server, error.to_bytes())
+}
+
+/// As PgBouncer does: what the client sends behind it would be done outside of the transaction that it is meant for.
+fn block_refused() -> Vec<u8> {
+    let told = "transaction blocks not allowed in statement pooling mode";
+    ErrorResponse::fatal(SqlState::NO_ACTIVE_SQL_TRANSACTION, told)
+        .detail("The transaction was rolled back.")
+        .hint("Statements in one simple query are one transaction; pool_mode = \"transaction\" allows blocks.")
+        .to_bytes()
 }
 
 /// To a length that no message has, PostgreSQL says nothing.

@@ -9,7 +9,7 @@ use std::time::{Instant, SystemTime};
 
 use pgpooler_config::{Document, PoolMode};
 use pgpooler_core::cancel::KeyForm;
-use pgpooler_core::session::{self, Naming, ServerFault, Settings};
+use pgpooler_core::session::{self, Naming, ServerFault, Settings, Unit};
 use pgpooler_core::startup::{Replication, StartupParameters};
 use pgpooler_core::wire::error_response::field;
 use pgpooler_core::wire::{ErrorFields, ErrorResponse, Severity, SqlState, TransactionStatus, backend};
@@ -155,7 +155,8 @@ pub(super) async fn seat(
     worker.seat(&shared);
     let naming = if pool.mode() == PoolMode::Session { Naming::Own } else { Naming::Shared };
     let policy = policy(pool.rule().session_state);
-    let session = session::Client::new(naming, settings(&parameters, document), policy);
+    let unit = if pool.mode() == PoolMode::Statement { Unit::Statement } else { Unit::Transaction };
+    let session = session::Client::new(naming, settings(&parameters, document), policy).by(unit);
     let mut spill = Spill::default();
     *spill.bytes() = out;
     let mut client =

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pgpooler_core::pool::{Ledger, LoopId, PoolId, PoolLimits, ServerId};
+use pgpooler_core::pool::{Ledger, LoopId, PoolId, PoolLimits, Reach, ServerId};
 use pgpooler_core::session::{self, Exchange, Interner, Outbox};
 use slab::Slab;
 use tokio::sync::{Notify, mpsc};
@@ -288,7 +288,7 @@ impl Worker {
         let document = Arc::clone(&self.current.borrow().loaded.document);
         let rule = Rule::of(&document, database, user.name());
         self.ledger.borrow_mut().set_limits(id, rule.limits);
-        self.process.slots(|slots| slots.set_pool_size(id, rule.size));
+        self.process.slots(|slots| slots.set_pool(id, rule.terms(kind)));
         let pool = Rc::new(Pool::new(id, kind, database, Arc::clone(user), rule));
         let paused = self.process.is_paused(database);
         pool.paused.set(paused);
@@ -317,7 +317,7 @@ impl Worker {
         for pool in pools {
             let rule = Rule::of(&document, &pool.database, &pool.user_name);
             self.ledger.borrow_mut().set_limits(pool.id, rule.limits);
-            self.process.slots(|slots| slots.set_pool_size(pool.id, rule.size));
+            self.process.slots(|slots| slots.set_pool(pool.id, rule.terms(pool.kind)));
             let user = current.auth.user(&pool.database, &pool.user_name);
             pool.follow(rule, user.as_ref(), current.epoch);
         }
@@ -328,12 +328,7 @@ impl Worker {
 
     /// Closes idle connections that are too many now, and serves who had to wait for more.
     fn keep_to_limit(self: &Rc<Self>) {
-        while self.process.slots(|slots| slots.excess()) > 0 {
-            let Some((_, id)) = self.ledger.borrow_mut().oldest_idle() else { break };
-            if let Some(server) = self.remove_idle(id) {
-                self.retire(server);
-            }
-        }
+        self.close_excess(Reach::BeyondKept);
         let pools: Vec<_> = self.ledger.borrow().pools().collect();
         for pool in pools {
             while self.process.slots(|slots| slots.excess_of(pool)) > 0 {
@@ -344,6 +339,20 @@ impl Worker {
             }
         }
         self.slot_came_free();
+    }
+
+    /// Closes idle connections until the process is back at its limit.
+    pub(crate) fn close_excess(self: &Rc<Self>, reach: Reach) {
+        loop {
+            let least_needed = self.process.slots(|slots| {
+                let over = slots.excess() > 0;
+                over.then(|| self.ledger.borrow_mut().least_needed(reach, slots)).flatten()
+            });
+            let Some((_, id)) = least_needed else { return };
+            if let Some(server) = self.remove_idle(id) {
+                self.retire(server);
+            }
+        }
     }
 
     /// The process is about to leave: what lies idle can be of use elsewhere, and what comes to lie idle soon after.

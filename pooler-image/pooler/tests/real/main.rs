@@ -21,6 +21,7 @@ mod rust_driver;
 mod session_state;
 mod sql;
 mod state;
+mod statement_mode;
 mod storms;
 mod tls;
 mod tools;

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::pool::{PoolSize, Stage, Terms};
+use crate::pool::{PoolSize, PoolTerms, Stage, Terms};
 
 const ME: LoopId = LoopId(0);
 const P: PoolId = PoolId(1);
@@ -22,26 +22,26 @@ fn ledger() -> Ledger {
 #[test]
 fn the_first_who_waits_is_the_first_who_gets_one() {
     let (mut ledger, mut slots, now) = (ledger(), Slots::new(1), Instant::now());
-    assert_eq!(ledger.checkout(P, ClientId(1)), Checkout::Wait);
-    assert_eq!(ledger.checkout(P, ClientId(2)), Checkout::Wait);
+    assert_eq!(ledger.checkout(P, ClientId(1), now), Checkout::Wait);
+    assert_eq!(ledger.checkout(P, ClientId(2), now), Checkout::Wait);
     assert_eq!(ledger.next(P, now, &mut slots), Next::Connect);
     assert_eq!(ledger.next(P, now, &mut slots), Next::Lack);
     ledger.connected(P);
     assert_eq!(ledger.release(P, ServerId(0), now, KEEP, Place::First), Release::Hand(ClientId(1)));
     assert_eq!(ledger.release(P, ServerId(0), now, KEEP, Place::First), Release::Hand(ClientId(2)));
     assert_eq!(ledger.release(P, ServerId(0), now, KEEP, Place::First), Release::Keep);
-    assert_eq!(ledger.checkout(P, ClientId(3)), Checkout::Take(ServerId(0)));
+    assert_eq!(ledger.checkout(P, ClientId(3), now), Checkout::Take(ServerId(0)));
 }
 
 #[test]
 fn an_idle_connection_of_another_pool_gives_its_slot() {
     let (mut ledger, mut slots, now) = (ledger(), Slots::new(1), Instant::now());
-    ledger.checkout(P, ClientId(1));
+    ledger.checkout(P, ClientId(1), now);
     assert_eq!(ledger.next(P, now, &mut slots), Next::Connect);
     ledger.connected(P);
     ledger.leave(P, ClientId(1));
     assert_eq!(ledger.release(P, ServerId(5), now, KEEP, Place::First), Release::Keep);
-    ledger.checkout(Q, ClientId(2));
+    ledger.checkout(Q, ClientId(2), now);
     assert_eq!(ledger.next(Q, now, &mut slots), Next::Close(P, ServerId(5)));
     slots.closing(P);
     assert_eq!(ledger.next(Q, now, &mut slots), Next::Lack, "the slot is held until the end was read");
@@ -53,9 +53,9 @@ fn an_idle_connection_of_another_pool_gives_its_slot() {
 #[test]
 fn a_pool_keeps_to_its_size_and_waits_after_a_failure() {
     let (mut ledger, mut slots, now) = (ledger(), Slots::new(9), Instant::now());
-    slots.set_pool_size(P, PoolSize { own: Some(1), total: None });
-    ledger.checkout(P, ClientId(1));
-    ledger.checkout(P, ClientId(2));
+    slots.set_pool(P, PoolTerms::of_size(PoolSize::own(1)));
+    ledger.checkout(P, ClientId(1), now);
+    ledger.checkout(P, ClientId(2), now);
     assert_eq!(ledger.next(P, now, &mut slots), Next::Connect);
     assert_eq!(ledger.next(P, now, &mut slots), Next::Lack);
     let later = now + Duration::from_secs(1);
@@ -70,7 +70,7 @@ fn a_pool_keeps_to_its_size_and_waits_after_a_failure() {
 fn after_a_failure_one_login_tries_and_when_it_succeeds_the_others_follow() {
     let (mut ledger, mut slots, now) = (ledger(), Slots::new(9), Instant::now());
     for client in 0..3 {
-        ledger.checkout(P, ClientId(client));
+        ledger.checkout(P, ClientId(client), now);
     }
     assert_eq!(ledger.next(P, now, &mut slots), Next::Connect);
     ledger.connect_failed(P, now);
@@ -85,7 +85,7 @@ fn after_a_failure_one_login_tries_and_when_it_succeeds_the_others_follow() {
 #[test]
 fn a_want_ends_with_the_last_client_that_waits() {
     let (mut ledger, mut slots, now) = (ledger(), Slots::new(0), Instant::now());
-    ledger.checkout(P, ClientId(1));
+    ledger.checkout(P, ClientId(1), now);
     assert_eq!(ledger.next(P, now, &mut slots), Next::Lack);
     ledger.leave(P, ClientId(1));
     assert!(ledger.has_next(P));
@@ -99,7 +99,7 @@ fn a_want_ends_with_the_last_client_that_waits() {
 fn a_paused_pool_hands_nothing_out() {
     let (mut ledger, mut slots, now) = (ledger(), Slots::new(9), Instant::now());
     ledger.set_paused(P, true);
-    ledger.checkout(P, ClientId(1));
+    ledger.checkout(P, ClientId(1), now);
     assert_eq!(ledger.next(P, now, &mut slots), Next::Nothing);
     ledger.set_paused(P, false);
     assert_eq!(ledger.next(P, now, &mut slots), Next::Connect);
@@ -145,7 +145,7 @@ impl World {
         let pool = |p: bool| if p { P } else { Q };
         match act {
             Act::Checkout(p, client) if !self.waiting.contains(&ClientId(client)) => {
-                match self.ledger.checkout(pool(p), ClientId(client)) {
+                match self.ledger.checkout(pool(p), ClientId(client), self.now) {
                     Checkout::Take(server) => self.used.push((pool(p), server)),
                     Checkout::Wait => self.waiting.push(ClientId(client)),
                 }
@@ -187,7 +187,7 @@ impl World {
     }
 
     fn release(&mut self, pool: PoolId, server: ServerId) {
-        let verdict = self.slots.verdict((ME, pool), self.ledger.is_spare(pool));
+        let verdict = self.slots.verdict((ME, pool), self.ledger.oldest(pool), self.now);
         match self.ledger.release(pool, server, self.now, verdict, Place::First) {
             Release::Hand(client) => {
                 self.waiting.retain(|waiting| *waiting != client);
@@ -248,7 +248,7 @@ fn a_connection_that_its_last_client_may_come_back_for_is_taken_and_lent_last() 
         ledger.release(P, ServerId(id), now, KEEP, place);
     }
     assert_eq!(ledger.take_idle(P), Some(ServerId(0)), "for another loop");
-    assert_eq!(ledger.checkout(P, ClientId(1)), Checkout::Take(ServerId(2)));
+    assert_eq!(ledger.checkout(P, ClientId(1), now), Checkout::Take(ServerId(2)));
     assert!(ledger.take(P, ServerId(1)), "by its last client");
     assert!(!ledger.take(P, ServerId(1)), "only once");
 }

@@ -192,7 +192,7 @@ impl Exchange<'_> {
         } else {
             self.server.state.follow.in_transaction();
         }
-        Ok(true)
+        Ok(!self.server.is_in_block_of(self.client))
     }
 
     /// Whatever it has defined is there for everybody.

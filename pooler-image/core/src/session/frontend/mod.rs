@@ -6,7 +6,7 @@ mod statements;
 
 use super::exchange::{ClientFault, Exchange};
 use super::pipeline::Owed;
-use super::server::{Batch, ServerEnd};
+use super::server::{Batch, ServerEnd, Waits};
 use super::state::Pace;
 use super::undo::Undo;
 use super::{Naming, Rest};
@@ -83,7 +83,7 @@ impl Exchange<'_> {
         if self.server.state.pace == Pace::Behind && self.server.is_clean() && !input.is_empty() {
             self.bring_settings();
         }
-        self.server.waits = false;
+        self.server.waits = Waits::Nothing;
         let mut at = 0;
         while !self.client.leaving {
             at = self.server.unsent.pass(at, input.len(), self.to_server);
@@ -91,6 +91,10 @@ impl Exchange<'_> {
             let Some(header) = Header::parse(rest)? else { break };
             if header.len > longest(header.tag) && is_known(header.tag) {
                 return Err(FrameError { tag: header.tag, len: header.len }.into());
+            }
+            if header.tag != tag::TERMINATE && self.server.is_at_statement_of(self.client) {
+                self.server.waits = Waits::Statement;
+                break;
             }
             let total = header.total();
             let bytes = rest.get(..total.min(rest.len())).unwrap_or_default();
@@ -103,7 +107,7 @@ impl Exchange<'_> {
                 Step::To(next) => at = next,
                 Step::More => break,
                 Step::Wait => {
-                    self.server.waits = true;
+                    self.server.waits = Waits::Books;
                     break;
                 }
             }
