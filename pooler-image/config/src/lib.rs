@@ -13,8 +13,8 @@ mod validation;
 
 pub use auth_query_sql::auth_query_sql;
 pub use document::{
-    ANY, AUTH_QUERY, AuthType, DEFAULT_WEIGHT, Document, INTERNAL_SERVER_NAME, LogFormat, Peer, PoolMode, PoolRule, SYSTEM,
-    SessionState, Target, TlsMode,
+    ANY, AUTH_QUERY, AuthType, DEFAULT_WEIGHT, Document, INTERNAL_SERVER_NAME, LogFormat, Peer, PoolMode,
+    PoolRule, SYSTEM, SessionState, Target, TlsMode,
 };
 pub use duration::{Seconds, SecondsError};
 pub use secret::Secret;

@@ -64,7 +64,8 @@ impl Worker {
     fn expire_idle(self: &Rc<Self>, now: Instant) {
         // nothing is kept that nobody will come for any more
         let keeps = self.serves_on();
-        let spared = |pool| if keeps { self.process.slots(|slots| slots.beyond_kept(pool)) } else { u32::MAX };
+        let spared =
+            |pool| if keeps { self.process.slots(|slots| slots.beyond_kept(pool)) } else { u32::MAX };
         let expired = self.ledger.borrow_mut().expire(now, spared);
         for (_, id) in expired {
             if let Some(server) = self.remove_idle(id) {

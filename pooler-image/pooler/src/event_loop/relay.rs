@@ -375,7 +375,9 @@ fn block_refused() -> Vec<u8> {
     let told = "transaction blocks not allowed in statement pooling mode";
     ErrorResponse::fatal(SqlState::NO_ACTIVE_SQL_TRANSACTION, told)
         .detail("The transaction was rolled back.")
-        .hint("Statements in one simple query are one transaction; pool_mode = \"transaction\" allows blocks.")
+        .hint(
+            "Statements in one simple query are one transaction; pool_mode = \"transaction\" allows blocks.",
+        )
         .to_bytes()
 }
 

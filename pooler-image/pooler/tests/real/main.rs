@@ -15,6 +15,7 @@ mod login;
 mod login_errors;
 mod loops;
 mod peers;
+mod pool_shares;
 mod pools;
 mod replication;
 mod rust_driver;

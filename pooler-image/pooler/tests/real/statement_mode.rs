@@ -17,7 +17,8 @@ fn replies(client: &mut RawClient, bytes: &[u8], ready: usize) -> Vec<Message> {
 }
 
 fn extended(name: &str, sql: &str, parameters: &[Option<&str>]) -> Vec<u8> {
-    let parts = [wire::parse(name, sql), wire::bind("", name, parameters), wire::execute("", 0), wire::sync()];
+    let parts =
+        [wire::parse(name, sql), wire::bind("", name, parameters), wire::execute("", 0), wire::sync()];
     parts.concat()
 }
 
@@ -42,15 +43,24 @@ fn conversation() -> Vec<(Vec<u8>, usize)> {
         (wire::query("show search_path"), 1),
         (extended("s", "insert into stm values ($1::int)", &[Some("4")]), 1),
         // a pipeline, prepared statements and an error in it
-        ([again.clone(), extended("", "select 1/0", &[]), again.clone(), wire::query("table stm")].concat(), 4),
+        (
+            [
+                again.clone(),
+                extended("", "select 1/0", &[]),
+                again.clone(),
+                wire::query("select i + 0 from stm"),
+            ]
+            .concat(),
+            4,
+        ),
         ([wire::query("select 1"), wire::query(""), wire::query("select 2")].concat(), 3),
         (copy(wire::copy_done()), 1),
         (copy(wire::copy_fail("no")), 1),
         (copy_extended.concat(), 1),
-        ([copy(wire::copy_done()), wire::query("table stm")].concat(), 2),
+        ([copy(wire::copy_done()), wire::query("select i + 0 from stm")].concat(), 2),
         (wire::query("copy stm to stdout"), 1),
         (wire::query("vacuum stm"), 1),
-        (wire::query("drop table stm"), 1),
+        (wire::query("drop select i + 0 from stm"), 1),
     ]
 }
 

@@ -84,10 +84,14 @@ impl Deficits {
     }
 }
 
-/// What each pool keeps, in whole connections: all that it is to keep, or parts by weight if that is more than there is.
+/// What each pool keeps, in whole connections: all that it is to keep, or parts by weight if that is more than there is;
+/// at least one each, if there are as many.
 pub(super) fn kept(limit: u32, claims: &[Claim]) -> Vec<u32> {
-    let claims: Vec<Claim> =
-        claims.iter().map(|claim| Claim { least: 0, most: claim.least, waits: false, ..*claim }).collect();
+    let keepers = claims.iter().filter(|claim| claim.least > 0).count();
+    let one = if keepers <= limit as usize { 1 } else { 0 };
+    let kept =
+        |claim: &Claim| Claim { least: claim.least.min(one), most: claim.least, waits: false, ..*claim };
+    let claims: Vec<Claim> = claims.iter().map(kept).collect();
     Deficits::default().turn(limit, &claims, 0)
 }
 
@@ -152,6 +156,7 @@ mod tests {
         assert_eq!(kept(9, &claims), [2, 1]);
         assert_eq!(kept(4, &[claim(1, 300, 4, 9), claim(2, 100, 4, 9)]), [3, 1]);
         assert_eq!(kept(0, &claims), [0, 0]);
+        assert_eq!(kept(2, &[claim(1, 900, 4, 9), claim(2, 100, 4, 9), claim(3, 1, 0, 9)]), [1, 1, 0]);
     }
 
     #[test]
