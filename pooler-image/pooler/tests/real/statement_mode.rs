@@ -60,7 +60,7 @@ fn conversation() -> Vec<(Vec<u8>, usize)> {
         ([copy(wire::copy_done()), wire::query("select i + 0 from stm")].concat(), 2),
         (wire::query("copy stm to stdout"), 1),
         (wire::query("vacuum stm"), 1),
-        (wire::query("drop select i + 0 from stm"), 1),
+        (wire::query("drop table stm"), 1),
     ]
 }
 

@@ -88,7 +88,7 @@ impl Deficits {
 /// at least one each, if there are as many.
 pub(super) fn kept(limit: u32, claims: &[Claim]) -> Vec<u32> {
     let keepers = claims.iter().filter(|claim| claim.least > 0).count();
-    let one = if keepers <= limit as usize { 1 } else { 0 };
+    let one = u32::from(keepers <= limit as usize);
     let kept =
         |claim: &Claim| Claim { least: claim.least.min(one), most: claim.least, waits: false, ..*claim };
     let claims: Vec<Claim> = claims.iter().map(kept).collect();

@@ -17,11 +17,6 @@ fn now() -> Instant {
     *NOW.get_or_init(Instant::now)
 }
 
-/// Clients wait where the connection is.
-fn busy() -> Option<Instant> {
-    Some(now())
-}
-
 fn size(own: u32) -> PoolTerms {
     PoolTerms::of_size(PoolSize::own(own))
 }
@@ -47,7 +42,7 @@ fn a_pool_has_its_size_over_all_loops() {
     assert_eq!(slots.take(A, now()), Taken::PoolFull);
     assert_eq!(slots.take(AQ, now()), Taken::Slot);
     slots.set_pool(P, size(1));
-    assert_eq!(slots.verdict(A, busy(), now()), Verdict::Close);
+    assert_eq!(slots.verdict(A, Some(now()), now()), Verdict::Close);
 }
 
 #[test]
@@ -63,9 +58,9 @@ fn a_smaller_limit_is_reached_as_connections_close() {
     let mut slots = held(3, &[(A, 3)]);
     slots.set_terms(Terms { limit: 2, ..Terms::default() });
     slots.want(A, 1, Some(now()));
-    assert_eq!(slots.verdict(A, busy(), now()), Verdict::Close);
+    assert_eq!(slots.verdict(A, Some(now()), now()), Verdict::Close);
     slots.closing(P);
-    assert_eq!(slots.verdict(A, busy(), now()), Verdict::Keep, "one closing is enough");
+    assert_eq!(slots.verdict(A, Some(now()), now()), Verdict::Keep, "one closing is enough");
     assert_eq!(slots.give_back(A, Stage::Open), None);
     assert_eq!(slots.take(A, now()), Taken::NoneFree);
 }
@@ -75,9 +70,9 @@ fn a_busy_cell_gives_only_what_evens_out_and_an_idle_one_what_it_spares() {
     let mut slots = held(4, &[(A, 3), (B, 1)]);
     slots.want(B, 5, Some(now()));
     assert_eq!(slots.pressure(), Pressure::Only(B));
-    assert_eq!(slots.verdict(A, busy(), now()), Verdict::Lend(B.0));
+    assert_eq!(slots.verdict(A, Some(now()), now()), Verdict::Lend(B.0));
     slots.lend(A, B.0);
-    assert_eq!(slots.verdict(A, busy(), now()), Verdict::Keep);
+    assert_eq!(slots.verdict(A, Some(now()), now()), Verdict::Keep);
     assert_eq!(slots.verdict(A, None, now()), Verdict::Lend(B.0));
     assert_eq!(slots.held(), 4);
 }
@@ -108,9 +103,9 @@ fn a_pool_whose_role_is_at_its_limit_is_helped_by_its_own_connections_alone() {
 fn no_more_connections_are_closed_for_another_pool_than_it_lacks() {
     let mut slots = held(5, &[(A, 5)]);
     slots.want(AQ, 1, Some(now()));
-    assert_eq!(slots.verdict(A, busy(), now()), Verdict::Close);
+    assert_eq!(slots.verdict(A, Some(now()), now()), Verdict::Close);
     slots.closing(P);
-    assert_eq!(slots.verdict(A, busy(), now()), Verdict::Keep);
+    assert_eq!(slots.verdict(A, Some(now()), now()), Verdict::Keep);
 }
 
 #[test]
@@ -126,9 +121,9 @@ fn a_pool_has_its_part_of_what_all_pods_may_have_but_one_at_least() {
     assert_eq!((slots.pressure(), slots.excess_of(P)), (Pressure::None, 0));
     assert!(slots.set_terms(Terms { limit: 20, part: Some((10, 20)), unknown_server: None }));
     assert_eq!((slots.pressure(), slots.excess_of(P)), (Pressure::Some, 1));
-    assert_eq!(slots.verdict(A, busy(), now()), Verdict::Close);
+    assert_eq!(slots.verdict(A, Some(now()), now()), Verdict::Close);
     slots.closing(P);
-    assert_eq!(slots.verdict(A, busy(), now()), Verdict::Keep, "one closing is enough");
+    assert_eq!(slots.verdict(A, Some(now()), now()), Verdict::Keep, "one closing is enough");
     assert_eq!(slots.room(P), 4, "with more of all slots it could have more");
 }
 
@@ -162,13 +157,13 @@ fn a_pool_over_its_share_gives_what_comes_back_and_one_that_has_its_share_does_n
     slots.set_pool(P, keeps(0, 300));
     slots.want(A, 9, Some(now()));
     slots.want(AQ, 9, Some(now()));
-    assert_eq!(slots.verdict(A, busy(), now()), Verdict::Close, "four of three");
+    assert_eq!(slots.verdict(A, Some(now()), now()), Verdict::Close, "four of three");
     slots.closing(P);
-    assert_eq!(slots.verdict(A, busy(), now()), Verdict::Keep, "its share");
+    assert_eq!(slots.verdict(A, Some(now()), now()), Verdict::Keep, "its share");
     assert_eq!(slots.give_back(A, Stage::Login), Some(AQ.0));
     assert_eq!(slots.take(A, now()), Taken::NoneFree, "the other's");
     assert_eq!(slots.take(AQ, now()), Taken::Slot);
-    assert_eq!(slots.verdict(AQ, busy(), now()), Verdict::Keep);
+    assert_eq!(slots.verdict(AQ, Some(now()), now()), Verdict::Keep);
 }
 
 #[test]
@@ -180,14 +175,14 @@ fn what_a_pool_keeps_is_opened_ahead_and_not_taken_by_others() {
     assert_eq!(slots.pressure(), Pressure::Some);
     for _ in 0..2 {
         slots.want(A, 9, Some(now()));
-        assert_eq!(slots.verdict(A, busy(), now()), Verdict::Close);
+        assert_eq!(slots.verdict(A, Some(now()), now()), Verdict::Close);
         slots.closing(P);
         slots.give_back(A, Stage::Open);
         assert_eq!(slots.take(A, now()), Taken::NoneFree, "it is kept for the other");
         assert!(slots.take_ahead(AQ, Ahead::Yes, now()));
     }
     assert!(!slots.take_ahead(AQ, Ahead::Yes, now()), "it has what it keeps");
-    assert_eq!([slots.verdict(A, busy(), now()), slots.verdict(AQ, None, now())], [Verdict::Keep; 2]);
+    assert_eq!([slots.verdict(A, Some(now()), now()), slots.verdict(AQ, None, now())], [Verdict::Keep; 2]);
 }
 
 #[test]
@@ -204,12 +199,12 @@ fn a_limit_that_shrinks_takes_what_is_kept_last_and_less_of_it_is_kept() {
     slots.set_pool(P, keeps(3, 100));
     slots.set_pool(Q, keeps(1, 100));
     slots.set_terms(Terms::from(4));
-    assert_eq!(slots.verdict(A, busy(), now()), Verdict::Keep, "it has no more than it keeps");
+    assert_eq!(slots.verdict(A, Some(now()), now()), Verdict::Keep, "it has no more than it keeps");
     assert_eq!([P, Q].map(|pool| slots.beyond_kept(pool)), [0, 2]);
-    assert_eq!(slots.verdict(AQ, busy(), now()), Verdict::Close);
+    assert_eq!(slots.verdict(AQ, Some(now()), now()), Verdict::Close);
     slots.set_terms(Terms::from(2));
     assert_eq!([P, Q].map(|pool| slots.beyond_kept(pool)), [2, 2], "one each");
-    assert_eq!(slots.verdict(A, busy(), now()), Verdict::Close);
+    assert_eq!(slots.verdict(A, Some(now()), now()), Verdict::Close);
 }
 
 #[test]
@@ -226,7 +221,7 @@ fn a_loop_without_a_connection_of_a_busy_pool_gets_one_after_a_turn() {
     let mut slots = held(1, &[(A, 1)]);
     slots.want(A, 5, Some(now()));
     slots.want(B, 1, Some(now()));
-    assert_eq!(slots.verdict(A, busy(), now()), Verdict::Keep);
+    assert_eq!(slots.verdict(A, Some(now()), now()), Verdict::Keep);
     assert_eq!(slots.verdict(A, Some(now() + TURN), now()), Verdict::Lend(B.0));
 }
 
