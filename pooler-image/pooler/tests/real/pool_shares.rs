@@ -8,7 +8,7 @@ use pgpooler_test_support::{Login, Pooler, PoolerOptions, RawClient, wait_until}
 
 use super::{options, server, start, value};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Users of this test alone, so that nobody else's connections are counted.
 fn users(names: [&str; 2], options: PoolerOptions) -> PoolerOptions {
