@@ -79,7 +79,7 @@ pub(crate) fn poll(
 /// Ends a link in the middle: what the server is at is cancelled, and its connection closed.
 pub(crate) fn cut(
     worker: &Rc<Worker>,
-    client: &ClientConn,
+    client: &mut ClientConn,
     server: Box<ServerConn>,
     why: &ErrorResponse,
 ) -> End {

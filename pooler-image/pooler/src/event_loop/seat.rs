@@ -252,7 +252,7 @@ impl Sitter {
             _ => None,
         };
         let moved = match killed {
-            Some(killed) => Err(relay::cut(worker, &self.client, server, &killed.response())),
+            Some(killed) => Err(relay::cut(worker, &mut self.client, server, &killed.response())),
             None => relay::poll(worker, &mut self.client, server),
         };
         let end = match moved {
