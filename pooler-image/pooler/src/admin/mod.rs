@@ -42,6 +42,7 @@ mod shutdown;
 mod sockets;
 pub mod statistics;
 pub mod table;
+mod token;
 mod wait_close;
 
 pub use error::AdminError;

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pgpooler_test_support::{Pooler, PoolerOptions, RawClient, wire};
+use pgpooler_test_support::{Login, Pooler, PoolerOptions, RawClient, wire};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
@@ -71,6 +71,14 @@ fn a_request_that_reaches_another_pooler_cancels_the_query() {
         assert_canceled(&client.read_through(b'Z').unwrap());
         assert_eq!(value(&mut client, "select 1"), "1");
     }
+    let login = Login { database: "pgbouncer".to_owned(), ..other.superuser() };
+    let mut console = RawClient::login(&login).unwrap();
+    let port = owner.port().to_string();
+    assert_eq!(console.rows("SHOW PEERS").unwrap(), [["1", "localhost", port.as_str(), ""]]);
+    // the connections of requests that are dealt with are gone
+    until("requests are no more under way", || {
+        console.rows("SHOW PEER_POOLS").unwrap() == [["1", "0", "0", "0", "0"]]
+    });
 }
 
 #[test]

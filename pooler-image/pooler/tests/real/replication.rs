@@ -216,3 +216,20 @@ fn pg_basebackup_and_pg_recvlogical_work_through_the_pooler() {
     assert!(told.contains("INSERT: id[integer]:2 what[text]:'coffee'"), "{output:?}");
     assert!(watcher("--drop-slot").status().unwrap().success());
 }
+
+#[test]
+fn kill_ends_replication_connections_of_a_database_and_disable_refuses_new_ones() {
+    let server = server();
+    let pooler = pooler(&server, 4);
+    let mut console =
+        RawClient::login(&Login { database: "pgbouncer".to_owned(), ..pooler.superuser() }).unwrap();
+    let mut client = RawClient::login(&copier(pooler.port(), "database")).unwrap();
+    let pid = value(&mut client, "select pg_backend_pid()");
+    assert_eq!(tags(&console.query("KILL postgres").unwrap()), "CZ");
+    client.read_to_end().unwrap();
+    let alive = format!("select count(*) from pg_stat_activity where pid = {pid}");
+    until("its server connection is closed", || count(&server, &alive) == "0");
+    assert_eq!(tags(&console.query("RESUME postgres; DISABLE postgres").unwrap()), "CCZ");
+    let (_, answer) = RawClient::login_messages(&copier(pooler.port(), "database")).unwrap();
+    assert_eq!(sqlstate(&answer).unwrap(), "08P01");
+}
