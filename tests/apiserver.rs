@@ -10,6 +10,8 @@
     reason = "tests"
 )]
 
+#[path = "fixtures/cluster.rs"]
+mod cluster;
 mod fixtures;
 
 use std::time::Duration;
@@ -34,45 +36,8 @@ use pgpooler_operator::status::StatusWriter;
 use pgpooler_test_support::{Postgres, PostgresOptions};
 use serde_json::{Value, json};
 
+use cluster::{client, create_raw, namespace, remove};
 use fixtures::{facts, secret, settings};
-
-/// A client, or nothing where there is no cluster.
-async fn client() -> Option<Client> {
-    let Some(path) = std::env::var_os("PGPOOLER_TEST_KUBECONFIG") else {
-        eprintln!("skipped: PGPOOLER_TEST_KUBECONFIG is not set");
-        return None;
-    };
-    let kubeconfig = Kubeconfig::read_from(path).expect("a kubeconfig");
-    let config =
-        Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.expect("a config");
-    let client = Client::try_from(config).expect("a client");
-    define(&client).await;
-    Some(client)
-}
-
-/// The definition, served.
-async fn define(client: &Client) {
-    let api: Api<CustomResourceDefinition> = Api::all(client.clone());
-    let params = PatchParams::apply("pgpooler-tests").force();
-    let name = PgPooler::crd().name_any();
-    api.patch(&name, &params, &Patch::Apply(PgPooler::crd())).await.expect("the definition is valid");
-    let served = kube::runtime::wait::conditions::is_crd_established();
-    let wait = kube::runtime::wait::await_condition(api, &name, served);
-    tokio::time::timeout(Duration::from_secs(30), wait).await.expect("soon").expect("established");
-}
-
-/// A namespace of its own for each test.
-async fn namespace(client: &Client, name: &str) -> String {
-    let api: Api<Namespace> = Api::all(client.clone());
-    let metadata = ObjectMeta { generate_name: Some(format!("pgpooler-{name}-")), ..ObjectMeta::default() };
-    let namespace = Namespace { metadata, ..Namespace::default() };
-    api.create(&PostParams::default(), &namespace).await.expect("a namespace").name_any()
-}
-
-async fn remove(client: &Client, namespace: &str) {
-    let api: Api<Namespace> = Api::all(client.clone());
-    api.delete(namespace, &DeleteParams::default()).await.expect("removed");
-}
 
 fn object(name: &str, spec: Value) -> PgPooler {
     let mut full = json!({"target": {"secretRef": {"name": "db"}}});
@@ -81,23 +46,6 @@ fn object(name: &str, spec: Value) -> PgPooler {
         "apiVersion": "pgpooler.dev/v1alpha1", "kind": "PgPooler", "metadata": {"name": name}, "spec": full,
     }))
     .unwrap()
-}
-
-/// As a user would send it: without the defaults that our own type fills in.
-async fn create_raw(
-    client: &Client,
-    namespace: &str,
-    name: &str,
-    spec: Value,
-) -> Result<PgPooler, kube::Error> {
-    let mut full = json!({"target": {"secretRef": {"name": "db"}}});
-    full.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
-    let raw = json!({
-        "apiVersion": "pgpooler.dev/v1alpha1", "kind": "PgPooler", "metadata": {"name": name}, "spec": full,
-    });
-    let path = format!("/apis/pgpooler.dev/v1alpha1/namespaces/{namespace}/pgpoolers?fieldValidation=Strict");
-    let request = http::Request::post(path).header("content-type", "application/json");
-    client.request(request.body(serde_json::to_vec(&raw).unwrap()).unwrap()).await
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use crate::{
     soak, ui, workspace,
 };
 
-use super::{Count, chart, counting, pools};
+use super::{Count, chart, counting, pools, whole};
 
 /// A cluster of its own: the developer's stays as it is.
 const CLUSTER: &str = "test";
@@ -58,6 +58,7 @@ pub(crate) fn pools(ready_made: Option<&Path>) -> Result<Count> {
     site.install_operator(&image)?;
     let mut count = pools::run(&site, &postgres)?;
     count += chart::upgrade::run(&site, &image);
+    count += whole::run(&site, &postgres)?;
     command::output(
         site.cluster().helm(["uninstall", "pgpooler", "--namespace", OPERATOR_NAMESPACE])?.arg("--wait"),
     )?;

@@ -6,6 +6,7 @@ mod counting;
 mod drivers;
 mod kubernetes;
 mod pools;
+mod whole;
 
 use std::{path::PathBuf, time::Instant};
 
