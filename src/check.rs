@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::api::PgPooler;
 use crate::cli::{Check, given};
+use crate::metrics::Metrics;
 use crate::run::{self, RunError};
 
 /// How long one question may take.
@@ -108,7 +109,7 @@ async fn once(options: &Check) -> Result<(), CheckError> {
     if options.without_api {
         return Ok(());
     }
-    let client = run::client(options.context.as_deref().and_then(given)).await?;
+    let client = run::client(options.context.as_deref().and_then(given), Metrics::default()).await?;
     for scope in options.scopes() {
         list(client.clone(), scope.as_deref()).await?;
     }

@@ -21,6 +21,12 @@ struct Failure {
     reason: &'static str,
 }
 
+/// Labels of requests to the API server.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Request {
+    method: String,
+}
+
 /// Labels of one `PgPooler`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Pooler {
@@ -83,6 +89,7 @@ pub struct Metrics {
     failures: Family<Failure, Counter>,
     duration: Histogram,
     leading: Gauge,
+    requests: Family<Request, Counter>,
     terms: [Family<Pooler, Gauge>; TERMS.len()],
     figures: [Family<Pooler, Gauge>; FIGURES.len()],
     conditions: Family<Condition, Gauge>,
@@ -106,6 +113,8 @@ impl Default for Metrics {
             duration.clone(),
         );
         registry.register("leading", "Whether this operator leads", leading.clone());
+        let requests = Family::default();
+        registry.register("kube_requests", "Requests to the API server, by method", Family::clone(&requests));
         let terms = TERMS.map(|(name, help)| {
             let family = Family::default();
             registry.register(name, help, Family::clone(&family));
@@ -121,7 +130,18 @@ impl Default for Metrics {
         registry.register("condition", help, Family::clone(&conditions));
         let told = Arc::default();
         let registry = Arc::new(registry);
-        Self { registry, reconciliations, failures, duration, leading, terms, figures, conditions, told }
+        Self {
+            registry,
+            reconciliations,
+            failures,
+            duration,
+            leading,
+            requests,
+            terms,
+            figures,
+            conditions,
+            told,
+        }
     }
 }
 
@@ -180,6 +200,11 @@ impl Metrics {
         for gone in before.unwrap_or_default().iter().filter(|condition| !now.contains(condition)) {
             self.conditions.remove(gone);
         }
+    }
+
+    /// A request to the API server begins; a watch is one.
+    pub fn asks(&self, method: &str) {
+        self.requests.get_or_create(&Request { method: method.to_owned() }).inc();
     }
 
     /// This operator leads, or no more.

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use kube::Client;
+use kube::client::ClientBuilder;
 use kube::config::{Config, InClusterError, InferConfigError, KubeConfigOptions, KubeconfigError};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
+use tower::util::MapRequestLayer;
 
 use crate::budget::{self, Budgets};
 use crate::cli::{Run, given};
@@ -64,7 +66,7 @@ pub async fn run(options: Run) -> Result<(), RunError> {
     let listener = http::listen(address).await.map_err(|source| RunError::Listen { address, source })?;
     let server =
         tokio::spawn(http::serve(listener, Health { metrics: metrics.clone(), ready: Arc::clone(&ready) }));
-    let client = client(options.context.as_deref().and_then(given)).await?;
+    let client = client(options.context.as_deref().and_then(given), metrics.clone()).await?;
     // the API server answers; also the first thing to fail with a message when it does not
     client.apiserver_version().await?;
     ready.store(true, Ordering::Relaxed);
@@ -167,7 +169,7 @@ fn election(options: &Run, client: &Client) -> Option<Election> {
 }
 
 /// Inside a cluster, or by a context of the kubeconfig that is named.
-pub async fn client(context: Option<&str>) -> Result<Client, RunError> {
+pub async fn client(context: Option<&str>, metrics: Metrics) -> Result<Client, RunError> {
     let config = match context {
         None => Config::incluster().map_err(RunError::NoCluster)?,
         Some(context) => {
@@ -176,5 +178,9 @@ pub async fn client(context: Option<&str>) -> Result<Client, RunError> {
             Config::from_kubeconfig(&options).await?
         }
     };
-    Ok(Client::try_from(config)?)
+    let counted = MapRequestLayer::new(move |request: ::http::Request<kube::client::Body>| {
+        metrics.asks(request.method().as_str());
+        request
+    });
+    Ok(ClientBuilder::try_from(config)?.with_layer(&counted).build())
 }

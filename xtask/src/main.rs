@@ -1,4 +1,4 @@
-//! Development tasks of pgpooler: `cargo xtask cluster`, `image`, `demo`, `test`, `fuzz`, `bench`, `generate`.
+//! Development tasks of pgpooler: `cargo xtask cluster`, `image`, `demo`, `test`, `fuzz`, `bench`, `scale`, `generate`.
 
 mod bench;
 mod cluster;
@@ -9,6 +9,7 @@ mod fuzz;
 mod generate;
 mod image;
 mod postgres;
+mod scale;
 mod site;
 mod soak;
 mod test;
@@ -43,6 +44,8 @@ enum Task {
     Fuzz(fuzz::FuzzArgs),
     /// pgpooler beside PgBouncer and Odyssey on one PostgreSQL.
     Bench(bench::BenchArgs),
+    /// Many `PgPoolers` at once: what they cost the operator and the API server.
+    Scale(scale::ScaleArgs),
     /// Many PostgreSQL clients at once, bounded in count and time.
     Fleet(fleet::FleetArgs),
 }
@@ -67,6 +70,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Test(arguments) => test::run(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
+        Task::Scale(arguments) => scale::run(&arguments),
         Task::Fleet(arguments) => fleet::run(arguments),
     }
 }
