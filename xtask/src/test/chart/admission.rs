@@ -35,8 +35,8 @@ pub(crate) fn dry_run(site: &Site) -> Result<Count> {
             site.apply_where_it_says(&account.to_string())?;
         }
         let others = documents.iter().filter(|document| !document.is_null() && document["kind"] != "Pod");
-        let all: Vec<_> = others.chain(&pods).map(Value::to_string).collect();
-        site.dry_run(&all.join("\n---\n"))?;
+        let all: Vec<_> = others.chain(&pods).collect();
+        site.dry_run(&json!({"apiVersion": "v1", "kind": "List", "items": all}).to_string())?;
     }
     refuses_what_is_not_restricted(site)?;
     Ok(Count { passed: VALUES.len() as u64 + 1, failed: 0 })

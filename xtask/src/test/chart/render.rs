@@ -72,7 +72,17 @@ pub(super) fn documents() -> Result<Vec<Value>> {
 /// What is kept of each set of values, by path.
 pub(crate) fn golden() -> Result<Vec<(String, String)>> {
     let each = |name: &&str| Ok((format!("{GOLDEN}/{name}.yaml"), abridged(&template(name)?)));
-    VALUES.iter().map(each).collect()
+    let mut files: Vec<_> = VALUES.iter().map(each).collect::<Result<_>>()?;
+    files.push((format!("{GOLDEN}/NOTES.txt"), notes()?));
+    Ok(files)
+}
+
+/// What Helm says after an installation.
+fn notes() -> Result<String> {
+    let mut helm = helm(&["install", "pgpooler", CHART, "--namespace=pgpooler-system", "--dry-run=client"])?;
+    let told = command::output(helm.arg("--values").arg(values("default")))?;
+    let (_, notes) = told.split_once("\nNOTES:\n").context("the chart has no NOTES")?;
+    Ok(notes.to_owned())
 }
 
 /// Helm, which needs no cluster for what is done here; the user's own settings do not count.

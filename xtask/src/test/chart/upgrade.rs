@@ -89,10 +89,10 @@ impl Upgrade<'_> {
     }
 
     fn upgrades(&self) -> Result<()> {
-        let (crd, object) = (self.crd()?, self.identity()?);
-        ensure!(crd != checked_in()?, "the previous chart has this version's CRD: the test shows nothing");
+        let (crd, object, ours) = (schema(&self.site.object(CRD)?)?, self.identity()?, self.checked_in()?);
+        ensure!(crd != ours, "the previous chart has this version's CRD: the test shows nothing");
         self.upgrade("a=b")?;
-        ensure!(self.crd()? == checked_in()?, "the CRD is not the one of this chart");
+        ensure!(schema(&self.site.object(CRD)?)? == ours, "the CRD is not the one of this chart");
         ensure!(self.identity()? == object, "the PgPooler is not the one that it was");
         self.site.wait_for_pgpooler("stays")
     }
@@ -166,10 +166,13 @@ impl Upgrade<'_> {
         self.site.kubectl(arguments)
     }
 
-    /// The versions of the CRD, as the API server has them, without what it fills in.
-    fn crd(&self) -> Result<Value> {
-        let crd = self.site.object(CRD)?;
-        crd.pointer("/spec/versions/0/schema/openAPIV3Schema").cloned().context("a CRD without a schema")
+    /// The schema that is checked in, as the API server writes it.
+    fn checked_in(&self) -> Result<Value> {
+        let path = workspace::root().join(CHECKED_IN);
+        let path = path.to_str().context("a path that is no text")?;
+        let mut dry_run = vec!["apply", "--server-side", "--force-conflicts", "--dry-run=server"];
+        dry_run.extend(["--output=json", "--filename", path]);
+        schema(&serde_json::from_str(&self.kubectl(&dry_run)?)?)
     }
 
     /// What another object of the same name, or a change to its spec, would change.
@@ -196,7 +199,6 @@ impl Upgrade<'_> {
     }
 }
 
-fn checked_in() -> Result<Value> {
-    let crd = super::yaml(&super::read(CHECKED_IN)?)?;
+fn schema(crd: &Value) -> Result<Value> {
     crd.pointer("/spec/versions/0/schema/openAPIV3Schema").cloned().context("a CRD without a schema")
 }
