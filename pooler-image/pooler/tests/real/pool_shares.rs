@@ -144,7 +144,8 @@ fn a_limit_smaller_than_the_minimums_is_shared_by_weight_and_held() {
     let mut admin =
         RawClient::login(&Login { database: "pgpooler".to_owned(), ..pooler.superuser() }).unwrap();
     let shown = admin.query("show databases").unwrap();
-    let columns = shown.iter().find(|message| message.tag == b'D').unwrap().columns();
+    let mut rows = shown.iter().filter(|message| message.tag == b'D').map(|message| message.columns());
+    let columns = rows.find(|columns| columns[0] == "postgres").unwrap();
     assert_eq!(columns[6], "4", "min_pool_size of {columns:?}");
     reload(&pooler, &options.clone().setting("min_pool_size", "2").setting("max_server_connections", "2"));
     wait_for("one each", names, |counts| counts == [1, 1]);

@@ -3,15 +3,21 @@
 //! While pools lack connections, each is *due* so many of them ([`shares`]), for one turn; a connection changes hands when
 //! its client has finished with it and its pool has more than it is due, or at once when nobody there waits for it.
 
+mod accounts;
 mod bars;
+mod dues;
 mod shares;
 mod terms;
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+pub use accounts::Ahead;
+use accounts::{Account, PoolAccount};
 use bars::Bars;
-use shares::{Claim, Deficits};
+use dues::Dues;
+pub use dues::TURN;
+use shares::Deficits;
 pub use terms::{PoolSize, PoolTerms, Terms};
 
 /// A (database, user) pool, the same number in all loops of a process.
@@ -24,13 +30,6 @@ pub struct LoopId(pub u16);
 
 /// One loop's part of one pool.
 pub type Cell = (LoopId, PoolId);
-
-/// How long a pool has what it is due; then it may be another's turn. Long enough that connections are not opened and
-/// closed all the time, short enough that whoever waits for a turn does not wait long.
-pub const TURN: Duration = Duration::from_millis(200);
-
-/// Of turns in which nobody looked, no more count: it was quiet then.
-const MOST_TURNS: u32 = 5;
 
 /// How many slots the process may hold, which parts of which pools hold them, and who lacks one.
 #[derive(Debug)]
@@ -47,15 +46,6 @@ pub struct Slots {
     dues: Dues,
 }
 
-/// Whether what pools are due is known.
-#[derive(Debug, Clone, Copy)]
-enum Dues {
-    /// Since then, for a turn.
-    Known(Instant),
-    /// Something has changed; they were known last since then.
-    Stale(Option<Instant>),
-}
-
 /// How far the connection has come that a slot is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
@@ -63,39 +53,6 @@ pub enum Stage {
     Login,
     /// Logged in.
     Open,
-}
-
-#[derive(Debug, Default)]
-struct PoolAccount {
-    held: u32,
-    closing: u32,
-    terms: PoolTerms,
-    /// Clients on all loops for which there was no slot.
-    wants: u32,
-    /// Connections that it keeps.
-    kept: u32,
-    /// Connections that it may have while others wait.
-    due: u32,
-    ahead: Ahead,
-}
-
-/// Whether connections are opened that nobody waits for yet, as far as the pool keeps some.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Ahead {
-    /// They cannot be: the pool is paused, or its user cannot log in.
-    #[default]
-    No,
-    /// They are: others leave the slots for them.
-    Yes,
-}
-
-#[derive(Debug, Default)]
-struct Account {
-    held: u32,
-    /// Clients that wait for a connection for which there was no slot.
-    wants: u32,
-    /// Since when the first of them has waited; nothing, when it has just been served.
-    since: Option<Instant>,
 }
 
 /// Whether a slot could be had.
@@ -416,111 +373,6 @@ impl Slots {
             (self.surplus(cell.1).min(0), std::cmp::Reverse(deficit), one.since.is_none(), one.since)
         };
         wanting.min_by_key(rank).map(|((id, _), _)| *id)
-    }
-}
-
-/// What pools are due.
-impl Slots {
-    fn changed(&mut self) {
-        if let Dues::Known(since) = self.dues {
-            self.dues = Dues::Stale(Some(since));
-        }
-    }
-
-    /// Works out what pools are due, when that has changed or their turn is over.
-    fn settle(&mut self, now: Instant) {
-        let turns = |since: Instant| {
-            let passed = now.saturating_duration_since(since).as_millis() / TURN.as_millis();
-            u32::try_from(passed).unwrap_or(u32::MAX)
-        };
-        let (since, turns) = match self.dues {
-            Dues::Known(since) if turns(since) == 0 => return,
-            Dues::Stale(Some(since)) if turns(since) == 0 => (since, 0),
-            Dues::Known(since) | Dues::Stale(Some(since)) => (now, turns(since).min(MOST_TURNS)),
-            Dues::Stale(None) => (now, 0),
-        };
-        let claims = self.claims();
-        let due = self.deficits.turn(self.terms.limit, &claims, turns);
-        self.pools.values_mut().for_each(|account| account.due = 0);
-        for (claim, due) in claims.iter().zip(due) {
-            if let Some(account) = self.pools.get_mut(&claim.pool) {
-                account.due = due;
-            }
-        }
-        self.dues = Dues::Known(since);
-    }
-
-    fn claims(&self) -> Vec<Claim> {
-        let claim = |(pool, one): (&PoolId, &PoolAccount)| {
-            let most = if self.has_room(*pool) { one.live() + one.wants } else { one.live() };
-            let size = one.terms.size.in_force(self.terms.part).unwrap_or(u32::MAX);
-            let least = if one.ahead == Ahead::Yes { one.kept } else { one.kept.min(most) };
-            Claim {
-                pool: *pool,
-                weight: one.terms.weight.max(1),
-                least,
-                most: most.min(size).max(least),
-                live: one.live(),
-                waits: one.wants > 0,
-            }
-        };
-        self.pools.iter().map(claim).filter(|claim| claim.most > 0).collect()
-    }
-
-    /// Works out what pools keep: all their minimums, or as much of them as there is. One connection is left to those
-    /// that keep none: they could not be served otherwise.
-    fn share_minimums(&mut self) {
-        self.changed();
-        let part = self.terms.part;
-        let claims: Vec<Claim> = self.pools.iter().map(|(pool, one)| one.minimum(*pool, part)).collect();
-        let limit = self.terms.limit;
-        let mut kept = shares::kept(limit, &claims);
-        if kept.contains(&0) && kept.iter().sum::<u32>() == limit {
-            kept = shares::kept(limit.saturating_sub(1), &claims);
-        }
-        for (account, kept) in self.pools.values_mut().zip(kept) {
-            account.kept = kept;
-        }
-    }
-
-    /// Connections that the pool keeps, and has not got; none, while they cannot be opened.
-    fn shortage(&self, pool: PoolId) -> u32 {
-        match self.pools.get(&pool) {
-            Some(account) if account.ahead == Ahead::Yes => account.kept.saturating_sub(account.live()),
-            _ => 0,
-        }
-    }
-
-    /// How many connections a pool has above its size, closing ones included; negative: room for so many.
-    fn pool_excess(&self, pool: PoolId) -> i64 {
-        let Some(account) = self.pools.get(&pool) else { return i64::MIN };
-        account.excess(self.terms.part)
-    }
-
-    /// The pool may have more connections: a slot would help those who want one.
-    fn has_room(&self, pool: PoolId) -> bool {
-        self.pool_excess(pool) < 0 && !self.is_barred(pool)
-    }
-}
-
-impl PoolAccount {
-    /// Its connections that are not being closed.
-    fn live(&self) -> u32 {
-        self.held.saturating_sub(self.closing)
-    }
-
-    fn excess(&self, part: Option<(u32, u32)>) -> i64 {
-        self.terms.size.in_force(part).map_or(i64::MIN, |size| i64::from(self.held) - i64::from(size))
-    }
-
-    fn to_close(&self, part: Option<(u32, u32)>) -> u32 {
-        self.live().saturating_sub(self.terms.size.in_force(part).unwrap_or(u32::MAX))
-    }
-
-    fn minimum(&self, pool: PoolId, part: Option<(u32, u32)>) -> Claim {
-        let size = self.terms.size.in_force(part).unwrap_or(u32::MAX);
-        let least = self.terms.minimum.at_least(part).min(size);
-        Claim { pool, weight: self.terms.weight.max(1), least, most: least, live: 0, waits: false }
     }
 }
 

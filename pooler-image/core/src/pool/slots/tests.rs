@@ -1,6 +1,7 @@
 //! The account, act by act.
 
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use super::bars::BAR_FORGOTTEN;
 use super::*;
