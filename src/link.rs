@@ -14,6 +14,7 @@ use pgpooler_config::INTERNAL_SERVER_NAME;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_postgres::config::SslMode;
@@ -37,7 +38,7 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 /// How long the TLS handshake and the login may take together.
 const LOGIN_LIMIT: Duration = Duration::from_secs(5);
 
-/// No session on a pod's admin console.
+/// No session on a pod's admin console. The text is who was to be reached.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
     /// The authority's certificate is none.
@@ -45,29 +46,29 @@ pub enum LinkError {
     Authority(#[source] io::Error),
     /// Nobody listens, or no way there.
     #[error("cannot connect to {0}")]
-    Unreachable(SocketAddr, #[source] io::Error),
+    Unreachable(String, #[source] io::Error),
     /// No answer in time.
     #[error("{0} did not answer in time")]
-    Silent(SocketAddr),
+    Silent(String),
     /// The TLS handshake failed: another authority, or no TLS of the fleet at all.
     #[error("TLS with {0} failed")]
-    Tls(SocketAddr, #[source] io::Error),
+    Tls(String, #[source] io::Error),
     /// The pod knows another password, or other administrators.
     #[error("{0} refuses the login")]
-    Authentication(SocketAddr, #[source] tokio_postgres::Error),
+    Authentication(String, #[source] tokio_postgres::Error),
     /// The login failed otherwise.
     #[error("no login at {0}")]
-    Login(SocketAddr, #[source] tokio_postgres::Error),
+    Login(String, #[source] tokio_postgres::Error),
 }
 
 /// Drives a session, which stands still unless this is polled, and yields the notifications that arrive. It ends with the
 /// connection, and with an error if that broke; dropping it closes the connection.
 #[must_use = "the session stands still unless this is polled"]
-pub struct Driver {
-    connection: Connection<TlsStream<TcpStream>, NoTlsStream>,
+pub struct Driver<S = TcpStream> {
+    connection: Connection<TlsStream<S>, NoTlsStream>,
 }
 
-impl Stream for Driver {
+impl<S: AsyncRead + AsyncWrite + Unpin> Stream for Driver<S> {
     type Item = Result<Notification, tokio_postgres::Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -95,24 +96,45 @@ pub async fn connect(
     ca_pem: &[u8],
     password: &str,
 ) -> Result<(Client, Driver), LinkError> {
-    let connector = TlsConnector::from(Arc::new(trusting(ca_pem).map_err(LinkError::Authority)?));
+    let peer = address.to_string();
     let stream = match timeout(CONNECT_LIMIT, TcpStream::connect(address)).await {
-        Ok(connected) => connected.map_err(|error| LinkError::Unreachable(address, error))?,
-        Err(_) => return Err(LinkError::Silent(address)),
+        Ok(connected) => connected.map_err(|error| LinkError::Unreachable(peer.clone(), error))?,
+        Err(_) => return Err(LinkError::Silent(peer)),
     };
     // without it small commands wait for acknowledgements; a socket that cannot is still a socket
     let _ = stream.set_nodelay(true);
-    let login = timeout(LOGIN_LIMIT, login(connector, stream, address, password));
-    login.await.unwrap_or(Err(LinkError::Silent(address)))
+    over(stream, &peer, ca_pem, password).await
 }
 
-async fn login(
-    connector: TlsConnector,
-    stream: TcpStream,
-    address: SocketAddr,
+/// The same over a connection that is there already, such as one that the API server forwards. `peer`: who is at its
+/// other end, for errors.
+///
+/// Cancel-safe: dropping it closes the connection. Takes no longer than five seconds.
+pub async fn over<S>(
+    stream: S,
+    peer: &str,
+    ca_pem: &[u8],
     password: &str,
-) -> Result<(Client, Driver), LinkError> {
-    let failed = |error| LinkError::Tls(address, error);
+) -> Result<(Client, Driver<S>), LinkError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let connector = TlsConnector::from(Arc::new(trusting(ca_pem).map_err(LinkError::Authority)?));
+    let login = timeout(LOGIN_LIMIT, login(connector, stream, peer, password));
+    login.await.unwrap_or_else(|_| Err(LinkError::Silent(peer.to_owned())))
+}
+
+async fn login<S>(
+    connector: TlsConnector,
+    stream: S,
+    peer: &str,
+    password: &str,
+) -> Result<(Client, Driver<S>), LinkError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let peer = peer.to_owned();
+    let failed = |error| LinkError::Tls(peer.clone(), error);
     let name = ServerName::try_from(INTERNAL_SERVER_NAME).map_err(|error| failed(io::Error::other(error)))?;
     let stream = connector.connect(name, stream).await.map_err(failed)?;
     let mut config = tokio_postgres::Config::new();
@@ -125,8 +147,8 @@ async fn login(
         .ssl_mode(SslMode::Disable);
     match config.connect_raw(stream, NoTls).await {
         Ok((client, connection)) => Ok((client, Driver { connection })),
-        Err(error) if is_refusal(&error) => Err(LinkError::Authentication(address, error)),
-        Err(error) => Err(LinkError::Login(address, error)),
+        Err(error) if is_refusal(&error) => Err(LinkError::Authentication(peer, error)),
+        Err(error) => Err(LinkError::Login(peer, error)),
     }
 }
 

@@ -70,6 +70,60 @@ pub struct Objects<S: Stage> {
     pub deployment: S::Of<Deployment>,
 }
 
+/// What becomes of a child, whatever its kind.
+#[derive(Clone, PartialEq)]
+pub enum Fate {
+    /// It shall be so. A Secret too: not to be printed.
+    Apply(serde_json::Value),
+    /// It stays as it is, or absent.
+    Leave,
+    /// It shall not be.
+    Remove,
+}
+
+impl Objects<Rendered> {
+    /// Each child, for those who compare plans.
+    pub fn fates(&self) -> Vec<(&'static str, Fate)> {
+        let Self {
+            service_account,
+            auth,
+            config,
+            peers,
+            service,
+            disruption_budget,
+            network_policy,
+            connection,
+            certificate,
+            pod_monitor,
+            deployment,
+        } = self;
+        vec![
+            ("ServiceAccount", service_account.fate()),
+            ("Secret", auth.fate()),
+            ("ConfigMap", config.fate()),
+            ("Service of the pods", peers.fate()),
+            ("Service", service.fate()),
+            ("PodDisruptionBudget", disruption_budget.fate()),
+            ("NetworkPolicy", network_policy.fate()),
+            ("Secret for applications", connection.fate()),
+            ("Certificate", certificate.fate()),
+            ("PodMonitor", pod_monitor.fate()),
+            ("Deployment", deployment.fate()),
+        ]
+    }
+}
+
+impl<K: serde::Serialize> Child<K> {
+    fn fate(&self) -> Fate {
+        match self {
+            // what cannot be written down cannot be applied either
+            Self::Apply(wanted) => serde_json::to_value(wanted).map_or(Fate::Leave, Fate::Apply),
+            Self::Leave => Fate::Leave,
+            Self::Remove => Fate::Remove,
+        }
+    }
+}
+
 impl fmt::Debug for Objects<Rendered> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // the Secret's content must never reach a log
