@@ -21,6 +21,12 @@ fn check(name: &str, text: &str) {
     insta.bind(|| insta::assert_snapshot!(name, text));
 }
 
+/// The page has it as a sample.
+fn shown(text: &str) {
+    let page = include_str!("../../docs/kubectl-pgpooler.md");
+    assert!(page.contains(text.trim_end()), "docs/kubectl-pgpooler.md does not show:\n{text}");
+}
+
 fn pooler(spec: Value, status: Value) -> PgPooler {
     let mut full = json!({"target": {"secretRef": {"name": "orders-db"}}});
     full.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
@@ -93,7 +99,9 @@ fn a_pgpooler_in_order_is_its_sum_and_its_pods() {
     let asked = BTreeMap::from([("orders-5b8d9c7f6-aaaaa".to_owned(), figures())]);
     let report = status::of(&pooler(json!({}), in_order()), &pods, &asked);
     assert_eq!(report.problems, []);
-    check("in_order", &status::text(&[report]));
+    let text = status::text(&[report]);
+    check("in_order", &text);
+    shown(&text);
 }
 
 #[test]
@@ -159,6 +167,7 @@ fn top_adds_up_the_pods_and_says_who_is_silent() {
         top::Line { pod: "orders-5b8d9c7f6-c".into(), said: Err("not running".into()) },
     ];
     check("top", &top::text(&lines));
+    shown(&top::text(&lines[..2]));
 }
 
 #[test]
@@ -202,12 +211,13 @@ fn a_change_is_told_field_by_field() {
     let then = json!({
         "replicas": 4, "maxReplicas": 8, "budget": {"serverConnections": 40, "keepFree": 20},
         "podTemplate": {"resources": {"limits": {"memory": "128Mi"}}},
-        "pools": [{"name": "reports", "database": "dwh", "maxConnections": 5}],
         "service": {"annotations": {"a": "b"}},
     });
     let changed = change(Some(json!({})), then);
     assert_eq!(changed.pods.replaced, 2);
-    check("plan_change", &plan::render::text(&[changed]));
+    let text = plan::render::text(&[changed]);
+    check("plan_change", &text);
+    shown(&text);
 }
 
 #[test]

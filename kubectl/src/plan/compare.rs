@@ -172,7 +172,7 @@ fn planned(object: &PgPooler, world: &World) -> Plan {
     // an object from a manifest has none yet
     object.metadata.uid.get_or_insert_with(|| "made-up".to_owned());
     object.status = None;
-    plan(&object, &facts(&object, world), &Settings { pooler_image: world.image.clone() })
+    plan(&object, &facts(&object, world), &Settings { pooler_image: world.image.clone(), namespace: None })
 }
 
 fn facts(object: &PgPooler, world: &World) -> Facts {
@@ -199,7 +199,8 @@ fn made_up(object: &PgPooler, world: &World) -> BTreeMap<String, Vec<u8>> {
     let InternalTls { ca, certificate, key } = &world.certificate;
     let spec = &object.spec;
     let client_ca = spec.clients.tls.as_ref().and_then(|tls| tls.client_ca_ref.clone());
-    let authorities = spec.target.ca().into_iter().chain(client_ca).map(|authority| (authority.key, ca.clone()));
+    let authorities =
+        spec.target.ca().into_iter().chain(client_ca).map(|authority| (authority.key, ca.clone()));
     let fixed = [
         ("username", "app"),
         ("password", "made-up"),
@@ -278,7 +279,11 @@ fn reckoned(object: &PgPooler, world: &World) -> Option<Sum> {
     let mut object = object.clone();
     object.metadata.uid.get_or_insert_with(|| "made-up".to_owned());
     object.status = None;
-    sum(&object, &Facts { children, ..facts(&object, world) }, &Settings { pooler_image: world.image.clone() })
+    sum(
+        &object,
+        &Facts { children, ..facts(&object, world) },
+        &Settings { pooler_image: world.image.clone(), namespace: None },
+    )
 }
 
 fn figures(now: Option<&PgPooler>, then: &PgPooler, world: &World) -> Vec<Figure> {

@@ -9,14 +9,14 @@ pub mod render;
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::jiff::Timestamp;
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt as _};
+use pgpooler_operator::api::CaKind;
 use pgpooler_operator::api::PgPooler;
 use pgpooler_operator::names;
-use k8s_openapi::api::core::v1::ConfigMap;
-use k8s_openapi::jiff::Timestamp;
-use pgpooler_operator::api::CaKind;
 use pgpooler_operator::observe::internal_tls;
 use pgpooler_operator::plan::facts::{Kinds, Neighbour, Served, Sharing};
 use pgpooler_operator::plan::materials;
@@ -247,13 +247,14 @@ async fn missing(cluster: &Cluster, then: &PgPooler, unseen: &mut Vec<String>) -
         }
         let (what, found) = match kind {
             CaKind::Secret => ("Secret", secrets.get_metadata_opt(&name).await.map(|found| found.is_some())),
-            CaKind::ConfigMap => ("ConfigMap", maps.get_metadata_opt(&name).await.map(|found| found.is_some())),
+            CaKind::ConfigMap => {
+                ("ConfigMap", maps.get_metadata_opt(&name).await.map(|found| found.is_some()))
+            }
         };
         match found {
             Ok(true) => {}
-            Ok(false) => warnings.push(format!(
-                "{what} `{name}` does not exist: nothing new is put in place until it does"
-            )),
+            Ok(false) => warnings
+                .push(format!("{what} `{name}` does not exist: nothing new is put in place until it does")),
             Err(error) => unseen.push(format!("whether {what} `{name}` exists: {}", why(&error))),
         }
     }
