@@ -222,8 +222,8 @@ mod tests {
         let parse = |line: &str| Cli::try_parse_from(line.split(' ')).unwrap();
         let cli = parse("kubectl-pgpooler pause orders --wait=false -n shop --timeout 5s");
         assert_eq!(cli.cluster.namespace.as_deref(), Some("shop"));
-        let Command::Pause(pause) = cli.command else { unreachable!() };
-        assert_eq!((pause.wait, pause.timeout), (false, Duration::from_secs(5)));
+        let Command::Pause(options) = cli.command else { unreachable!() };
+        assert_eq!((options.wait, options.timeout), (false, Duration::from_secs(5)));
         let Command::Resume(resume) = parse("kubectl-pgpooler resume orders --wait").command else {
             unreachable!()
         };

@@ -67,7 +67,8 @@ pub async fn changes(cluster: &Cluster, options: &cli::Plan) -> Result<Vec<Chang
         let namespace = manifest.pointer("/metadata/namespace").and_then(Value::as_str);
         let namespace = namespace.unwrap_or(&cluster.namespace).to_owned();
         let cluster = Cluster { namespace, ..cluster.clone() };
-        changes.push(change(&cluster, manifest, options.server).await?);
+        // it is large, and there are few
+        changes.push(Box::pin(change(&cluster, manifest, options.server)).await?);
     }
     Ok(changes)
 }
