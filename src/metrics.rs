@@ -286,6 +286,7 @@ mod tests {
         // a family without points is not written
         let metrics = Metrics::default();
         metrics.reconciled(Duration::ZERO, Some("apply"));
+        metrics.asks("GET");
         metrics.accounted("shop", "orders", Some(&Account::default()));
         metrics.told("shop", "orders", Some(&status("Reachable", "True", Some(BudgetStatus::default()))));
         let text = metrics.text().expect("written");
