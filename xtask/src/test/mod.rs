@@ -61,7 +61,7 @@ const GROUPS: &[Group] = &[
     Group {
         name: "chart",
         what: "Helm chart, alerts and dashboard, without a cluster",
-        run: |_| chart::run(),
+        run: |_| Ok(chart::run()),
     },
     Group { name: "docs", what: "rustdoc, warnings denied", run: |_| code::docs() },
     Group { name: "api", what: "tests against a real API server", run: |_| kubernetes::api() },

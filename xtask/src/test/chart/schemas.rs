@@ -1,6 +1,6 @@
 //! JSON schemas of what the chart renders, for kubeconform.
 //!
-//! Of the oldest Kubernetes that the chart supports, from the OpenAPI document in its Go module: what the test cluster's
+//! Of the oldest Kubernetes that the chart supports, from the API description in its Go module: what the test cluster's
 //! API server accepts is checked elsewhere, and it is a newer one. The Prometheus operator's come from the CRDs in its
 //! module, ours from the chart. Modules come through Go's own client, verified by the sums here.
 

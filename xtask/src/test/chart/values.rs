@@ -50,7 +50,7 @@ fn values() -> Result<(String, Value)> {
 
 fn table() -> Result<String> {
     let (text, values) = values()?;
-    let mut table = String::from("| Key | Default | Meaning |\n|---|---|---|\n");
+    let mut rows = vec!["| Key | Default | Meaning |\n|---|---|---|\n".to_owned()];
     for Documented { path, meaning } in documented(&text)? {
         let pointer = format!("/{}", path.replace('.', "/"));
         let default = values.pointer(&pointer).with_context(|| format!("values.yaml has no {path}"))?;
@@ -59,9 +59,9 @@ fn table() -> Result<String> {
             Value::String(text) => format!("`{text}`"),
             other => format!("`{other}`"),
         };
-        table.push_str(&format!("| `{path}` | {default} | {} |\n", meaning.replace('|', "\\|")));
+        rows.push(format!("| `{path}` | {default} | {} |\n", meaning.replace('|', "\\|")));
     }
-    Ok(table)
+    Ok(rows.concat())
 }
 
 /// The keys under a `# --`, in order. Two spaces are one level, as the file is written.
