@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize, Serializer};
-use sha2::{Digest, Sha256};
+use toml::{Table, Value};
 
 use crate::{DocumentError, Seconds};
 
@@ -15,6 +15,19 @@ pub const SYSTEM: &str = "system";
 
 /// The server name (SNI) that is served with [`Document::internal_tls_cert_file`], which is for this name.
 pub const INTERNAL_SERVER_NAME: &str = "pgpooler.internal";
+
+/// Settings that only a restart can change, and with them the content of [`Document::peer_secret_file`].
+pub const RESTART_ONLY: [&str; 9] = [
+    "listen_addr",
+    "listen_port",
+    "http_addr",
+    "http_port",
+    "workers",
+    "log_format",
+    "peer_id",
+    "peers_dns",
+    "peer_secret_file",
+];
 
 /// Calls the function that `pgpooler --print-auth-query-sql` prints.
 pub const AUTH_QUERY: &str = "SELECT username, password FROM pgpooler.user_lookup($1)";
@@ -130,6 +143,8 @@ pub struct Document {
     pub peer_secret_file: PathBuf,
     /// Format of the log on standard error.
     pub log_format: LogFormat,
+    /// Clients wait, as after `PAUSE` on the admin console.
+    pub paused: bool,
     /// The PostgreSQL server behind the pooler.
     pub target: Target,
     /// Rules for (database, user) pools; the first that matches wins, none: the settings above.
@@ -324,6 +339,7 @@ impl Default for Document {
             peers_dns: String::new(),
             peer_secret_file: PathBuf::new(),
             log_format: LogFormat::default(),
+            paused: false,
             target: Target::default(),
             pools: Vec::new(),
             peers: Vec::new(),
@@ -346,16 +362,57 @@ impl Document {
     }
 
     /// Writes the document; [`parse`](Self::parse) reads back an equal one.
+    ///
+    /// What has its default is left out, so that a document says the same in a version that does not know a setting which
+    /// nobody uses. Defaults therefore never change.
     #[expect(clippy::missing_panics_doc, reason = "it does not")]
     pub fn to_toml(&self) -> String {
-        #[expect(clippy::expect_used, reason = "every field has a TOML form: no map keys, no unit values")]
-        toml::to_string(self).expect("a document has a TOML form")
+        #[expect(clippy::expect_used, reason = "a table has a TOML form")]
+        toml::to_string(&self.changed()).expect("a table has a TOML form")
     }
 
-    /// A digest of the rendered document: the same for equal documents, in every version that renders the same.
-    pub fn hash(&self) -> String {
-        let digest = Sha256::digest(self.to_toml());
-        digest.iter().take(HASH_BYTES).fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
+    /// What of the document only a restart can change, in a form to compare.
+    pub fn restart_only(&self) -> String {
+        let mut table = self.changed();
+        table.retain(|key, _| RESTART_ONLY.contains(&key));
+        table.to_string()
+    }
+
+    /// The files that are read for it: each with the setting that names it, by the path that it has there.
+    pub fn files(&self) -> Vec<(&'static str, &Path)> {
+        let mut files = vec![("auth_file", self.auth_file.as_path())];
+        if !self.peer_secret_file.as_os_str().is_empty() {
+            files.push(("peer_secret_file", &self.peer_secret_file));
+        }
+        let client = self.client_tls_sslmode != TlsMode::Disable;
+        let server = self.server_tls_sslmode != TlsMode::Disable;
+        let authorities = self.server_tls_ca_file.as_ref().filter(|path| path.as_os_str() != SYSTEM);
+        let tls = [
+            (client, "client_tls_cert_file", self.client_tls_cert_file.as_ref()),
+            (client, "client_tls_key_file", self.client_tls_key_file.as_ref()),
+            (client, "client_tls_ca_file", self.client_tls_ca_file.as_ref()),
+            (server, "server_tls_ca_file", authorities),
+            (server, "server_tls_cert_file", self.server_tls_cert_file.as_ref()),
+            (server, "server_tls_key_file", self.server_tls_key_file.as_ref()),
+            (true, "internal_tls_ca_file", self.internal_tls_ca_file.as_ref()),
+            (true, "internal_tls_cert_file", self.internal_tls_cert_file.as_ref()),
+            (true, "internal_tls_key_file", self.internal_tls_key_file.as_ref()),
+        ];
+        let used = tls.into_iter().filter(|(is_used, ..)| *is_used);
+        files.extend(used.filter_map(|(_, setting, path)| Some((setting, path?.as_path()))));
+        files
+    }
+
+    /// All settings, as a table.
+    #[expect(clippy::missing_panics_doc, reason = "it does not")]
+    pub fn to_table(&self) -> Table {
+        #[expect(clippy::expect_used, reason = "every field has a TOML form: no map keys, no unit values")]
+        Table::try_from(self).expect("a document has a TOML form")
+    }
+
+    /// The settings that have not their default.
+    fn changed(&self) -> Table {
+        without(self.to_table(), &Self::default().to_table())
     }
 
     /// The database in which a client's user is looked up; none when nobody is.
@@ -386,8 +443,18 @@ impl PoolRule {
     }
 }
 
-/// Bytes of SHA-256 that [`Document::hash`] shows.
-const HASH_BYTES: usize = 16;
+/// What of `table` is not in `defaults`, tables in it likewise.
+fn without(table: Table, defaults: &Table) -> Table {
+    let differing = table.into_iter().filter_map(|(key, value)| match (value, defaults.get(&key)) {
+        (Value::Table(value), Some(Value::Table(default))) => {
+            let rest = without(value, default);
+            (!rest.is_empty()).then_some((key, Value::Table(rest)))
+        }
+        (value, Some(default)) if value == *default => None,
+        (value, _) => Some((key, value)),
+    });
+    differing.collect()
+}
 
 fn as_text<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&path.to_string_lossy())

@@ -2,9 +2,10 @@
 //!
 //! One TOML document; PgBouncer's names wherever a setting means the same. Unknown keys are refused
 //! with their place. Secrets are never in the document: it names an [`auth_file`](Document::auth_file)
-//! in PgBouncer's `userlist.txt` format ([`Userlist`]).
+//! in PgBouncer's `userlist.txt` format ([`Userlist`]). A document with its files is a [`Bundle`].
 
 mod auth_query_sql;
+mod bundle;
 mod document;
 mod duration;
 mod secret;
@@ -12,9 +13,10 @@ mod userlist;
 mod validation;
 
 pub use auth_query_sql::auth_query_sql;
+pub use bundle::{Bundle, BundleError};
 pub use document::{
     ANY, AUTH_QUERY, AuthType, DEFAULT_WEIGHT, Document, INTERNAL_SERVER_NAME, LogFormat, Peer, PoolMode,
-    PoolRule, SYSTEM, SessionState, Target, TlsMode,
+    PoolRule, RESTART_ONLY, SYSTEM, SessionState, Target, TlsMode,
 };
 pub use duration::{Seconds, SecondsError};
 pub use secret::Secret;

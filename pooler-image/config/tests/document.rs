@@ -1,6 +1,9 @@
 //! Reading, checking and writing the document.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::collections::BTreeSet;
+use std::path::Path;
+
 use pgpooler_config::{
     ANY, Document, LogFormat, PoolMode, PoolRule, SYSTEM, Seconds, Target, TlsMode, UserSecret, Userlist,
 };
@@ -172,11 +175,46 @@ fn the_first_rule_that_matches_wins() {
 }
 
 #[test]
-fn the_hash_is_that_of_the_content() {
+fn what_has_its_default_is_not_written() {
+    assert_eq!(Document::default().to_toml(), "");
+    let target = Target { host: "db".into(), ..Target::default() };
+    let document = Document { max_client_conn: 7, paused: true, target, ..Document::default() };
+    assert_eq!(document.to_toml(), "max_client_conn = 7\npaused = true\n\n[target]\nhost = \"db\"\n");
+}
+
+#[test]
+fn what_needs_a_restart_is_told_from_the_rest() {
+    let document = Document::parse("listen_port = 7000\nmax_client_conn = 7\nworkers = 0").unwrap();
+    assert_eq!(document.restart_only(), Document { listen_port: 7000, ..Document::default() }.restart_only());
+    assert_ne!(document.restart_only(), Document::default().restart_only());
+}
+
+#[test]
+fn every_file_that_is_used_is_named() {
     let document = Document::default();
-    assert_eq!(document.hash().len(), 32);
-    assert_eq!(document.hash(), Document::parse("listen_port = 6432 # the usual\n").unwrap().hash());
-    assert_ne!(document.hash(), Document { max_client_conn: 7, ..document.clone() }.hash());
+    let settings: Vec<_> =
+        document.to_table().keys().filter(|key| key.ends_with("_file")).cloned().collect();
+    assert_eq!(settings, ["auth_file", "peer_secret_file"], "those that are unset are not there");
+    assert_eq!(document.files(), [("auth_file", Path::new("userlist.txt"))]);
+    let mut text = String::from("client_tls_sslmode = 'verify-ca'\nserver_tls_sslmode = 'verify-ca'\n");
+    let names = [
+        "auth_file", "peer_secret_file", "client_tls_cert_file", "client_tls_key_file", "client_tls_ca_file",
+        "server_tls_cert_file", "server_tls_key_file", "server_tls_ca_file", "internal_tls_ca_file",
+        "internal_tls_cert_file", "internal_tls_key_file",
+    ];
+    names.iter().for_each(|name| text.push_str(&format!("{name} = 'f/{name}'\n")));
+    let document = Document::parse(&text).unwrap();
+    let expected: BTreeSet<_> = names.into_iter().map(|name| (name, format!("f/{name}"))).collect();
+    let files = document.files().into_iter().map(|(name, path)| (name, path.display().to_string()));
+    assert_eq!(files.collect::<BTreeSet<_>>(), expected);
+    let all = document.to_table();
+    assert_eq!(all.keys().filter(|key| key.ends_with("_file")).count(), names.len(), "a file is forgotten");
+    let off = Document {
+        client_tls_sslmode: TlsMode::Disable,
+        server_tls_ca_file: Some(SYSTEM.into()),
+        ..document
+    };
+    assert!(off.files().iter().all(|(name, _)| !name.starts_with("client_tls") && *name != "server_tls_ca_file"));
 }
 
 #[test]

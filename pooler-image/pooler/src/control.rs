@@ -6,6 +6,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
+use pgpooler_config::Bundle;
 use pgpooler_core::budget;
 use thiserror::Error;
 
@@ -32,6 +33,14 @@ pub trait Control: Send + Sync + 'static {
 
     /// Reads document and user list again; a faulty one changes nothing.
     fn reload(&self) -> Answer<'_, Result<ReloadOutcome, ReloadError>>;
+
+    /// Takes the settings that were pushed; faulty ones change nothing. They stand before the files until those are
+    /// reloaded. `epoch`: that of the operator which says so; another one may have come after it.
+    fn configure(
+        &self,
+        bundle: Bundle,
+        epoch: Option<u64>,
+    ) -> Answer<'_, Result<ReloadOutcome, ReloadError>>;
 
     /// Looks whether files with certificates, keys or authorities have changed, and brings them into force; faulty ones
     /// change nothing. Blocks on the file system.
@@ -144,6 +153,9 @@ pub enum ControlError {
     /// `RESUME` of a process that is not paused.
     #[error("pooler is not paused")]
     NotPaused,
+    /// `RESUME` of a process whose document says that it is paused.
+    #[error("the configuration says that the pooler is paused: set paused = false there")]
+    PausedByDocument,
     /// `RESUME db` of a database that is not paused.
     #[error("database {0} is not paused")]
     DatabaseNotPaused(String),

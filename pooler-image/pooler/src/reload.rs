@@ -1,6 +1,11 @@
-//! Reading the document and the user list, at start and again on `RELOAD`.
+//! The document with its files: read at start and again on `RELOAD`, or pushed by `CONFIGURE`.
 //!
-//! Both are read and checked before anything changes: a faulty file leaves the running settings as they are.
+//! ```text
+//! files --read--> Bundle --check--> Loaded --succeed--> what is in force
+//! CONFIGURE ----> Bundle --/
+//! ```
+//!
+//! All of it is checked before anything changes: what is faulty leaves the running settings as they are.
 
 use std::fmt;
 use std::fs;
@@ -8,9 +13,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use pgpooler_config::{Document, DocumentError, Secret, Userlist, UserlistError};
+use pgpooler_config::{Bundle, Document, DocumentError, Secret, Userlist, UserlistError};
 use thiserror::Error;
-use zeroize::Zeroizing;
 
 use crate::settings;
 use crate::tls::{Tls, TlsError};
@@ -24,8 +28,28 @@ pub struct Source {
     path: PathBuf,
 }
 
+/// Whether settings stand in files or were pushed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// They were read from files, and are there to be read again.
+    #[default]
+    Files,
+    /// They came by `CONFIGURE`, and stand before the files until those are read.
+    Pushed,
+}
+
+impl Origin {
+    /// As the console shows it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Files => "files",
+            Self::Pushed => "pushed",
+        }
+    }
+}
+
 /// One generation of settings.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Loaded {
     /// The document in force: what was read, but for settings that wait for a restart.
     pub document: Arc<Document>,
@@ -33,14 +57,22 @@ pub struct Loaded {
     pub userlist: Arc<Userlist>,
     /// Its certificates, keys and authorities.
     pub tls: Arc<Tls>,
-    /// [`Document::hash`] of the document as it was read: what whoever wrote it compares with.
+    /// [`Bundle::hash`] of what was read: what whoever wrote it compares with.
     pub hash: String,
+    /// What all of this was made from.
+    pub bundle: Arc<Bundle>,
+    /// Where that came from.
+    pub origin: Origin,
+    /// Settings in it that wait for a restart.
+    pub needs_restart: Vec<String>,
+    /// The secret that the peers share, as it was at the start of the process.
+    pub peer_secret: Option<Arc<Secret>>,
 }
 
 /// What a reload changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReloadOutcome {
-    /// Hash of the document that was read.
+    /// Hash of what was read.
     pub hash: String,
     /// Settings that differ from before and are in force now; one that names a file also when only its content differs.
     pub changed: Vec<String>,
@@ -100,6 +132,9 @@ pub enum ReloadError {
         /// The file.
         path: PathBuf,
     },
+    /// Another operator has spoken since.
+    #[error(transparent)]
+    Outdated(#[from] pgpooler_core::budget::Refused),
     /// Nothing can be read again: the settings came from no file, or the process leaves.
     #[error("cannot reload: {0}")]
     Unavailable(&'static str),
@@ -113,29 +148,19 @@ impl Source {
 
     /// Reads and checks all files; blocks on the file system.
     pub fn load(&self) -> Result<Loaded, ReloadError> {
-        let document = self.load_document()?;
-        let userlist = self.load_userlist(&document)?;
-        let tls = Arc::new(Tls::load(&document, self.folder())?);
-        self.peer_secret(&document)?;
-        let hash = document.hash();
-        Ok(Loaded { document: Arc::new(document), userlist: Arc::new(userlist), tls, hash })
+        let text = fs::read_to_string(&self.path)
+            .map_err(|fault| ReloadError::ReadDocument { path: self.path.clone(), fault })?;
+        let document = self.document(&text)?;
+        let mut bundle = Bundle::new(text);
+        for (setting, path) in document.files() {
+            bundle.insert(path, self.read(setting, path)?);
+        }
+        self.check(document, bundle, Origin::Files)
     }
 
-    /// The secret that the peers share; blocks on the file system.
-    pub fn peer_secret(&self, document: &Document) -> Result<Option<Secret>, ReloadError> {
-        if document.peer_secret_file.as_os_str().is_empty() {
-            return Ok(None);
-        }
-        let path = self.folder().join(&document.peer_secret_file);
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => Zeroizing::new(text),
-            Err(fault) => return Err(ReloadError::ReadPeerSecret { path, fault }),
-        };
-        let secret = text.trim();
-        if secret.len() < PEER_SECRET_LENGTH {
-            return Err(ReloadError::ShortPeerSecret { path });
-        }
-        Ok(Some(Secret::new(secret)))
+    /// Checks what was pushed: it must have every file that its document names.
+    pub fn accept(&self, bundle: Bundle) -> Result<Loaded, ReloadError> {
+        self.check(self.document(bundle.document())?, bundle, Origin::Pushed)
     }
 
     /// Reads all files again and takes from them what a running process can; blocks on the file system.
@@ -143,9 +168,22 @@ impl Source {
         self.load().map(|read| running.succeed(read))
     }
 
-    /// Certificates, keys and authorities, if the content of their files has changed; blocks on the file system.
-    pub fn renew(&self, running: &Loaded) -> Result<Option<Tls>, TlsError> {
-        running.tls.renew(&running.document, self.folder())
+    /// The same settings with other certificates, keys and authorities, if the content of their files has changed. What
+    /// was pushed is in no file. Blocks on the file system.
+    pub fn renew(&self, running: &Loaded) -> Result<Option<Loaded>, ReloadError> {
+        if running.origin == Origin::Pushed {
+            return Ok(None);
+        }
+        let mut bundle = Bundle::clone(&running.bundle);
+        for (setting, path) in running.document.files().into_iter().filter(|(setting, _)| is_tls(setting)) {
+            bundle.insert(path, self.read(setting, path)?);
+        }
+        let content = |path: &Path| content(&bundle, path);
+        let Some(tls) = running.tls.renew(&running.document, self.folder(), &content)? else {
+            return Ok(None);
+        };
+        let hash = bundle.hash(&self.document(bundle.document())?);
+        Ok(Some(Loaded { tls: Arc::new(tls), hash, bundle: Arc::new(bundle), ..running.clone() }))
     }
 
     /// Where relative paths begin.
@@ -153,20 +191,73 @@ impl Source {
         self.path.parent().unwrap_or(Path::new(""))
     }
 
-    fn load_document(&self) -> Result<Document, ReloadError> {
-        let path = || self.path.clone();
-        let text = fs::read_to_string(&self.path)
-            .map_err(|fault| ReloadError::ReadDocument { path: path(), fault })?;
-        Document::parse(&text).map_err(|fault| ReloadError::Document { path: path(), fault })
+    fn read(&self, setting: &'static str, path: &Path) -> Result<Vec<u8>, ReloadError> {
+        let path = self.folder().join(path);
+        fs::read(&path).map_err(|fault| unreadable(setting, path, fault))
     }
 
-    fn load_userlist(&self, document: &Document) -> Result<Userlist, ReloadError> {
-        let path = self.folder().join(&document.auth_file);
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(fault) => return Err(ReloadError::ReadUserlist { path, fault }),
-        };
-        Userlist::parse(&text).map_err(|fault| ReloadError::Userlist { path, fault })
+    fn document(&self, text: &str) -> Result<Document, ReloadError> {
+        Document::parse(text).map_err(|fault| ReloadError::Document { path: self.path.clone(), fault })
+    }
+
+    fn check(&self, document: Document, bundle: Bundle, origin: Origin) -> Result<Loaded, ReloadError> {
+        let userlist = self.userlist(&document, &bundle)?;
+        let tls = Tls::load(&document, self.folder(), &|path| content(&bundle, path))?;
+        let peer_secret = self.peer_secret(&document, &bundle)?;
+        Ok(Loaded {
+            hash: bundle.hash(&document),
+            document: Arc::new(document),
+            userlist: Arc::new(userlist),
+            tls: Arc::new(tls),
+            bundle: Arc::new(bundle),
+            origin,
+            needs_restart: Vec::new(),
+            peer_secret: peer_secret.map(Arc::new),
+        })
+    }
+
+    fn text(&self, setting: &'static str, named: &Path, bundle: &Bundle) -> Result<Secret, ReloadError> {
+        let text = content(bundle, named)
+            .and_then(|bytes| String::from_utf8(bytes).map_err(|_| io::ErrorKind::InvalidData.into()));
+        text.map(Secret::new).map_err(|fault| unreadable(setting, self.folder().join(named), fault))
+    }
+
+    fn userlist(&self, document: &Document, bundle: &Bundle) -> Result<Userlist, ReloadError> {
+        let text = self.text("auth_file", &document.auth_file, bundle)?;
+        Userlist::parse(text.expose()).map_err(|fault| {
+            let path = self.folder().join(&document.auth_file);
+            ReloadError::Userlist { path, fault }
+        })
+    }
+
+    fn peer_secret(&self, document: &Document, bundle: &Bundle) -> Result<Option<Secret>, ReloadError> {
+        let path = &document.peer_secret_file;
+        if path.as_os_str().is_empty() {
+            return Ok(None);
+        }
+        let text = self.text("peer_secret_file", path, bundle)?;
+        let secret = text.expose().trim();
+        if secret.len() < PEER_SECRET_LENGTH {
+            return Err(ReloadError::ShortPeerSecret { path: self.folder().join(path) });
+        }
+        Ok(Some(Secret::new(secret)))
+    }
+}
+
+fn content(bundle: &Bundle, path: &Path) -> io::Result<Vec<u8>> {
+    let missing = || io::Error::new(io::ErrorKind::NotFound, "it is not in the bundle");
+    bundle.file(path).map(<[u8]>::to_vec).ok_or_else(missing)
+}
+
+fn is_tls(setting: &str) -> bool {
+    setting.contains("_tls_")
+}
+
+fn unreadable(setting: &'static str, path: PathBuf, fault: io::Error) -> ReloadError {
+    match setting {
+        "auth_file" => ReloadError::ReadUserlist { path, fault },
+        "peer_secret_file" => ReloadError::ReadPeerSecret { path, fault },
+        what => TlsError::Read { path, what, fault }.into(),
     }
 }
 
@@ -185,9 +276,15 @@ impl Loaded {
                 changed.push(key.to_owned());
             }
         }
+        // the keys of clients have been made with it
+        let secret = "peer_secret_file".to_owned();
+        if self.peer_secret != read.peer_secret && !needs_restart.contains(&secret) {
+            needs_restart.push(secret);
+        }
         let document = Arc::new(settings::keep_restart_only(&self.document, &read.document));
-        let outcome = ReloadOutcome { hash: read.hash.clone(), changed, needs_restart };
-        (Self { document, ..read }, outcome)
+        let outcome =
+            ReloadOutcome { hash: read.hash.clone(), changed, needs_restart: needs_restart.clone() };
+        (Self { document, needs_restart, peer_secret: self.peer_secret.clone(), ..read }, outcome)
     }
 }
 
@@ -269,8 +366,13 @@ mod tests {
             "{message}"
         );
         fs::write(&path, "sixteen bytes or more\n").unwrap();
-        let document = source.load().unwrap().document;
-        assert_eq!(source.peer_secret(&document).unwrap().unwrap().expose(), "sixteen bytes or more");
+        let loaded = source.load().unwrap();
+        assert_eq!(loaded.peer_secret.as_ref().unwrap().expose(), "sixteen bytes or more");
+        fs::write(&path, "another of sixteen\n").unwrap();
+        let (next, outcome) = source.reload(&loaded).unwrap();
+        assert_eq!(outcome.needs_restart, ["peer_secret_file"]);
+        assert_ne!(outcome.hash, loaded.hash);
+        assert_eq!(source.reload(&next).unwrap().0.needs_restart, ["peer_secret_file"], "until it is started anew");
     }
 
     #[test]
@@ -309,5 +411,39 @@ mod tests {
         let running = source.load().unwrap();
         let outcome = source.reload(&running).unwrap().1;
         assert_eq!(outcome, ReloadOutcome { hash: running.hash, ..ReloadOutcome::default() });
+    }
+
+    fn bundle(document: &str, users: &str) -> Bundle {
+        let mut bundle = Bundle::new(document);
+        bundle.insert(Path::new("userlist.txt"), users);
+        bundle
+    }
+
+    #[test]
+    fn what_is_pushed_is_what_the_same_files_are() {
+        let (_folder, source) = source("max_client_conn = 10\n");
+        let read = source.load().unwrap();
+        let pushed = source.accept(bundle("max_client_conn = 10\n", USERS)).unwrap();
+        assert_eq!(read.hash, pushed.hash);
+        assert_eq!((read.origin, pushed.origin), (Origin::Files, Origin::Pushed));
+        let (next, outcome) = read.succeed(pushed);
+        assert_eq!(outcome, ReloadOutcome { hash: read.hash.clone(), ..ReloadOutcome::default() });
+        assert_eq!(source.reload(&next).unwrap().0.origin, Origin::Files);
+    }
+
+    #[test]
+    fn a_faulty_bundle_is_told_as_faulty_files_are() {
+        let (_folder, source) = source("");
+        let told = |bundle| source.accept(bundle).unwrap_err().to_string();
+        assert!(told(bundle("max_clients = 3", USERS)).contains(":1:1: unknown field `max_clients`"));
+        let faulty = told(bundle("", "\"app\" \"hunter2"));
+        assert!(faulty.contains("userlist.txt:1: ") && !faulty.contains("hunter2"), "{faulty}");
+        assert!(told(Bundle::new("")).ends_with("cannot read auth_file: it is not in the bundle"));
+        let tls = "internal_tls_ca_file = 'ca'\ninternal_tls_cert_file = 'crt'\ninternal_tls_key_file = 'key'\n";
+        assert!(told(bundle(tls, USERS)).contains("cannot read internal_tls_cert_file: it is not"));
+        let mut with_tls = bundle(tls, USERS);
+        ["ca", "crt", "key"].iter().for_each(|path| with_tls.insert(Path::new(path), "hunter2"));
+        let faulty = told(with_tls);
+        assert!(faulty.contains("crt: internal_tls_cert_file: ") && !faulty.contains("hunter2"), "{faulty}");
     }
 }

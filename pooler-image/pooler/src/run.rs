@@ -24,7 +24,7 @@ use crate::event_loop::worker;
 use crate::http;
 use crate::process::{Budget, Identity, Mail, Peers, Process};
 use crate::reactor::{Reactor, sleep};
-use crate::reload::{Loaded, ReloadError, Source};
+use crate::reload::{Loaded, Source};
 use crate::report::Phase;
 use crate::service::{Service, SignalHandling};
 use crate::socket;
@@ -94,9 +94,6 @@ pub enum RunError {
     /// An environment variable holds something else.
     #[error("{0} must be {1}, not {2:?}")]
     Environment(&'static str, &'static str, String),
-    /// The secret of the peers could not be had.
-    #[error(transparent)]
-    PeerSecret(#[from] ReloadError),
     /// A loop ended before its time.
     #[error("an event loop ended: {0}")]
     Loop(String),
@@ -111,7 +108,7 @@ pub fn run(source: Source, loaded: Loaded, allowance: Allowance) -> Result<(), R
     let workers = workers(&document);
     let (posts, mailboxes): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
     let auth = AuthState::new(&loaded.userlist, &loaded.document)?;
-    let identity = identity(&source, &document, allowance)?;
+    let identity = identity(&loaded, allowance)?;
     let process = Arc::new(Process::new(source, loaded, auth, identity, posts));
     let control: Arc<dyn Control> = Arc::clone(&process) as Arc<dyn Control>;
     let service = Service::spawn(Arc::new(Console::new(control)), http, SignalHandling::Take)
@@ -132,13 +129,13 @@ pub fn run(source: Source, loaded: Loaded, allowance: Allowance) -> Result<(), R
     ended.map_err(RunError::Thread).and(joined)
 }
 
-fn identity(source: &Source, document: &Document, allowance: Allowance) -> Result<Identity, RunError> {
+fn identity(loaded: &Loaded, allowance: Allowance) -> Result<Identity, RunError> {
     let pod = std::env::var(POD_NAME).unwrap_or_default();
     Ok(Identity {
         application_name: if pod.is_empty() { "pgpooler".to_owned() } else { format!("pgpooler/{pod}") },
         statement_secret: auth::random()?,
-        peers: peers(source, document)?,
-        budget: budget(document, allowance)?,
+        peers: peers(loaded)?,
+        budget: budget(&loaded.document, allowance)?,
     })
 }
 
@@ -153,8 +150,8 @@ fn budget(document: &Document, allowance: Allowance) -> Result<Budget, RandomErr
 }
 
 /// Without a secret to share, one of its own.
-fn peers(source: &Source, document: &Document) -> Result<Peers, RunError> {
-    let keys = match source.peer_secret(document)? {
+fn peers(Loaded { document, peer_secret, .. }: &Loaded) -> Result<Peers, RunError> {
+    let keys = match peer_secret {
         Some(secret) => CancelKeys::derive(secret.expose().as_bytes()),
         None => CancelKeys::derive(&auth::random::<32>()?),
     };

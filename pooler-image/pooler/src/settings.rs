@@ -1,21 +1,8 @@
 //! The document seen as a list of keys and values, for `SHOW CONFIG` and for telling what a reload changed.
 
-use pgpooler_config::{Document, DocumentError};
+use pgpooler_config::{Document, DocumentError, RESTART_ONLY};
 use thiserror::Error;
 use toml::{Table, Value};
-
-/// Settings that only a restart can change.
-pub const RESTART_ONLY: [&str; 9] = [
-    "listen_addr",
-    "listen_port",
-    "http_addr",
-    "http_port",
-    "workers",
-    "log_format",
-    "peer_id",
-    "peers_dns",
-    "peer_secret_file",
-];
 
 /// One row of `SHOW CONFIG`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +47,11 @@ pub fn is_restart_only(key: &str) -> bool {
     RESTART_ONLY.contains(&key)
 }
 
+/// Whether connections that are open when this setting changes are to another server than is meant, or not as secure.
+pub fn is_about_the_server(key: &str) -> bool {
+    ["target", "server_tls_sslmode"].contains(&key)
+}
+
 /// All settings of a document by name, defaults included.
 pub fn list(document: &Document) -> Vec<Setting> {
     let defaults = flatten(&Document::default());
@@ -75,7 +67,7 @@ pub fn list(document: &Document) -> Vec<Setting> {
 
 /// Top-level settings that differ; `target`, `pools` and `peers` count as one each.
 pub fn differing(one: &Document, two: &Document) -> Vec<String> {
-    let (one, two) = (table(one), table(two));
+    let (one, two) = (one.to_table(), two.to_table());
     let mut keys: Vec<_> =
         one.keys().chain(two.keys()).filter(|key| one.get(*key) != two.get(*key)).collect();
     keys.sort_unstable();
@@ -109,7 +101,7 @@ pub fn with(document: &Document, key: &str, value: &str) -> Result<Document, Set
     if is_restart_only(key) {
         return Err(SetError::NeedsRestart(key.to_owned()));
     }
-    let settings = table(document);
+    let settings = document.to_table();
     let known = find(&settings, key).cloned().ok_or_else(|| SetError::Unknown(key.to_owned()))?;
     if key.ends_with("_file") || key.contains("_tls_") {
         return Err(SetError::NamesFile(key.to_owned()));
@@ -224,7 +216,7 @@ fn is_leaf(value: &Value) -> bool {
 
 fn flatten(document: &Document) -> Vec<(String, String)> {
     let mut settings = Vec::new();
-    for (key, value) in table(document) {
+    for (key, value) in document.to_table() {
         flatten_value(key, &value, &mut settings);
     }
     settings
@@ -267,11 +259,6 @@ fn text(value: &Value) -> String {
         Value::Array(items) => items.iter().map(text).collect::<Vec<_>>().join(", "),
         other => other.to_string(),
     }
-}
-
-fn table(document: &Document) -> Table {
-    #[expect(clippy::expect_used, reason = "every field has a TOML form: no map keys, no unit values")]
-    Table::try_from(document).expect("a document has a TOML form")
 }
 
 #[cfg(test)]

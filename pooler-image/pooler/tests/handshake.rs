@@ -272,7 +272,7 @@ async fn a_real_server_is_entered() {
 async fn answered(mode: TlsMode, answer: &'static [u8]) -> (Vec<u8>, ConnectError) {
     let (listener, target) = listen().await;
     let document = Document { server_tls_sslmode: mode, ..Document::default() };
-    let tls = Tls::load(&document, std::path::Path::new("")).unwrap();
+    let tls = Tls::load(&document, std::path::Path::new(""), &|path| std::fs::read(path)).unwrap();
     let server = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut request = [0; 8];

@@ -25,7 +25,7 @@ fn tls() -> Tls {
         client_tls_key_file: Some(key),
         ..Document::default()
     };
-    Tls::load(&document, folder.path()).unwrap()
+    Tls::load(&document, folder.path(), &|path| std::fs::read(path)).unwrap()
 }
 
 /// Two ends of a connection; buffers in the kernel are small.

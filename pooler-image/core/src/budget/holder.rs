@@ -108,6 +108,11 @@ impl Holder {
         Ok(())
     }
 
+    /// Whether an operator of this epoch may still say anything.
+    pub fn follows(&self, epoch: u64) -> Result<(), Refused> {
+        if epoch < self.stamp.epoch { Err(Refused::Superseded(self.stamp.epoch)) } else { Ok(()) }
+    }
+
     /// A person lowers the limit; the operator, if there is one, soon puts it right.
     pub fn lower(&mut self, limit: u32) -> Result<(), Refused> {
         let old = self.limit();

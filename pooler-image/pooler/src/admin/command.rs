@@ -3,9 +3,9 @@
 //! As in PostgreSQL, one Query message may hold several commands, and none of them runs when one of them cannot
 //! be understood.
 
+use pgpooler_config::Bundle;
 use pgpooler_core::budget::{self, Stamp};
 
-use super::budget::CHANNEL;
 use super::error::{AdminError, NotSupported};
 use super::show_parameter::Parameter;
 use super::show_sockets::Which;
@@ -49,10 +49,26 @@ pub enum Command {
     Shutdown(ShutdownMode),
     /// `CLAIM EPOCH e`, `LIMIT n [OF b EPOCH e SEQUENCE s MAX_CONNECTIONS m]`
     Order(Order),
-    /// `LISTEN budget`
-    Listen,
-    /// `UNLISTEN [budget|*]`
-    Unlisten,
+    /// `CONFIGURE 'bundle' [EPOCH e]`
+    Configure {
+        /// What is to be in force.
+        bundle: Box<Bundle>,
+        /// That of the operator which says so.
+        epoch: Option<u64>,
+    },
+    /// `LISTEN budget`, `LISTEN configuration`
+    Listen(Channel),
+    /// `UNLISTEN [budget|configuration|*]`; none: all of them.
+    Unlisten(Option<Channel>),
+}
+
+/// What sessions may listen to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Channel {
+    /// What the process may hold, has and needs.
+    Budget,
+    /// What configuration is in force.
+    Configuration,
 }
 
 /// What to show.
@@ -64,6 +80,8 @@ pub enum Show {
     Clients,
     /// `SHOW CONFIG`
     Config,
+    /// `SHOW CONFIGURATION`
+    Configuration,
     /// `SHOW DATABASES`
     Databases,
     /// `SHOW DNS_HOSTS`
@@ -101,11 +119,12 @@ pub enum Show {
 }
 
 /// Words that may follow `SHOW`.
-pub const SHOWS: [(&str, Show); 22] = [
+pub const SHOWS: [(&str, Show); 23] = [
     ("active_sockets", Show::Sockets(Which::Active)),
     ("budget", Show::Budget),
     ("clients", Show::Clients),
     ("config", Show::Config),
+    ("configuration", Show::Configuration),
     ("databases", Show::Databases),
     ("dns_hosts", Show::DnsHosts),
     ("dns_zones", Show::DnsZones),
@@ -139,6 +158,9 @@ const FDS: NotSupported = NotSupported {
     why: "It handed open sockets to another process over a Unix socket, which there is not. SHOW SOCKETS lists them.",
 };
 
+/// Behind this word nothing is quoted back.
+const CONFIGURE: &str = "configure";
+
 /// The longest part of a faulty command that is quoted back.
 const QUOTED: usize = 100;
 
@@ -146,7 +168,8 @@ impl Command {
     /// Its name if only `admin_users` may give it.
     pub fn admin_only(&self) -> Option<&'static str> {
         match self {
-            Self::Show(_) | Self::SetIgnored(_) | Self::Listen | Self::Unlisten => None,
+            Self::Show(_) | Self::SetIgnored(_) | Self::Listen(_) | Self::Unlisten(_) => None,
+            Self::Configure { .. } => Some("CONFIGURE"),
             Self::Reload => Some("RELOAD"),
             Self::Pause(_) => Some("PAUSE"),
             Self::Resume(_) => Some("RESUME"),
@@ -192,9 +215,11 @@ fn parse_statement(statement: &[Token], text: &str) -> Result<Command, AdminErro
         "suspend" => Err(AdminError::NotSupported(&SUSPEND)),
         "shutdown" => shutdown_mode(arguments).map(Command::Shutdown).ok_or_else(|| syntax(text)),
         "claim" | "limit" => order(&verb, arguments).map(Command::Order).ok_or_else(|| syntax(text)),
-        "listen" if is_channel(arguments) => Ok(Command::Listen),
-        "unlisten" if arguments.is_empty() || arguments == [Token::Star] || is_channel(arguments) => {
-            Ok(Command::Unlisten)
+        "configure" => parse_configure(arguments, text),
+        "listen" => channel(arguments).map(Command::Listen).ok_or_else(|| syntax(text)),
+        "unlisten" if arguments.is_empty() || arguments == [Token::Star] => Ok(Command::Unlisten(None)),
+        "unlisten" => {
+            channel(arguments).map(|channel| Command::Unlisten(Some(channel))).ok_or_else(|| syntax(text))
         }
         _ => Err(syntax(text)),
     }
@@ -262,9 +287,26 @@ fn client_id(arguments: &[Token], text: &str) -> Result<u64, AdminError> {
     }
 }
 
-fn is_channel(arguments: &[Token]) -> bool {
-    matches!(arguments, [Token::Word(name)] if name.eq_ignore_ascii_case(CHANNEL))
-        || matches!(arguments, [Token::Quoted(name)] if name == CHANNEL)
+fn parse_configure(arguments: &[Token], text: &str) -> Result<Command, AdminError> {
+    let (bundle, epoch) = match arguments {
+        [Token::Literal(bundle)] => (bundle, None),
+        [Token::Literal(bundle), Token::Word(of), Token::Word(epoch)] if of.eq_ignore_ascii_case("epoch") => {
+            (bundle, Some(epoch.parse().map_err(|_| syntax(text))?))
+        }
+        _ => return Err(syntax(text)),
+    };
+    Ok(Command::Configure { bundle: Box::new(Bundle::parse(bundle)?), epoch })
+}
+
+fn channel(arguments: &[Token]) -> Option<Channel> {
+    [(super::budget::CHANNEL, Channel::Budget), (super::configure::CHANNEL, Channel::Configuration)]
+        .into_iter()
+        .find(|(channel, _)| match arguments {
+            [Token::Word(name)] => name.eq_ignore_ascii_case(channel),
+            [Token::Quoted(name)] => name == channel,
+            _ => false,
+        })
+        .map(|(_, channel)| channel)
 }
 
 /// `verb` with its numbers, each behind its word.
@@ -305,6 +347,9 @@ fn shutdown_mode(arguments: &[Token]) -> Option<ShutdownMode> {
 }
 
 fn syntax(text: &str) -> AdminError {
+    // what would follow are passwords and keys
+    let end = text.to_ascii_lowercase().find(CONFIGURE).map_or(text.len(), |at| at + CONFIGURE.len());
+    let text = text.get(..end).unwrap_or_default();
     let shown: String = text.trim().chars().take(QUOTED).collect();
     AdminError::Syntax(shown)
 }

@@ -76,10 +76,12 @@ fn what_an_operator_says_is_read_as_it_is_written() {
         assert_eq!(one(&command.to_string().to_lowercase()), Command::Order(Order::Command(command)));
     }
     assert_eq!(one("LIMIT 5;"), Command::Order(Order::Lower(5)));
-    assert_eq!(one("listen Budget"), Command::Listen);
-    assert_eq!(one("LISTEN \"budget\""), Command::Listen);
-    for text in ["UNLISTEN", "unlisten budget", "UNLISTEN *"] {
-        assert_eq!(one(text), Command::Unlisten);
+    assert_eq!(one("listen Budget"), Command::Listen(Channel::Budget));
+    assert_eq!(one("LISTEN \"budget\""), Command::Listen(Channel::Budget));
+    assert_eq!(one("listen configuration"), Command::Listen(Channel::Configuration));
+    assert_eq!(one("unlisten Budget"), Command::Unlisten(Some(Channel::Budget)));
+    for text in ["UNLISTEN", "UNLISTEN *"] {
+        assert_eq!(one(text), Command::Unlisten(None));
     }
 }
 
@@ -205,4 +207,31 @@ fn every_command_has_a_heading_in_the_reference() {
         assert!(headings.contains(command), "docs/reference/admin.md lacks: ### {command}");
     }
     assert_eq!(headings.len(), commands.len(), "docs/reference/admin.md has a heading of no command");
+}
+
+#[test]
+fn a_bundle_is_a_literal_with_or_without_an_epoch() {
+    let mut bundle = Bundle::new("auth_file = 'users'\n");
+    bundle.insert(std::path::Path::new("users"), "\"app\" \"it's secret\"\n");
+    let literal = bundle.to_text().replace('\'', "\'\'");
+    let parsed = |epoch| Command::Configure { bundle: Box::new(bundle.clone()), epoch };
+    assert_eq!(one(&format!("CONFIGURE '{literal}'")), parsed(None));
+    assert_eq!(one(&format!("configure '{literal}' epoch 7;")), parsed(Some(7)));
+    assert_eq!(parsed(None).admin_only(), Some("CONFIGURE"));
+    assert!(!format!("{:?}", parsed(None)).contains("secret"));
+}
+
+#[test]
+fn a_faulty_bundle_is_not_quoted_back() {
+    for text in [
+        "CONFIGURE '{\"hunter2",
+        "CONFIGURE 'hunter2'",
+        "configure hunter2",
+        "CONFIGURE '{}' hunter2",
+        "SHOW POOLS; CONFIGURE 'hunter2",
+        "CONFIGURE '{\"document\": \"\", \"files\": {\"a\": \"hunter2!\"}}'",
+    ] {
+        let told = parse(text).unwrap_err().to_string();
+        assert!(!told.contains("hunter2"), "{told}");
+    }
 }

@@ -1,5 +1,6 @@
 //! Why a command was not carried out, and what the client is told.
 
+use pgpooler_config::BundleError;
 use pgpooler_core::budget::Refused;
 use pgpooler_core::wire::{ErrorResponse, SqlState};
 use thiserror::Error;
@@ -54,6 +55,12 @@ pub enum AdminError {
     /// The settings are as before.
     #[error("reload failed, the settings in force stay: {0}")]
     Reload(#[from] ReloadError),
+    /// The settings are as before.
+    #[error("configuration refused, the one in force stays: {0}")]
+    Configure(#[source] ReloadError),
+    /// What was pushed cannot be read.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
 }
 
 impl AdminError {
@@ -87,14 +94,10 @@ impl AdminError {
             Self::Set(SetError::Unavailable(_)) => SqlState::INTERNAL_ERROR,
             Self::NeedsAdmin(_) => SqlState::INSUFFICIENT_PRIVILEGE,
             Self::Control(error) => control_sqlstate(error),
-            Self::Order(order) => match order.refused {
-                Refused::NotLower(_) => SqlState::INSUFFICIENT_PRIVILEGE,
-                Refused::Superseded(_) | Refused::NotClaimed(_) | Refused::Outdated(_) => {
-                    SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE
-                }
-            },
+            Self::Order(order) => refused_sqlstate(order.refused),
+            Self::Configure(ReloadError::Outdated(refused)) => refused_sqlstate(*refused),
             // config_file_error
-            Self::Reload(_) => SqlState::parse(b"F0000").unwrap_or(SqlState::INTERNAL_ERROR),
+            Self::Reload(_) | Self::Configure(_) | Self::Bundle(_) => SqlState::parse(b"F0000").unwrap_or(SqlState::INTERNAL_ERROR),
         }
     }
 
@@ -113,7 +116,18 @@ impl AdminError {
             | Self::NeedsAdmin(_)
             | Self::Control(_)
             | Self::Order(_)
-            | Self::Reload(_) => None,
+            | Self::Reload(_)
+            | Self::Configure(_)
+            | Self::Bundle(_) => None,
+        }
+    }
+}
+
+fn refused_sqlstate(refused: Refused) -> SqlState {
+    match refused {
+        Refused::NotLower(_) => SqlState::INSUFFICIENT_PRIVILEGE,
+        Refused::Superseded(_) | Refused::NotClaimed(_) | Refused::Outdated(_) => {
+            SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE
         }
     }
 }
@@ -123,6 +137,7 @@ fn control_sqlstate(error: &ControlError) -> SqlState {
         ControlError::NoSuchDatabase(_) => SqlState::INVALID_CATALOG_NAME,
         ControlError::AlreadyPaused
         | ControlError::NotPaused
+        | ControlError::PausedByDocument
         | ControlError::DatabaseNotPaused(_)
         | ControlError::Resumed => SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
         ControlError::NoSuchClient => SqlState::UNDEFINED_OBJECT,

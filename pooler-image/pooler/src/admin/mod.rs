@@ -10,6 +10,7 @@
 
 mod budget;
 pub mod command;
+mod configure;
 mod disable;
 mod enable;
 mod error;
@@ -147,9 +148,12 @@ impl Console {
             Command::WaitClose(database) => wait_close::wait_close(&*self.control, database).await,
             Command::Shutdown(mode) => Ok(shutdown::shutdown(mode)),
             Command::Order(order) => budget::obey(&*self.control, order).await,
+            Command::Configure { bundle, epoch } => {
+                configure::configure(&*self.control, *bundle, epoch).await
+            }
             // the session's business
-            Command::Listen => Ok(Reply::done("LISTEN")),
-            Command::Unlisten => Ok(Reply::done("UNLISTEN")),
+            Command::Listen(_) => Ok(Reply::done("LISTEN")),
+            Command::Unlisten(_) => Ok(Reply::done("UNLISTEN")),
         }
     }
 
@@ -158,6 +162,7 @@ impl Console {
         match show {
             Show::Budget => budget::show(&*self.control).await,
             Show::Config => Reply::table(show_config::table(&settings.document)),
+            Show::Configuration => Reply::table(configure::table(&settings)),
             Show::Help => show_help::reply(),
             Show::Parameter(parameter) => Reply::table(show_parameter::table(parameter)),
             Show::Version => Reply::table(show_version::table()),

@@ -35,6 +35,12 @@ impl Reply {
         Self { table: Some(budget::table(&report)), budget: Some(report), ..Self::done(tag) }
     }
 
+    /// Adds a result.
+    #[must_use]
+    pub fn rows(self, table: Table) -> Self {
+        Self { table: Some(table), ..self }
+    }
+
     /// What it tells of the budget.
     pub fn told(&self) -> Option<&Report> {
         self.budget.as_ref()

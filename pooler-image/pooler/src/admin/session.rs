@@ -11,14 +11,18 @@ use pgpooler_core::wire::{
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::budget::Listener;
-use super::command::{self, Command};
+use super::command::{self, Channel, Command};
+use super::configure::Follower;
 use super::sessions::Listed;
 use super::{Access, AdminError, Console, Reply, show_version};
 use crate::control::ShutdownMode;
 use crate::report::SocketReport;
 
-/// The longest message that is read; no command needs more.
+/// The longest message that is read; no command but `CONFIGURE` needs more.
 const MESSAGE_LIMIT: u32 = 64 * 1024;
+
+/// The longest of an administrator: a `ConfigMap` and a Secret of a mebibyte each, in base64.
+const ADMIN_MESSAGE_LIMIT: u32 = 4 * 1024 * 1024;
 
 /// How long a client may take to take the last message at the end of the process.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -70,6 +74,7 @@ where
         output: Vec::new(),
         sync: Sync::InStep,
         listener: None,
+        follower: None,
     };
     tokio::select! {
         ended = session.run() => ended,
@@ -94,6 +99,7 @@ struct Session<'a, S> {
     output: Vec<u8>,
     sync: Sync,
     listener: Option<Listener>,
+    follower: Option<Follower>,
 }
 
 /// After an error in the extended protocol everything up to Sync is skipped.
@@ -254,22 +260,39 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
             }
         }
         match command {
-            Command::Listen => self.listener = Some(self.listener.take().unwrap_or_default()),
-            Command::Unlisten => self.listener = None,
+            Command::Listen(channel) => self.listen(channel),
+            Command::Unlisten(channel) => self.unlisten(channel),
             _ => {}
         }
         self.execute(command).await
     }
 
+    fn listen(&mut self, channel: Channel) {
+        match channel {
+            Channel::Budget => self.listener = Some(self.listener.take().unwrap_or_default()),
+            Channel::Configuration => self.follower = Some(self.follower.take().unwrap_or_default()),
+        }
+    }
+
+    fn unlisten(&mut self, channel: Option<Channel>) {
+        if channel != Some(Channel::Configuration) {
+            self.listener = None;
+        }
+        if channel != Some(Channel::Budget) {
+            self.follower = None;
+        }
+    }
+
     /// A `PAUSE` may take for ever, so the client is watched meanwhile; what it sends early is kept.
     async fn execute(&mut self, command: Command) -> io::Result<Ran> {
+        let limit = self.limit() as usize;
         let Self { stream, console, input, .. } = self;
         let mut running = pin!(console.execute(command));
         loop {
             tokio::select! {
                 biased;
                 result = &mut running => return Ok(Ran::Done(result)),
-                read = stream.read_buf(input), if input.len() <= MESSAGE_LIMIT as usize => {
+                read = stream.read_buf(input), if input.len() <= limit => {
                     if read? == 0 {
                         return Ok(Ran::ClientGone);
                     }
@@ -280,28 +303,42 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
 
     /// The next message; meanwhile, and only while the session listens, a tick.
     async fn next(&mut self) -> io::Result<Next> {
-        if self.listener.is_none() {
+        if self.listener.is_none() && self.follower.is_none() {
             return self.next_message().await;
         }
         tokio::time::timeout(TICK, self.next_message()).await.unwrap_or(Ok(Next::Tick))
     }
 
     async fn tell(&mut self) -> io::Result<()> {
-        let report = self.console.control().budget().await;
         let process_id = self.client.key.as_ref().map_or(0, CancelKey::process_id);
         if let Some(listener) = &mut self.listener {
+            let report = self.console.control().budget().await;
             listener.tell(report, Instant::now(), process_id, &mut self.output);
+        }
+        if let Some(follower) = &mut self.follower {
+            follower.tell(&self.console.control().settings(), process_id, &mut self.output);
         }
         self.flush().await
     }
 
+    fn limit(&self) -> u32 {
+        match self.client.access {
+            Access::Admin => ADMIN_MESSAGE_LIMIT,
+            Access::Stats => MESSAGE_LIMIT,
+        }
+    }
+
     async fn next_message(&mut self) -> io::Result<Next> {
         loop {
-            match split_message(&self.input, MESSAGE_LIMIT) {
+            match split_message(&self.input, self.limit()) {
                 Err(_) => return Ok(Next::Faulty),
                 Ok(Some((header, body, _))) => {
                     let message = Next::Message { tag: header.tag, body: body.to_vec() };
                     self.input.drain(..header.total());
+                    if self.input.is_empty() {
+                        // what was a bundle needs no room any more
+                        self.input = Vec::new();
+                    }
                     return Ok(message);
                 }
                 Ok(None) => {

@@ -44,6 +44,7 @@ fn rendered() -> String {
         userlist: Arc::new(Userlist::default()),
         tls: Arc::default(),
         hash: "c0ffee".into(),
+        ..Loaded::default()
     };
     render(report(), Arc::new(settings)).unwrap()
 }

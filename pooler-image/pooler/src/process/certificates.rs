@@ -6,7 +6,6 @@ use tracing::{error, info};
 
 use super::{Current, Mail, Process};
 use crate::reload::Loaded;
-use crate::tls::Tls;
 
 /// What was wrong with the files when they were last looked at.
 #[derive(Debug, Default)]
@@ -42,9 +41,9 @@ impl Process {
         let current = self.current();
         match self.source.renew(&current.loaded) {
             Ok(None) => *fault = Fault::None,
-            Ok(Some(tls)) => {
+            Ok(Some(loaded)) => {
                 *fault = Fault::None;
-                self.follow_certificates(&current, tls);
+                self.follow_certificates(&current, loaded);
                 info!("certificates renewed");
             }
             Err(error) => {
@@ -58,8 +57,7 @@ impl Process {
     }
 
     /// Nothing else changes, so no connection is renewed.
-    fn follow_certificates(&self, current: &Current, tls: Tls) {
-        let loaded = Loaded { tls: Arc::new(tls), ..current.loaded.clone() };
+    fn follow_certificates(&self, current: &Current, loaded: Loaded) {
         let renewed = Current { loaded, auth: Arc::clone(&current.auth), epoch: current.epoch };
         self.put_in_force(&Arc::new(renewed));
     }

@@ -3,13 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use pgpooler_config::Bundle;
 use pgpooler_core::budget;
+use tracing::info;
 
 use super::{Mail, Process};
+use crate::auth::AuthState;
 use crate::control::{Answer, Control, ControlError, Order, Readiness, RefusedOrder, ShutdownMode};
 use crate::event_loop::memory;
 use crate::reload::{Loaded, ReloadError, ReloadOutcome};
-use crate::report::{Detail, Phase, ProcessReport, Report};
+use crate::report::{Detail, Paused, Phase, ProcessReport, Report};
 use crate::settings::{self, SetError};
 
 /// How long a loop may take to answer before it counts as hanging.
@@ -33,27 +36,64 @@ impl Process {
 
     fn reread(&self) -> Result<ReloadOutcome, ReloadError> {
         let _alone = self.renewal();
+        self.bring_into_force(self.source.load()?)
+    }
+
+    fn take(&self, bundle: Bundle, epoch: Option<u64>) -> Result<ReloadOutcome, ReloadError> {
+        let _alone = self.renewal();
+        if let Some(epoch) = epoch {
+            self.budget(|holder| holder.follows(epoch))?;
+        }
+        let outcome = self.bring_into_force(self.source.accept(bundle)?)?;
+        let ReloadOutcome { hash, changed, needs_restart } = &outcome;
+        info!(hash, ?changed, ?needs_restart, "the configuration that was pushed is in force");
+        Ok(outcome)
+    }
+
+    fn bring_into_force(&self, read: Loaded) -> Result<ReloadOutcome, ReloadError> {
         let current = self.current();
-        let (loaded, outcome) = self.source.reload(&current.loaded)?;
+        let (loaded, outcome) = current.loaded.succeed(read);
         let auth = current
             .auth
             .reload(&loaded.userlist, &loaded.document)
             .map_err(|_| ReloadError::Unavailable("the system gives no random bytes"))?;
-        self.follow(loaded, auth);
+        self.switch(&current.loaded, (loaded, auth), &outcome.changed);
         Ok(outcome)
+    }
+
+    /// From what was in force to what is, and to what follows from the difference.
+    fn switch(&self, before: &Loaded, (loaded, auth): (Loaded, AuthState), changed: &[String]) {
+        let (was, is) = (before.document.paused, loaded.document.paused);
+        // clients that wait go on with what is new, and with nothing else
+        if is && !was {
+            self.pause_all(true);
+        }
+        let epoch = self.follow(loaded, auth);
+        if changed.iter().any(|key| settings::is_about_the_server(key)) {
+            self.tell_all(|| Mail::Reconnect { database: None, epoch });
+        }
+        if was && !is {
+            self.pause_all(false);
+        }
     }
 
     fn change(&self, key: &str, value: &str) -> Result<(), SetError> {
         let _alone = self.renewal();
         let current = self.current();
         let document = settings::with(&current.loaded.document, key, value)?;
+        let changed = settings::differing(&current.loaded.document, &document);
         let loaded = Loaded { document: Arc::new(document), ..current.loaded.clone() };
         let auth = current
             .auth
             .reload(&loaded.userlist, &loaded.document)
             .map_err(|_| SetError::Unavailable("the system gives no random bytes"))?;
-        self.follow(loaded, auth);
+        self.switch(&current.loaded, (loaded, auth), &changed);
         Ok(())
+    }
+
+    fn pause_all(&self, all: bool) {
+        self.with_paused(|paused| *paused = Paused { all, ..Paused::default() });
+        self.tell_all(|| Mail::Paused { database: None, paused: all });
     }
 }
 
@@ -77,6 +117,14 @@ impl Control for Process {
 
     fn reload(&self) -> Answer<'_, Result<ReloadOutcome, ReloadError>> {
         Box::pin(std::future::ready(self.reread()))
+    }
+
+    fn configure(
+        &self,
+        bundle: Bundle,
+        epoch: Option<u64>,
+    ) -> Answer<'_, Result<ReloadOutcome, ReloadError>> {
+        Box::pin(std::future::ready(self.take(bundle, epoch)))
     }
 
     fn renew_certificates(&self) {

@@ -72,6 +72,9 @@ impl Process {
 
     /// `RESUME`
     pub(super) fn go_on(&self, database: Option<String>) -> Result<(), ControlError> {
+        if database.is_none() && self.current().loaded.document.paused {
+            return Err(ControlError::PausedByDocument);
+        }
         let was = self.with_paused(|paused| match &database {
             None => {
                 let was = paused.all || !paused.databases.is_empty();

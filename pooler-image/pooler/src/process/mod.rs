@@ -165,6 +165,7 @@ impl Process {
         loops: Vec<mpsc::UnboundedSender<Mail>>,
     ) -> Self {
         let terms = identity.budget.terms();
+        let paused = Paused { all: loaded.document.paused, ..Paused::default() };
         let current = Current { loaded, auth: Arc::new(auth), epoch: 0 };
         Self {
             source,
@@ -180,7 +181,7 @@ impl Process {
             clients: AtomicU32::new(0),
             ids: AtomicU64::new(1),
             epoch: AtomicU32::new(0),
-            paused: Mutex::default(),
+            paused: Mutex::new(paused),
             disabled: Mutex::default(),
             welcomes: Mutex::default(),
             phase: watch::Sender::new(Phase::Starting),
@@ -202,12 +203,13 @@ impl Process {
         usize::try_from(all).unwrap_or(usize::MAX) / self.loops.len().max(1)
     }
 
-    /// Brings settings into force, in all loops.
-    pub(crate) fn follow(&self, loaded: Loaded, auth: AuthState) {
+    /// Brings settings into force, in all loops; the epoch that begins with them.
+    pub(crate) fn follow(&self, loaded: Loaded, auth: AuthState) -> u32 {
         let epoch = self.new_epoch();
         self.budget(|holder| holder.document_limit(loaded.document.max_server_connections));
         let current = Arc::new(Current { loaded, auth: Arc::new(auth), epoch });
         self.put_in_force(&current);
+        epoch
     }
 
     /// Reads or changes the account of slots.

@@ -1,6 +1,5 @@
 //! Certificates, keys and authorities in PEM files.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -104,12 +103,15 @@ impl std::fmt::Debug for Pem {
     }
 }
 
+/// Gives the content of a file, by the path that the document has for it.
+pub type Content<'a> = &'a dyn Fn(&Path) -> io::Result<Vec<u8>>;
+
 impl Files {
-    /// Reads what the document names; relative paths are relative to `folder`. Blocks on the file system.
-    pub(crate) fn read(document: &Document, folder: &Path) -> Result<Self, TlsError> {
-        let read = |what, path: &Option<PathBuf>| {
-            path.as_ref().map(|path| Pem::read(what, folder.join(path))).transpose()
-        };
+    /// Takes what the document names; in errors, relative paths are relative to `folder`.
+    pub(crate) fn read(document: &Document, folder: &Path, content: Content<'_>) -> Result<Self, TlsError> {
+        let pem = |what, path: &Path| Pem::of(what, folder.join(path), content(path));
+        let read =
+            |what, path: &Option<PathBuf>| path.as_ref().map(|path| pem(what, path.as_path())).transpose();
         let pair = |certificate, key| -> Result<Option<Pair>, TlsError> {
             let ((cert_name, cert_path), (key_name, key_path)) = (certificate, key);
             let certificate = read(cert_name, cert_path)?;
@@ -138,7 +140,7 @@ impl Files {
             files.servers.authorities = match &document.server_tls_ca_file {
                 None => Authorities::Unset,
                 Some(path) if path.as_os_str() == SYSTEM => Authorities::System,
-                Some(path) => Authorities::File(Pem::read("server_tls_ca_file", folder.join(path))?),
+                Some(path) => Authorities::File(pem("server_tls_ca_file", path.as_path())?),
             };
         }
         Ok(files)
@@ -159,8 +161,8 @@ impl Files {
 }
 
 impl Pem {
-    fn read(what: &'static str, path: PathBuf) -> Result<Self, TlsError> {
-        match fs::read(&path) {
+    fn of(what: &'static str, path: PathBuf, content: io::Result<Vec<u8>>) -> Result<Self, TlsError> {
+        match content {
             Ok(bytes) => Ok(Self { what, path, bytes: Zeroizing::new(bytes) }),
             Err(fault) => Err(TlsError::Read { path, what, fault }),
         }

@@ -27,7 +27,7 @@ use rustls::pki_types::CertificateDer;
 pub use clients::ClientTls;
 pub(crate) use clients::Demand;
 use files::Files;
-pub use files::TlsError;
+pub use files::{Content, TlsError};
 pub(crate) use internal::Greeting;
 pub use internal::InternalTls;
 pub use protocol::Protocol;
@@ -52,15 +52,20 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// Reads the files that the document names and checks them; relative paths are relative to `folder`. Blocks on the
-    /// file system.
-    pub fn load(document: &Document, folder: &Path) -> Result<Self, TlsError> {
-        Self::build(document, &Files::read(document, folder)?)
+    /// Takes the files that the document names and checks them. Relative paths are relative to `folder`, for whoever reads
+    /// an error.
+    pub fn load(document: &Document, folder: &Path, content: Content<'_>) -> Result<Self, TlsError> {
+        Self::build(document, &Files::read(document, folder, content)?)
     }
 
     /// The same, if the content of any file differs from what this was made of.
-    pub fn renew(&self, document: &Document, folder: &Path) -> Result<Option<Self>, TlsError> {
-        let files = Files::read(document, folder)?;
+    pub fn renew(
+        &self,
+        document: &Document,
+        folder: &Path,
+        content: Content<'_>,
+    ) -> Result<Option<Self>, TlsError> {
+        let files = Files::read(document, folder, content)?;
         if files.digests() == self.digests {
             return Ok(None);
         }

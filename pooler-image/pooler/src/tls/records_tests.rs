@@ -21,7 +21,7 @@ fn tls() -> Tls {
         client_tls_key_file: Some(key),
         ..Document::default()
     };
-    Tls::load(&document, folder.path()).unwrap()
+    Tls::load(&document, folder.path(), &|path| std::fs::read(path)).unwrap()
 }
 
 fn client(versions: &[&'static SupportedProtocolVersion]) -> Records {

@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use pgpooler::control::{Answer, Control, ControlError, Order, Readiness, RefusedOrder, ShutdownMode};
-use pgpooler::reload::{Loaded, ReloadError, ReloadOutcome};
+use pgpooler::reload::{Loaded, ReloadError, ReloadOutcome, Source};
 use pgpooler::report::{
     ClientCounts, ClientReport, ClientState, Detail, LedgerReport, LoopReport, Phase, PoolReport,
     ProcessReport, Report, ServerCounts, ServerReport, ServerState, Sizes, SocketReport, Traffic,
 };
 use pgpooler::settings::{self, SetError};
-use pgpooler_config::{Document, Userlist};
+use pgpooler_config::{Bundle, Document, Userlist};
 use pgpooler_core::budget;
 use tokio::sync::watch;
 
@@ -74,6 +74,7 @@ impl Control for Fake {
             userlist: Arc::new(Userlist::parse("\"app\" \"secret\"\n\"zoe\" \"secret\"\n").unwrap()),
             tls: Arc::default(),
             hash: "c0ffee".to_owned(),
+            ..Loaded::default()
         })
     }
 
@@ -89,6 +90,21 @@ impl Control for Fake {
             needs_restart: vec!["listen_port".to_owned()],
         };
         Box::pin(async { Ok(outcome) })
+    }
+
+    fn configure(
+        &self,
+        bundle: Bundle,
+        epoch: Option<u64>,
+    ) -> Answer<'_, Result<ReloadOutcome, ReloadError>> {
+        self.called(format!("configure {epoch:?}"));
+        let accepted = Source::new("/nowhere/pgpooler.toml").accept(bundle);
+        let outcome = accepted.map(|loaded| ReloadOutcome {
+            hash: loaded.hash,
+            changed: vec!["auth_file".to_owned(), "pools".to_owned()],
+            needs_restart: Vec::new(),
+        });
+        Box::pin(async { outcome })
     }
 
     fn renew_certificates(&self) {}
