@@ -266,6 +266,12 @@ async fn step(object: &PgPooler, scope: &Scope) -> Result<Action, Error> {
     let plan = plan::plan(&object, &facts, &context.settings);
     let waits = plan.verdict.blocked.is_some() || plan.verdict.step.is_some_and(|step| step.waits);
     let applied = apply::apply(&context.client, &object, plan.objects, &facts.children).await;
+    // what a process that starts anew would read is stored first
+    if let Some(wanted) = plan.verdict.configuration.as_ref()
+        && applied.as_ref().err().is_none_or(apply::ApplyError::spares_configuration)
+    {
+        context.budgets.configure(&object, wanted);
+    }
     let blocked = applied.as_ref().err().and_then(apply::ApplyError::blocked);
     let outcome = match (&applied, &blocked) {
         (Ok(applied), _) => Some(Ok(applied)),

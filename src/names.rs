@@ -8,8 +8,8 @@ pub const MANAGER: &str = "pgpooler-operator";
 /// Annotation of pods: the server connections that the pod may hold without hearing from anybody; pods that nobody
 /// limits have none.
 pub const FLOOR: &str = "pgpooler.dev/floor";
-/// Annotation of pods: hash of the configuration and the credentials that the pod started with.
-pub const CONFIG_HASH: &str = "pgpooler.dev/config-hash";
+/// Annotation of pods: hash of what no process can change while it runs.
+pub const RESTART_HASH: &str = "pgpooler.dev/restart-hash";
 /// Annotation of pods: hash of the pod template.
 pub const TEMPLATE_HASH: &str = "pgpooler.dev/template-hash";
 /// Annotation of every child: hash of what was applied, so that a field that is no longer rendered is noticed.

@@ -166,6 +166,9 @@ fn waits(condition: &Condition) -> bool {
         Reason::PodsNotReady,
         Reason::RollingOut,
         Reason::Held,
+        Reason::Pushing,
+        Reason::Pausing,
+        Reason::NotPaused,
         Reason::ScaledToZero,
         // as most roles are, and nothing that is needed
         Reason::FenceLoose,

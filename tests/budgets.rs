@@ -3,20 +3,26 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use futures::StreamExt as _;
 use kube::client::Body;
 use kube::{Client, ResourceExt as _};
 use pgpooler::reload::Source;
+use pgpooler_config::{Bundle, Document};
 use pgpooler_operator::api::PgPooler;
 use pgpooler_operator::budget::{Budgets, alone};
+use pgpooler_operator::link;
+use pgpooler_operator::plan::push::Configuration;
 use pgpooler_operator::plan::{self, Settings, facts};
 use pgpooler_test_support::Authority;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::timeout;
+use tokio_postgres::SimpleQueryMessage;
 
 const PASSWORD: &str = "correct horse";
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -27,18 +33,19 @@ const PODS: u32 = 24;
 struct Fleet {
     ca: String,
     pods: Vec<facts::PodFact>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Fleet {
-    fn start(count: u32) -> Self {
+    fn start(test: u8, count: u32) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let authority = Authority::new("a fleet").unwrap();
         authority.certify("pod", &["pgpooler.internal"]).unwrap().write(folder.path(), "internal").unwrap();
         fs::write(folder.path().join("ca.crt"), authority.pem()).unwrap();
         fs::write(folder.path().join("userlist.txt"), format!("\"pgpooler\" \"{PASSWORD}\"\n")).unwrap();
+        fs::write(folder.path().join("peers"), "a secret of the fleet").unwrap();
         // the fixed port is the pods'; what differs between runs that go on side by side is the network
-        let network = (std::process::id() % 200) as u8 + 20;
+        let network = (std::process::id() % 100) as u8 + 20 + 100 * test;
         let addresses: Vec<Ipv4Addr> = (0..count)
             .map(|number| Ipv4Addr::new(127, network, (number / 250) as u8, (number % 250) as u8 + 1))
             .collect();
@@ -53,16 +60,45 @@ impl Fleet {
             }
         }
         let pods = addresses.iter().enumerate().map(|(number, address)| fact(number, *address)).collect();
-        Self { ca: authority.pem().to_owned(), pods, _folder: folder }
+        Self { ca: authority.pem().to_owned(), pods, folder }
+    }
+
+    /// What the pods have started with, but for `settings` and for files that are given.
+    fn configuration(&self, settings: &str, files: &[(&str, &str)]) -> Configuration {
+        let text = format!("{settings}\n{COMMON}");
+        let document = Document::parse(&text).unwrap();
+        let mut bundle = Bundle::new(text);
+        for (_, path) in document.files() {
+            bundle.insert(path, fs::read(self.folder.path().join(path)).unwrap());
+        }
+        files.iter().for_each(|(path, content)| bundle.insert(Path::new(path), *content));
+        Configuration { hash: bundle.hash(&document), paused: document.paused, bundle }
+    }
+
+    /// A person on the console of a pod.
+    async fn person(&self, pod: usize, command: &str) -> Vec<String> {
+        let address = self.pods[pod].address.as_ref().unwrap().parse().unwrap();
+        let address = SocketAddr::new(address, 6432);
+        let (client, driver) = link::connect(address, self.ca.as_bytes(), PASSWORD).await.unwrap();
+        tokio::spawn(driver.for_each(|_| std::future::ready(())));
+        let rows =
+            client.simple_query(command).await.unwrap().into_iter().filter_map(|message| match message {
+                SimpleQueryMessage::Row(row) => Some(row),
+                _ => None,
+            });
+        rows.flat_map(|row| (0..row.len()).map(|n| row.get(n).unwrap().to_owned()).collect::<Vec<_>>())
+            .collect()
     }
 }
 
-fn launch(folder: &std::path::Path, address: Ipv4Addr) {
-    let document = format!(
-        "listen_addr = '{address}'\nlisten_port = 6432\nhttp_port = 0\nworkers = 1\nauth_file = 'userlist.txt'\n\
-         admin_users = ['pgpooler']\ninternal_tls_ca_file = 'ca.crt'\ninternal_tls_cert_file = 'internal.crt'\n\
-         internal_tls_key_file = 'internal.key'\n[target]\nhost = '127.0.0.1'\nport = 1\n"
-    );
+/// The document of all pods.
+const COMMON: &str = "http_port = 0\nworkers = 1\nauth_file = 'userlist.txt'\nadmin_users = ['pgpooler']\n\
+                      internal_tls_ca_file = 'ca.crt'\ninternal_tls_cert_file = 'internal.crt'\n\
+                      internal_tls_key_file = 'internal.key'\npeer_id = 1\npeer_secret_file = 'peers'\n\
+                      [target]\nhost = '127.0.0.1'\nport = 1\n";
+
+fn launch(folder: &Path, address: Ipv4Addr) {
+    let document = format!("listen_addr = '{address}'\n{COMMON}");
     let path = folder.join(format!("{address}.toml"));
     fs::write(&path, document).unwrap();
     let source = Source::new(path);
@@ -166,7 +202,7 @@ fn pods() -> u32 {
 #[tokio::test]
 async fn all_pods_are_told_at_once_shrink_with_the_server_and_follow_the_next_leader_alone() {
     let count = pods();
-    let fleet = Fleet::start(count);
+    let fleet = Fleet::start(0, count);
     let (client, stored) = api_server(orders(count as usize));
     let object = || serde_json::from_value::<PgPooler>(stored.lock().unwrap().clone()).unwrap();
     let first = Budgets::new(client.clone(), alone(), 1, 1);
@@ -207,6 +243,78 @@ async fn all_pods_are_told_at_once_shrink_with_the_server_and_follow_the_next_le
         }
     });
     assert_eq!(said.await.expect("a pod says whom it follows"), 2);
+    keeping.abort();
+    keeping_too.abort();
+}
+
+/// Every pod runs it, and has said so.
+fn all_run(wanted: &Configuration) -> impl Fn(&facts::Account) -> bool {
+    let hash = wanted.hash.clone();
+    move |account| {
+        let runs = |pod: &facts::PodAccount| pod.configured.hash.as_ref() == Some(&hash);
+        !account.pods.is_empty() && account.pods.iter().all(runs)
+    }
+}
+
+#[tokio::test]
+async fn a_configuration_is_pushed_to_every_pod_and_acknowledged_and_what_is_refused_changes_nothing() {
+    let fleet = Fleet::start(1, 3);
+    let (client, stored) = api_server(orders(3));
+    let object: PgPooler = serde_json::from_value(stored.lock().unwrap().clone()).unwrap();
+    let first = Budgets::new(client.clone(), alone(), 1, 1);
+    first.open(&[]);
+    let keeping = tokio::spawn(Arc::clone(&first).keep());
+    let facts = seen(&fleet, 30);
+    let has_said = |account: &facts::Account| {
+        account.pods.len() == 3 && account.pods.iter().all(|pod| pod.configured.hash.is_some())
+    };
+    until(&first, &object, &facts, has_said).await;
+
+    let users = format!("\"pgpooler\" \"{PASSWORD}\"\n\"app\" \"hunter2\"\n");
+    let one = fleet.configuration("query_wait_timeout = 7", &[("userlist.txt", &users)]);
+    let began = Instant::now();
+    first.configure(&object, &one);
+    let account = until(&first, &object, &facts, all_run(&one)).await;
+    println!("3 pods configured in {:?}", began.elapsed());
+    let waits = &account.pods[0].configured.needs_restart;
+    assert_eq!(waits.as_slice(), ["listen_addr"], "the document of a fleet has none");
+    let shown = fleet.person(2, "SHOW CONFIGURATION").await;
+    assert_eq!(shown[..3], [one.hash.as_str(), "pushed", "no"]);
+    assert!(fleet.person(2, "SHOW USERS").await.contains(&"app".to_owned()));
+
+    // half a user list: nothing changes, and the pods say why, but not what
+    let faulty = fleet.configuration("", &[("userlist.txt", "\"app\" \"hunter2")]);
+    first.configure(&object, &faulty);
+    let rejected =
+        |account: &facts::Account| account.pods.iter().all(|pod| pod.configured.rejected.is_some());
+    let account = until(&first, &object, &facts, rejected).await;
+    assert!(all_run(&one)(&account));
+    let told = account.pods[0].configured.rejected.clone().unwrap();
+    assert!(told.contains("userlist.txt:1: ") && !told.contains("hunter2"), "{told}");
+
+    let paused = fleet.configuration("paused = true", &[("userlist.txt", &users)]);
+    first.configure(&object, &paused);
+    let account = until(&first, &object, &facts, all_run(&paused)).await;
+    assert!(account.pods.iter().all(|pod| pod.configured.rejected.is_none()));
+    assert_eq!(fleet.person(0, "SHOW CONFIGURATION").await[2], "yes");
+
+    // somebody has the files read again: what the operator wants comes back
+    fleet.person(1, "RELOAD").await;
+    let is_back = async { while fleet.person(1, "SHOW CONFIGURATION").await[1] != "pushed" {} };
+    timeout(PATIENCE, is_back).await.expect("it is pushed again");
+
+    // an operator that leads no more is not obeyed
+    let second = Budgets::new(client, alone(), 2, 1);
+    second.open(&[(Arc::new(object.clone()), fleet.pods.clone())]);
+    let keeping_too = tokio::spawn(Arc::clone(&second).keep());
+    second.configure(&object, &one);
+    let know = |account: &facts::Account| account.pods.iter().all(|pod| pod.limit > 0);
+    until(&second, &object, &facts, know).await;
+    second.configure(&object, &one);
+    until(&second, &object, &facts, all_run(&one)).await;
+    first.configure(&object, &fleet.configuration("max_client_conn = 3", &[]));
+    assert_eq!(timeout(PATIENCE, first.superseded()).await.expect("the pods say so"), 2);
+    assert!(all_run(&one)(&until(&second, &object, &facts, |_| true).await));
     keeping.abort();
     keeping_too.abort();
 }

@@ -7,8 +7,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use pgpooler_operator::api::{PgPooler, Reason};
 use pgpooler_operator::plan::conditions::{self, Seen};
 use pgpooler_operator::plan::facts::{
-    Account, Coverage, Facts, Life, Neighbour, PodAccount, PodPhase, Reach, SecretFact, Server, ServerFact,
-    Sharing,
+    Account, Configured, Coverage, Facts, Life, Neighbour, PodAccount, PodPhase, Reach, SecretFact, Server,
+    ServerFact, Sharing,
 };
 use pgpooler_operator::plan::objects::Child;
 use pgpooler_operator::plan::plan;
@@ -70,6 +70,7 @@ fn account() -> Account {
         active: held,
         waiting: 0,
         charge: limit,
+        configured: Configured::default(),
     };
     Account {
         budget: 77,
@@ -146,9 +147,10 @@ fn no_configuration_is_applied_and_nothing_is_ready_while_no_pod_exists() {
 }
 
 #[test]
-fn whatever_pods_know_each_other_by_is_in_the_hash_that_they_are_made_with() {
+fn what_only_another_process_can_have_is_in_the_template_and_all_of_it_in_what_pods_are_told() {
     let object = pooler_with(json!({}));
-    let hash = |facts: &Facts| plan(&object, facts, &settings()).verdict.config_hash.unwrap();
+    let template = |facts: &Facts| plan(&object, facts, &settings()).verdict.template_hash.unwrap();
+    let hash = |facts: &Facts| plan(&object, facts, &settings()).verdict.configuration.unwrap().hash;
     let same = facts();
     let mut others = [facts(), facts(), facts(), facts(), facts()];
     others[0].peer_secret.0.push('x');
@@ -159,7 +161,153 @@ fn whatever_pods_know_each_other_by_is_in_the_hash_that_they_are_made_with() {
     assert_eq!(hash(&same), hash(&facts()));
     for (index, other) in others.iter().enumerate() {
         assert_ne!(hash(&same), hash(other), "{index}");
+        // a certificate of the same authority is told
+        assert_eq!(template(&same) != template(other), index < 3, "{index}");
     }
+}
+
+/// Two pods that say that they run this.
+fn told(object: &PgPooler, configured: &Configured) -> Facts {
+    let facts = running(object, 2);
+    let pods = facts.pods.iter().map(|pod| PodAccount {
+        name: pod.name.clone(),
+        reach: Reach::Connected,
+        configured: configured.clone(),
+        ..PodAccount::default()
+    });
+    Facts { account: Some(Account { pods: pods.collect(), ..Account::default() }), ..facts }
+}
+
+fn hash_of(object: &PgPooler, facts: &Facts) -> String {
+    plan(object, facts, &settings()).verdict.configuration.expect("a configuration").hash
+}
+
+/// Status, reason and message of a condition.
+fn condition(object: &PgPooler, facts: &Facts, type_: &str) -> (String, String, String) {
+    let outcome = outcome(object, facts);
+    let conditions = outcome["status"]["conditions"].as_array().unwrap();
+    let found = conditions.iter().find(|one| one["type"] == type_).unwrap();
+    let text = |key: &str| found[key].as_str().unwrap().to_owned();
+    (text("status"), text("reason"), text("message"))
+}
+
+#[test]
+fn the_configuration_is_applied_when_every_pod_has_said_so() {
+    let object = pooler_with(json!({}));
+    let hash = hash_of(&object, &facts());
+    let applied = |configured: Configured| {
+        let (status, reason, message) = condition(&object, &told(&object, &configured), "ConfigApplied");
+        (format!("{status} {reason}"), message)
+    };
+    let runs = Configured { hash: Some(hash.clone()), ..Configured::default() };
+    assert_eq!(
+        applied(runs.clone()),
+        ("True Applied".into(), format!("all 2 pods run configuration {hash}"))
+    );
+    let old = Configured { hash: Some("old".into()), ..Configured::default() };
+    assert_eq!(applied(old.clone()).0, "False Pushing");
+    let silent = Configured { fault: Some("it refuses the login".into()), ..Configured::default() };
+    let (status, message) = applied(silent);
+    assert_eq!(status, "False Pushing");
+    assert!(message.ends_with("orders-0: it refuses the login"), "{message}");
+    let refuses = Configured { rejected: Some("unknown field `x`".into()), ..old };
+    let (status, message) = applied(refuses);
+    assert_eq!(status, "False Rejected");
+    assert!(
+        message.starts_with("pod orders-0 refuses") && message.ends_with("unknown field `x`"),
+        "{message}"
+    );
+    let late = Configured { needs_restart: vec!["workers".into()], ..runs };
+    assert_eq!(applied(late).0, "False NeedsRestart");
+}
+
+#[test]
+fn an_operator_that_has_heard_no_pod_yet_believes_the_last_status_about_the_same_configuration() {
+    let mut object = pooler_with(json!({}));
+    let hash = hash_of(&object, &facts());
+    let unheard =
+        |object: &PgPooler| condition(object, &told(object, &Configured::default()), "ConfigApplied").0;
+    assert_eq!(unheard(&object), "False");
+    let runs = told(&object, &Configured { hash: Some(hash), ..Configured::default() });
+    object.status = Some(serde_json::from_value(outcome(&object, &runs)["status"].clone()).unwrap());
+    assert_eq!(unheard(&object), "True");
+    let old = Configured { hash: Some("old".into()), ..Configured::default() };
+    assert_eq!(condition(&object, &told(&object, &old), "ConfigApplied").0, "False");
+    let silent = Configured { fault: Some("no way there".into()), ..Configured::default() };
+    assert_eq!(condition(&object, &told(&object, &silent), "ConfigApplied").0, "False");
+    object.spec.clients.max += 1;
+    assert_eq!(unheard(&object), "False", "another configuration");
+}
+
+#[test]
+fn it_is_paused_when_every_pod_has_said_so_and_no_connection_is_in_use() {
+    let served = pooler_with(json!({}));
+    let object = pooler_with(json!({"paused": true}));
+    let says = |hash: String| told(&object, &Configured { hash: Some(hash), ..Configured::default() });
+    let before = hash_of(&served, &facts());
+    let paused = |facts: &Facts| condition(&object, facts, "Paused");
+    assert_eq!(condition(&served, &says(before.clone()), "Paused").1, "NotPaused");
+    assert_eq!(paused(&says(before)).1, "Pausing");
+    let mut facts = says(hash_of(&object, &facts()));
+    assert_eq!(paused(&facts).0, "True");
+    assert_eq!(condition(&object, &facts, "Ready").0, "True", "pods stay ready");
+    facts.account.as_mut().unwrap().pods[1].active = 1;
+    assert_eq!(
+        paused(&facts),
+        ("False".into(), "Pausing".into(), "1 server connections are still in use".into())
+    );
+}
+
+#[test]
+fn a_pause_reaches_pods_while_the_target_is_away_and_nothing_else_does() {
+    let served = pooler_with(json!({}));
+    let object = pooler_with(json!({"paused": true, "clients": {"max": 7}}));
+    let away = Facts { server: ServerFact::NotAsked, ..running(&served, 2) };
+    let plan = plan(&object, &away, &settings());
+    let Child::Apply(config) = &plan.objects.config else { panic!("the document changes") };
+    let text = &config.data.as_ref().unwrap()["pgpooler.toml"];
+    let before = &away.children.config.as_ref().unwrap().data.as_ref().unwrap()["pgpooler.toml"];
+    assert!(text.contains("paused = true") && !text.contains("max_client_conn = 7"), "{text}");
+    let without: Vec<_> = text.lines().filter(|line| *line != "paused = true").collect();
+    assert_eq!(without, before.lines().collect::<Vec<_>>());
+    assert_eq!(plan.objects.auth, Child::Leave);
+    assert!(plan.verdict.configuration.unwrap().paused);
+}
+
+#[test]
+fn the_document_is_stored_while_a_rollout_waits() {
+    let mut facts = running(&pooler_with(json!({"replicas": 6})), 13);
+    for pod in &mut facts.pods[6..] {
+        pod.life = Life::Terminating;
+    }
+    let object = pooler_with(json!({"replicas": 6, "image": "changed", "clients": {"max": 7}}));
+    let plan = plan(&object, &facts, &settings());
+    assert!(plan.verdict.step.unwrap().waits);
+    let Child::Apply(config) = &plan.objects.config else { panic!("the document changes") };
+    assert!(config.data.as_ref().unwrap()["pgpooler.toml"].contains("max_client_conn = 7"));
+}
+
+/// What is applied live leaves the template as it is.
+#[test]
+fn only_what_needs_another_process_is_in_the_template() {
+    let template =
+        |spec: Value| plan(&pooler_with(spec), &facts(), &settings()).verdict.template_hash.unwrap();
+    let now = template(json!({}));
+    for live in [
+        json!({"paused": true}),
+        json!({"queueTimeout": "7s", "mode": "Session", "clients": {"max": 7, "idleTimeout": "1h"}}),
+        json!({"pools": [{"name": "a", "maxConnections": 3}], "servers": {"lifetime": "5m"}}),
+        json!({"target": {"secretRef": {"name": "orders-db"}, "host": "other", "port": 7}}),
+    ] {
+        assert_eq!(template(live.clone()), now, "{live}");
+    }
+    for other in [json!({"image": "changed"}), json!({"drain": {"timeout": "7s"}})] {
+        assert_ne!(template(other.clone()), now, "{other}");
+    }
+    let secret =
+        secret(&[("username", "app"), ("password", "new"), ("host", "orders-rw"), ("dbname", "orders")]);
+    let rotated = plan(&pooler_with(json!({})), &Facts { secret, ..facts() }, &settings());
+    assert_eq!(rotated.verdict.template_hash.unwrap(), now);
 }
 
 #[test]

@@ -19,11 +19,13 @@ pub enum ConditionType {
     CertificatesValid,
     /// Roles can be looked up in PostgreSQL.
     LookupReady,
+    /// No client is served, as the spec asks. For people: `Ready` does not depend on it.
+    Paused,
 }
 
 impl ConditionType {
     /// In the order in which status lists them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Ready,
         Self::TargetReachable,
         Self::WithinBudget,
@@ -32,6 +34,7 @@ impl ConditionType {
         Self::Fenced,
         Self::CertificatesValid,
         Self::LookupReady,
+        Self::Paused,
     ];
 
     /// As written in status.
@@ -45,6 +48,7 @@ impl ConditionType {
             Self::Fenced => "Fenced",
             Self::CertificatesValid => "CertificatesValid",
             Self::LookupReady => "LookupReady",
+            Self::Paused => "Paused",
         }
     }
 }
@@ -125,6 +129,10 @@ reasons! {
     TooManyPods,
     /// All pods run the current configuration.
     Applied,
+    /// Pods are being told the current configuration.
+    Pushing,
+    /// A pod runs with settings that only its successor can change.
+    NeedsRestart,
     /// A rollout is under way.
     RollingOut,
     /// A rollout or a scale-up waits until older pods have given back their connections.
@@ -163,8 +171,14 @@ reasons! {
     LookupFailed,
     /// `auth.query` is not set.
     NoLookup,
+    /// All clients wait, and no server connection is in use.
+    Paused,
+    /// Pods are being told to let clients wait, or transactions are still running.
+    Pausing,
+    /// Clients are served.
+    NotPaused,
     /// An object with the name of a child exists and is not ours.
     NameConflict,
-    /// The API server refused a child.
+    /// The API server refused a child, or a pod its configuration.
     Rejected,
 }

@@ -47,8 +47,11 @@ pub struct PgPoolerStatus {
     /// What to write into `spec.budget`, by what was measured; only while `budget.mode` is `Observe`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recommendation: Option<Recommendation>,
+    /// Hash of the configuration that all pods should run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub config_hash: Option<String>,
     /// Conditions: Ready, `TargetReachable`, `WithinBudget`, `ConfigApplied`, Available, Fenced, `CertificatesValid`,
-    /// `LookupReady`.
+    /// `LookupReady`, Paused.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "conditions_schema")]
     pub conditions: Vec<Condition>,
@@ -168,6 +171,9 @@ pub struct PodStatus {
     pub held: i32,
     /// The most that it could be holding.
     pub charge: i32,
+    /// Hash of the configuration that it runs, as it said last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub config_hash: Option<String>,
 }
 
 /// The CONNECTION LIMIT of the login role as it should be.

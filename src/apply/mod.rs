@@ -38,6 +38,12 @@ pub enum ApplyError {
 }
 
 impl ApplyError {
+    /// Whether what pods should run was stored before this went wrong.
+    pub fn spares_configuration(&self) -> bool {
+        let before = ["ServiceAccount", "Secret", "ConfigMap"];
+        matches!(self, Self::Rejected { what, .. } if !before.iter().any(|kind| what.starts_with(kind)))
+    }
+
     /// What the status says of it; nothing of an API server that cannot be reached, since nothing can be written.
     pub fn blocked(&self) -> Option<Blocked> {
         match self {

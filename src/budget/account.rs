@@ -99,6 +99,7 @@ fn one(pod: &Pod, group: &Group) -> PodAccount {
         active: usage.active,
         waiting: usage.waiting,
         charge: charge.map_or(0, |charge| charge.charge),
+        configured: pod.configured.clone(),
     }
 }
 

@@ -14,6 +14,7 @@ mod account;
 mod duties;
 mod groups;
 mod hear;
+mod push;
 mod state;
 mod talk;
 mod write;

@@ -10,12 +10,13 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::groups::{Group, News, ServerKey};
+use super::push::{Mind, Newest};
 use super::talk::{Greeting, Spoken};
 use crate::api::{BudgetMode, PgPooler};
 use crate::plan::backends::Roles;
 use crate::plan::budget::Sum;
 use crate::plan::checks;
-use crate::plan::facts::{Facts, Neighbour, PodFact, Reach, ServerFact};
+use crate::plan::facts::{Configured, Facts, Neighbour, PodFact, Reach, ServerFact};
 use crate::plan::materials;
 
 /// What is to be done outside.
@@ -49,6 +50,8 @@ pub(super) struct Pooler {
     pub(super) committed: u32,
     ca: String,
     password: String,
+    /// What its pods should run.
+    pub(super) newest: Newest,
     /// Most connections that its clients needed at once.
     pub(super) peak: u32,
     /// Sessions of others on its server, when last seen.
@@ -79,6 +82,7 @@ pub(super) struct Pod {
     /// When its process started, by our clock.
     pub(super) started: Option<std::time::Instant>,
     pub(super) demand: Demand,
+    pub(super) configured: Configured,
     pub(super) talk: Option<Talk>,
 }
 
@@ -162,6 +166,7 @@ impl State {
                 committed: 0,
                 ca: String::new(),
                 password: String::new(),
+                newest: Newest::default(),
                 peak: 0,
                 foreign: None,
                 roles: Roles::default(),
@@ -292,6 +297,7 @@ impl State {
             report: None,
             started: None,
             demand: Demand::new(0, now.into_std()),
+            configured: Configured::default(),
             talk: None,
         });
         pod.fact = fact.clone();
@@ -390,6 +396,7 @@ impl State {
                 ca: pooler.ca.clone(),
                 password: pooler.password.clone(),
                 commands: receiver,
+                mind: Mind::new(pooler.newest.subscribe()),
             });
         }
         greetings

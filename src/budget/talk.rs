@@ -7,17 +7,24 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use pgpooler_core::budget::{BadReport, Command, Link, Report};
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
-use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, Notification, SimpleQueryMessage, SimpleQueryRow};
 
 use super::Budgets;
+use super::push::Mind;
 use crate::error::chain;
 use crate::link::{self, Driver, LinkError};
+use crate::plan::facts::Configured;
 
 /// How long a pod may take to answer a command.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// How long it may take to take a configuration.
+const PUSH_PATIENCE: Duration = Duration::from_secs(15);
 /// A pod that says nothing for so long is asked.
 const SILENCE: Duration = Duration::from_secs(30);
+/// Another leader has claimed the pod.
+const SUPERSEDED: SqlState = SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE;
 /// Between attempts to reach a pod.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// The longest of them: a pod that starts is reached within it.
@@ -31,6 +38,7 @@ pub(super) struct Greeting {
     pub(super) ca: String,
     pub(super) password: String,
     pub(super) commands: mpsc::UnboundedReceiver<Command>,
+    pub(super) mind: Mind,
 }
 
 /// What is said to it.
@@ -48,7 +56,7 @@ enum TalkError {
     #[error(transparent)]
     Link(#[from] LinkError),
     #[error("the pod refused `{1}`")]
-    Refused(#[source] tokio_postgres::Error, String),
+    Refused(#[source] Box<tokio_postgres::Error>, String),
     #[error("the pod did not answer `{0}` in time")]
     Silent(String),
     #[error("the pod's answer cannot be read")]
@@ -70,7 +78,7 @@ pub(super) fn begin(budgets: &Arc<Budgets>, mut greeting: Greeting) {
             };
             let address = greeting.address;
             tracing::debug!(%address, error = chain(&error), "no conversation with a pod");
-            budgets.state().lost(&greeting.uid);
+            budgets.lost(&greeting.uid, chain(&error));
             drop(budgets);
             pause = if met { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
             tokio::select! {
@@ -89,6 +97,7 @@ async fn closed(commands: &mut mpsc::UnboundedReceiver<Command>) {
 /// `Ok`: there is no more to talk about. With an error comes whether the pod was reached.
 async fn converse(budgets: &Arc<Budgets>, greeting: &mut Greeting) -> Result<(), (TalkError, bool)> {
     let number = budgets.state().link(&greeting.uid);
+    greeting.mind.forget();
     // what was meant for the process before must not reach the next one; nothing new comes before this one has answered
     while greeting.commands.try_recv().is_ok() {}
     let port = u16::try_from(crate::plan::render::service::LISTEN_PORT).unwrap_or_default();
@@ -96,7 +105,7 @@ async fn converse(budgets: &Arc<Budgets>, greeting: &mut Greeting) -> Result<(),
     let connected = link::connect(address, greeting.ca.as_bytes(), &greeting.password).await;
     let (client, driver) = connected.map_err(|error| (error.into(), false))?;
     Talk { budgets, uid: &greeting.uid, number, client }
-        .run(greeting.pod, driver, &mut greeting.commands)
+        .run(greeting.pod, driver, &mut greeting.commands, &mut greeting.mind)
         .await
         .map_err(|error| (error, true))
 }
@@ -114,6 +123,7 @@ impl Talk<'_> {
         pod: Spoken,
         driver: Driver,
         commands: &mut mpsc::UnboundedReceiver<Command>,
+        mind: &mut Mind,
     ) -> Result<(), TalkError> {
         let (notes, mut heard) = mpsc::unbounded_channel();
         // ends with the session, which ends with `self`
@@ -123,7 +133,12 @@ impl Talk<'_> {
             Spoken::Measured => self.say("SHOW BUDGET".to_owned()).await?,
         }
         self.ask("LISTEN budget").await?;
+        if let Err(TalkError::Refused(error, _)) = self.ask("LISTEN configuration").await {
+            // it is of a version that cannot be told, and says nothing of what it runs
+            tracing::warn!(error = chain(&*error), "a pod takes no configuration");
+        }
         loop {
+            self.configure(mind).await?;
             tokio::select! {
                 command = commands.recv() => {
                     let Some(mut command) = command else { return Ok(()) };
@@ -133,7 +148,8 @@ impl Talk<'_> {
                     }
                     self.say(command.to_string()).await?;
                 }
-                note = heard.recv() => self.hear(&note.ok_or(TalkError::Ended)?)?,
+                note = heard.recv() => self.hear(&note.ok_or(TalkError::Ended)?, mind)?,
+                () = mind.changed() => {}
                 () = sleep(SILENCE) => self.say("SHOW BUDGET".to_owned()).await?,
             }
         }
@@ -144,7 +160,7 @@ impl Talk<'_> {
         let rows = match self.ask(&command).await {
             // whom it follows instead is in its report
             Err(TalkError::Refused(error, what)) => {
-                tracing::debug!(command = what, error = chain(&error), "a pod refused");
+                tracing::debug!(command = what, error = chain(&*error), "a pod refused");
                 self.ask("SHOW BUDGET").await?
             }
             other => other?,
@@ -155,11 +171,54 @@ impl Talk<'_> {
         Ok(())
     }
 
+    /// Pushes what the pod should run, if it runs something else.
+    async fn configure(&self, mind: &mut Mind) -> Result<(), TalkError> {
+        let Some(push) = mind.lacks(Instant::now()) else { return Ok(()) };
+        match self.ask_as("CONFIGURE", &push.command, PUSH_PATIENCE).await {
+            Ok(rows) => {
+                let row = rows.first().ok_or(TalkError::Ended)?;
+                self.runs(mind, |name| row.try_get(name).ok().flatten());
+                Ok(())
+            }
+            Err(TalkError::Refused(error, what)) if error.code() == Some(&SUPERSEDED) => {
+                tracing::debug!(command = what, error = chain(&*error), "a pod refused");
+                self.say("SHOW BUDGET".to_owned()).await
+            }
+            Err(TalkError::Refused(error, _)) => {
+                mind.refused(&push.hash, Instant::now());
+                let message = error.as_db_error().map_or_else(String::new, |told| told.message().to_owned());
+                self.budgets.rejected(self.uid, message);
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes note of what the pod runs.
+    fn runs<'a>(&self, mind: &mut Mind, column: impl Fn(&str) -> Option<&'a str>) {
+        let Some(hash) = column("hash") else { return };
+        mind.runs(hash);
+        let list = column("needs_restart").unwrap_or_default();
+        let needs_restart = list.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+        let configured = Configured { hash: Some(hash.to_owned()), needs_restart, ..Configured::default() };
+        self.budgets.configured(self.uid, configured);
+    }
+
     async fn ask(&self, command: &str) -> Result<Vec<SimpleQueryRow>, TalkError> {
-        let answer = timeout(PATIENCE, self.client.simple_query(command)).await;
-        let answer = answer.map_err(|_| TalkError::Silent(command.to_owned()))?;
+        self.ask_as(command, command, PATIENCE).await
+    }
+
+    /// `name` is what may be printed of the command.
+    async fn ask_as(
+        &self,
+        name: &str,
+        command: &str,
+        patience: Duration,
+    ) -> Result<Vec<SimpleQueryRow>, TalkError> {
+        let answer = timeout(patience, self.client.simple_query(command)).await;
+        let answer = answer.map_err(|_| TalkError::Silent(name.to_owned()))?;
         let messages = answer.map_err(|error| match error.as_db_error() {
-            Some(_) => TalkError::Refused(error, command.to_owned()),
+            Some(_) => TalkError::Refused(Box::new(error), name.to_owned()),
             None => TalkError::Ended,
         })?;
         let rows = messages.into_iter().filter_map(|message| match message {
@@ -170,19 +229,22 @@ impl Talk<'_> {
     }
 
     /// A notification has the columns as `name=value`; those that are NULL are left out.
-    fn hear(&self, note: &str) -> Result<(), TalkError> {
-        let column = |name: &str| {
-            note.split_whitespace().filter_map(|pair| pair.split_once('=')).find(|(one, _)| *one == name)
-        };
-        let report = Report::read(|name| column(name).map(|(_, value)| value))?;
+    fn hear(&self, note: &Notification, mind: &mut Mind) -> Result<(), TalkError> {
+        let pairs = || note.payload().split_whitespace().filter_map(|pair| pair.split_once('='));
+        let column = |name: &str| pairs().find(|(one, _)| *one == name).map(|(_, value)| value);
+        if note.channel() == "configuration" {
+            self.runs(mind, column);
+            return Ok(());
+        }
+        let report = Report::read(column)?;
         self.budgets.heard(self.uid, self.number, &report);
         Ok(())
     }
 }
 
-async fn drive(mut driver: Driver, notes: mpsc::UnboundedSender<String>) {
+async fn drive(mut driver: Driver, notes: mpsc::UnboundedSender<Notification>) {
     while let Some(Ok(note)) = driver.next().await {
-        if notes.send(note.payload().to_owned()).is_err() {
+        if notes.send(note).is_err() {
             return;
         }
     }

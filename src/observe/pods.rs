@@ -192,7 +192,6 @@ fn pod_fact(pod: &Pod) -> Option<PodFact> {
         node: node(pod).map(str::to_owned),
         floor: annotation(names::FLOOR).parse().unwrap_or(0),
         template_hash: annotation(names::TEMPLATE_HASH),
-        config_hash: annotation(names::CONFIG_HASH),
         life: life(pod),
     })
 }

@@ -9,9 +9,9 @@ use crate::api::{
 use crate::names;
 
 use super::checks::Blocked;
-use super::facts::{Facts, Life, LookupFact, PodFact, ServerFact};
+use super::facts::{Facts, Life, LookupFact, ServerFact};
 use super::objects::{Applied, Objects};
-use super::{Verdict, fence, figures, within};
+use super::{Verdict, configured, fence, figures, within};
 
 /// Messages of conditions may have 32768 characters; nobody reads so many.
 const LONGEST_MESSAGE: usize = 1000;
@@ -81,6 +81,7 @@ pub fn status(seen: Seen<'_>, now: &Time) -> PgPoolerStatus {
         pods: figures::pods(facts),
         fence: fence::status(seen),
         recommendation: figures::recommendation(seen),
+        config_hash: verdict.configuration.as_ref().map(|wanted| wanted.hash.clone()).or(old.config_hash),
         conditions: conditions(seen, &old.conditions, now),
     }
 }
@@ -107,21 +108,21 @@ fn conditions(seen: Seen<'_>, old: &[Condition], now: &Time) -> Vec<Condition> {
     let findings = [
         (ConditionType::TargetReachable, target_reachable(seen)),
         (ConditionType::WithinBudget, within::within_budget(seen)),
-        (ConditionType::ConfigApplied, config_applied(seen)),
+        (ConditionType::ConfigApplied, configured::config_applied(seen)),
         (ConditionType::Available, available(seen)),
         (ConditionType::LookupReady, lookup_ready(seen)),
     ];
     let ready = ready(seen, findings.iter().map(|(_, finding)| finding));
-    // not one of those that `Ready` sums up
-    let fenced = fence::fenced(seen);
-    let certificates = certificates_valid(seen, now.0.as_second());
-    let of = |type_| match findings.iter().find(|(other, _)| *other == type_) {
-        Some((_, finding)) => finding,
-        None if type_ == ConditionType::Fenced => &fenced,
-        None if type_ == ConditionType::CertificatesValid => &certificates,
-        None => &ready,
-    };
-    ConditionType::ALL.into_iter().map(|type_| condition(seen.object, type_, of(type_), old, now)).collect()
+    // not among those that `Ready` sums up
+    let others = [
+        (ConditionType::Fenced, fence::fenced(seen)),
+        (ConditionType::CertificatesValid, certificates_valid(seen, now.0.as_second())),
+        (ConditionType::Paused, configured::paused(seen)),
+        (ConditionType::Ready, ready),
+    ];
+    let mut all: Vec<_> = findings.iter().chain(&others).collect();
+    all.sort_by_key(|(type_, _)| *type_);
+    all.into_iter().map(|(type_, finding)| condition(seen.object, *type_, finding, old, now)).collect()
 }
 
 fn condition(
@@ -186,49 +187,6 @@ fn target_reachable(seen: Seen<'_>) -> Finding {
         (ServerFact::NotAsked, None) => {
             Finding::unknown(Reason::Unreachable, "the target was not asked yet".to_owned())
         }
-    }
-}
-
-fn config_applied(seen: Seen<'_>) -> Finding {
-    let Verdict { config_hash: Some(hash), template_hash: Some(template), step: Some(step), .. } =
-        seen.verdict
-    else {
-        return Finding::not(
-            Reason::Held,
-            "pods keep the configuration they have until the rest is in order".to_owned(),
-        );
-    };
-    let is_current = |pod: &&PodFact| pod.template_hash == *template;
-    let alive = seen.facts.pods.iter().filter(|pod| !pod.is_terminating());
-    let (current, old): (Vec<_>, Vec<_>) = alive.partition(is_current);
-    if step.waits {
-        return Finding::not(Reason::WaitingForBudget, waiting_for(seen));
-    }
-    let (current, old) = (current.len(), old.len());
-    if (current, old, step.replicas) == (0, 0, 0) {
-        return Finding::unknown(Reason::NoPods, format!("no pod is there to run configuration {hash}"));
-    }
-    if old > 0 {
-        return Finding::not(
-            Reason::RollingOut,
-            format!("{old} pods are of an older image or configuration"),
-        );
-    }
-    if (current as u64) < u64::from(step.replicas) {
-        Finding::not(Reason::RollingOut, format!("{current} of {} pods exist", step.replicas))
-    } else {
-        Finding::yes(Reason::Applied, format!("all {current} pods run configuration {hash}"))
-    }
-}
-
-fn waiting_for(seen: Seen<'_>) -> String {
-    let draining = seen.facts.pods.iter().filter(|pod| pod.is_terminating()).count();
-    match &seen.facts.account {
-        Some(account) => format!(
-            "{} connections are given out ({draining} pods drain); more pods come when enough is given back",
-            account.charged()
-        ),
-        None => format!("{draining} pods still drain; more pods come when they have ended"),
     }
 }
 

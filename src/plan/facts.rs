@@ -191,6 +191,21 @@ pub struct PodAccount {
     pub waiting: u32,
     /// The most that it could be holding.
     pub charge: u32,
+    /// The configuration that it runs.
+    pub configured: Configured,
+}
+
+/// What is known of a pod's configuration.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Configured {
+    /// Hash of what it runs; `None`: it has not said.
+    pub hash: Option<String>,
+    /// Settings in it that wait for a restart.
+    pub needs_restart: Vec<String>,
+    /// Why it refuses what it should run.
+    pub rejected: Option<String>,
+    /// Why it could not be reached when that was last tried.
+    pub fault: Option<String>,
 }
 
 /// Where a pod is in its life, as far as the ledger goes.
@@ -396,8 +411,6 @@ pub struct PodFact {
     pub floor: u32,
     /// Hash of its template.
     pub template_hash: String,
-    /// Hash of its configuration.
-    pub config_hash: String,
     /// Whether it stays and serves.
     pub life: Life,
 }

@@ -57,6 +57,7 @@ pub fn pods(facts: &Facts) -> Vec<PodStatus> {
         limit: number(pod.limit),
         held: number(pod.held),
         charge: number(pod.charge),
+        config_hash: pod.configured.hash.clone(),
     };
     facts.account.iter().flat_map(|account| &account.pods).take(MOST_PODS).map(of).collect()
 }

@@ -4,6 +4,7 @@ pub mod backends;
 pub mod budget;
 pub mod checks;
 pub mod conditions;
+pub mod configured;
 pub mod explain;
 pub mod facts;
 pub mod fence;
@@ -11,6 +12,7 @@ pub mod figures;
 pub mod materials;
 pub mod objects;
 pub mod pooler;
+pub mod push;
 pub mod render;
 pub mod rollout;
 pub mod target;
@@ -29,6 +31,7 @@ use facts::{Facts, Served, Server};
 use materials::{Expiry, Materials};
 use objects::{Child, Objects, Rendered};
 use pooler::Pooler;
+use push::Configuration;
 use rollout::{Deployed, Room, Step, Template, Wanted};
 
 /// What the operator was started with.
@@ -62,8 +65,8 @@ pub struct Verdict {
     pub sum: Option<Sum>,
     /// The step.
     pub step: Option<Step>,
-    /// Hash of the configuration that pods should run.
-    pub config_hash: Option<String>,
+    /// What pods should run.
+    pub configuration: Option<Configuration>,
     /// Hash of the pod template that pods should be made from.
     pub template_hash: Option<String>,
     /// Largest floor of pods that could come: of those that the Deployment makes now, and of those wanted.
@@ -84,7 +87,8 @@ pub fn sum(object: &PgPooler, facts: &Facts, settings: &Settings) -> Option<Sum>
 ///
 /// Flow: parse the spec, resolve the target, reckon the budget, look how far the rollout may go, render. Guarantees:
 /// equal arguments give an equal plan; a plan applied and observed again gives the same plan; where a check fails,
-/// pods that run are neither replaced nor given another configuration.
+/// pods that run are neither replaced nor given another configuration, but for a pause and its end. So a password that is
+/// wrong never reaches them: the operator has logged in with it first.
 pub fn plan(object: &PgPooler, facts: &Facts, settings: &Settings) -> Plan {
     let live = facts.children.deployment.as_deref();
     let deployed = live.and_then(deployed);
@@ -150,25 +154,30 @@ fn go_on(
         }
     }
     let step = draft.step(pooler, &sum, facts, deployed);
+    let is_current = deployed.is_some_and(|deployed| deployed.template_hash == draft.hash());
     verdict.step = Some(step);
-    verdict.config_hash = Some(draft.config_hash.clone());
     verdict.template_hash = Some(draft.hash().to_owned());
     verdict.largest_floor = verdict.largest_floor.max(draft.floor);
     verdict.sum = Some(sum);
-    let is_current = deployed.is_some_and(|deployed| deployed.template_hash == draft.hash());
-    let objects = match step.template {
-        // the same template, with nothing waiting: rendered anew, so that what others changed is put right
-        Template::Keep if !is_current => Objects {
-            // credentials are no part of the budget: containers that start again may have the new ones
-            auth: Child::Apply(Box::new(render::auth::render(pooler, seen))),
-            connection: connection(pooler, seen),
-            deployment: rescaled(pooler, facts.children.deployment.as_deref(), step.replicas),
-            ..surroundings(pooler, facts)
-        },
-        Template::Keep | Template::Replace => {
-            let config = render::config_map::render(pooler, &draft.document);
-            replaced(pooler, seen, step, config, draft.template)
+    let auth = render::auth::render(pooler, seen);
+    let config = render::config_map::render(pooler, &draft.document);
+    verdict.configuration = Configuration::of(&config, &auth);
+    let deployment = match step.template {
+        Template::Keep if !is_current => {
+            rescaled(pooler, facts.children.deployment.as_deref(), step.replicas)
         }
+        // the same template, with nothing waiting: rendered anew, so that what others changed is put right
+        Template::Keep | Template::Replace => {
+            Child::Apply(Box::new(render::deployment::render(pooler, step.replicas, draft.template)))
+        }
+    };
+    let objects = Objects {
+        // what pods are told is no part of the budget, and waits for no rollout
+        auth: Child::Apply(Box::new(auth)),
+        config: Child::Apply(Box::new(config)),
+        connection: connection(pooler, seen),
+        deployment,
+        ..surroundings(pooler, facts)
     };
     Plan { objects, verdict }
 }
@@ -176,18 +185,21 @@ fn go_on(
 /// What pods are made from.
 struct Draft {
     document: pgpooler_config::Document,
-    config_hash: String,
     template: PodTemplateSpec,
     floor: u32,
 }
 
 impl Draft {
     fn new(pooler: &Pooler, seen: Seen<'_>, sum: &Sum) -> Result<Self, pooler::SpecError> {
-        let document = pooler.document(seen.target, sum, seen.materials)?;
-        let config_hash = config_hash(&document, seen);
+        let mut document = pooler.document(seen.target, sum, seen.materials)?;
         let floor = pooler.floor(sum);
-        let template = render::deployment::template(pooler, floor, &config_hash)?;
-        Ok(Self { document, config_hash, template, floor })
+        if seen.facts.pods.iter().any(|pod| pod.floor == 0) {
+            // nobody tells them what they may hold but their document, until others have come for them
+            document.max_server_connections = sum.places.usable.max(1);
+        }
+        let restart_hash = push::restart_hash(&document, seen.facts);
+        let template = render::deployment::template(pooler, floor, &restart_hash)?;
+        Ok(Self { document, template, floor })
     }
 
     fn hash(&self) -> &str {
@@ -233,7 +245,27 @@ fn hold(
         deployment = rescaled(pooler, live, step.replicas);
         verdict.step = Some(step);
     }
-    Plan { objects: Objects { deployment, ..surroundings(pooler, facts) }, verdict }
+    let config = pause(object, pooler, facts);
+    verdict.configuration = stored(&config, facts);
+    Plan { objects: Objects { config, deployment, ..surroundings(pooler, facts) }, verdict }
+}
+
+/// A pause, or its end, is what people want while the target is away: of the document nothing else changes.
+fn pause(object: &PgPooler, pooler: &Pooler, facts: &Facts) -> Child<ConfigMap> {
+    let live = facts.children.config.as_deref();
+    let document = live.and_then(|live| push::with_pause(live, object.spec.paused));
+    document.map_or(Child::Leave, |document| {
+        Child::Apply(Box::new(render::config_map::render(pooler, &document)))
+    })
+}
+
+/// What pods have run all the while.
+fn stored(config: &Child<ConfigMap>, facts: &Facts) -> Option<Configuration> {
+    let config = match config {
+        Child::Apply(config) => config,
+        Child::Leave | Child::Remove => facts.children.config.as_deref()?,
+    };
+    Configuration::of(config, facts.children.auth.as_deref()?)
 }
 
 /// With the target out of sight what was last set aside still holds; without one nothing is added.
@@ -255,23 +287,6 @@ fn last_room(
         coverage: facts.account.as_ref().map(|account| account.coverage),
     };
     (replicas.min(most), room)
-}
-
-fn replaced(
-    pooler: &Pooler,
-    seen: Seen<'_>,
-    step: Step,
-    config: ConfigMap,
-    template: PodTemplateSpec,
-) -> Objects<Rendered> {
-    let facts = seen.facts;
-    Objects {
-        auth: Child::Apply(Box::new(render::auth::render(pooler, seen))),
-        connection: connection(pooler, seen),
-        config: Child::Apply(Box::new(config)),
-        deployment: Child::Apply(Box::new(render::deployment::render(pooler, step.replicas, template))),
-        ..surroundings(pooler, facts)
-    }
 }
 
 /// What does not touch the pods.
@@ -337,15 +352,6 @@ fn rescaled(pooler: &Pooler, live: Option<&Deployment>, replicas: u32) -> Child<
     } else {
         Child::Apply(Box::new(render::deployment::render(pooler, replicas, spec.template.clone())))
     }
-}
-
-/// Covers the secrets too. The admin password in it is random, so nobody can guess a password from the hash.
-fn config_hash(document: &pgpooler_config::Document, seen: Seen<'_>) -> String {
-    let mut text = document.hash();
-    for (key, content) in render::auth::files(seen) {
-        text.push_str(&format!("\n{key}\n{}", content.0));
-    }
-    render::meta::hash_bytes(text.as_bytes())
 }
 
 /// The Deployment as it stands; `None` if it has lost our annotations, so that it is rendered anew.

@@ -237,6 +237,7 @@ fn document(spec: &api::PgPoolerSpec) -> Result<Document, SpecError> {
             "servers.maxPreparedStatements",
         )?,
         drain_timeout: seconds("drain.timeout", &spec.drain.timeout)?,
+        paused: spec.paused,
         ..Document::default()
     })
 }

@@ -192,15 +192,22 @@ fn what_needs_a_restart_is_told_from_the_rest() {
 #[test]
 fn every_file_that_is_used_is_named() {
     let document = Document::default();
-    let settings: Vec<_> =
-        document.to_table().keys().filter(|key| key.ends_with("_file")).cloned().collect();
+    let settings: Vec<_> = document.to_table().keys().filter(|key| key.ends_with("_file")).cloned().collect();
     assert_eq!(settings, ["auth_file", "peer_secret_file"], "those that are unset are not there");
     assert_eq!(document.files(), [("auth_file", Path::new("userlist.txt"))]);
     let mut text = String::from("client_tls_sslmode = 'verify-ca'\nserver_tls_sslmode = 'verify-ca'\n");
     let names = [
-        "auth_file", "peer_secret_file", "client_tls_cert_file", "client_tls_key_file", "client_tls_ca_file",
-        "server_tls_cert_file", "server_tls_key_file", "server_tls_ca_file", "internal_tls_ca_file",
-        "internal_tls_cert_file", "internal_tls_key_file",
+        "auth_file",
+        "peer_secret_file",
+        "client_tls_cert_file",
+        "client_tls_key_file",
+        "client_tls_ca_file",
+        "server_tls_cert_file",
+        "server_tls_key_file",
+        "server_tls_ca_file",
+        "internal_tls_ca_file",
+        "internal_tls_cert_file",
+        "internal_tls_key_file",
     ];
     names.iter().for_each(|name| text.push_str(&format!("{name} = 'f/{name}'\n")));
     let document = Document::parse(&text).unwrap();
@@ -214,7 +221,9 @@ fn every_file_that_is_used_is_named() {
         server_tls_ca_file: Some(SYSTEM.into()),
         ..document
     };
-    assert!(off.files().iter().all(|(name, _)| !name.starts_with("client_tls") && *name != "server_tls_ca_file"));
+    assert!(
+        off.files().iter().all(|(name, _)| !name.starts_with("client_tls") && *name != "server_tls_ca_file")
+    );
 }
 
 #[test]

@@ -36,11 +36,8 @@ pub trait Control: Send + Sync + 'static {
 
     /// Takes the settings that were pushed; faulty ones change nothing. They stand before the files until those are
     /// reloaded. `epoch`: that of the operator which says so; another one may have come after it.
-    fn configure(
-        &self,
-        bundle: Bundle,
-        epoch: Option<u64>,
-    ) -> Answer<'_, Result<ReloadOutcome, ReloadError>>;
+    fn configure(&self, bundle: Bundle, epoch: Option<u64>)
+    -> Answer<'_, Result<ReloadOutcome, ReloadError>>;
 
     /// Looks whether files with certificates, keys or authorities have changed, and brings them into force; faulty ones
     /// change nothing. Blocks on the file system.

@@ -372,7 +372,11 @@ mod tests {
         let (next, outcome) = source.reload(&loaded).unwrap();
         assert_eq!(outcome.needs_restart, ["peer_secret_file"]);
         assert_ne!(outcome.hash, loaded.hash);
-        assert_eq!(source.reload(&next).unwrap().0.needs_restart, ["peer_secret_file"], "until it is started anew");
+        assert_eq!(
+            source.reload(&next).unwrap().0.needs_restart,
+            ["peer_secret_file"],
+            "until it is started anew"
+        );
     }
 
     #[test]
@@ -439,7 +443,8 @@ mod tests {
         let faulty = told(bundle("", "\"app\" \"hunter2"));
         assert!(faulty.contains("userlist.txt:1: ") && !faulty.contains("hunter2"), "{faulty}");
         assert!(told(Bundle::new("")).ends_with("cannot read auth_file: it is not in the bundle"));
-        let tls = "internal_tls_ca_file = 'ca'\ninternal_tls_cert_file = 'crt'\ninternal_tls_key_file = 'key'\n";
+        let tls =
+            "internal_tls_ca_file = 'ca'\ninternal_tls_cert_file = 'crt'\ninternal_tls_key_file = 'key'\n";
         assert!(told(bundle(tls, USERS)).contains("cannot read internal_tls_cert_file: it is not"));
         let mut with_tls = bundle(tls, USERS);
         ["ca", "crt", "key"].iter().for_each(|path| with_tls.insert(Path::new(path), "hunter2"));

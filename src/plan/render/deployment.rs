@@ -52,12 +52,12 @@ pub fn render(pooler: &Pooler, replicas: u32, template: PodTemplateSpec) -> Depl
 
 /// The pod template, with what the pods may hold without hearing from anybody, and its own hash last. Pods with floor 0
 /// are limited by nobody.
-pub fn template(pooler: &Pooler, floor: u32, config_hash: &str) -> Result<PodTemplateSpec, SpecError> {
+pub fn template(pooler: &Pooler, floor: u32, restart_hash: &str) -> Result<PodTemplateSpec, SpecError> {
     let mut annotations = pooler.pod_template.annotations.clone();
     if floor > 0 {
         annotations.insert(names::FLOOR.to_owned(), floor.to_string());
     }
-    annotations.insert(names::CONFIG_HASH.to_owned(), config_hash.to_owned());
+    annotations.insert(names::RESTART_HASH.to_owned(), restart_hash.to_owned());
     let mut template = PodTemplateSpec {
         metadata: Some(ObjectMeta {
             labels: Some(pooler.pod_labels()),

@@ -198,8 +198,10 @@ fn every_command_has_a_heading_in_the_reference() {
         "SET key = value",
         "CLAIM EPOCH e",
         "LIMIT n [OF b EPOCH e SEQUENCE s MAX_CONNECTIONS m]",
+        "CONFIGURE 'bundle' [EPOCH e]",
         "LISTEN budget",
-        "UNLISTEN [budget|*]",
+        "LISTEN configuration",
+        "UNLISTEN [budget|configuration|*]",
         "SHUTDOWN [WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS]",
     ];
     let commands: Vec<_> = shows.iter().map(String::as_str).chain(acts).collect();

@@ -34,12 +34,7 @@ pub(super) fn table(settings: &Loaded) -> Table {
 
 fn row(settings: &Loaded) -> Vec<Cell> {
     let paused = if settings.document.paused { "yes" } else { "no" };
-    vec![
-        cell(&settings.hash),
-        cell(settings.origin.as_str()),
-        cell(paused),
-        list(&settings.needs_restart),
-    ]
+    vec![cell(&settings.hash), cell(settings.origin.as_str()), cell(paused), list(&settings.needs_restart)]
 }
 
 fn list(names: &[String]) -> Cell {

@@ -97,7 +97,9 @@ impl AdminError {
             Self::Order(order) => refused_sqlstate(order.refused),
             Self::Configure(ReloadError::Outdated(refused)) => refused_sqlstate(*refused),
             // config_file_error
-            Self::Reload(_) | Self::Configure(_) | Self::Bundle(_) => SqlState::parse(b"F0000").unwrap_or(SqlState::INTERNAL_ERROR),
+            Self::Reload(_) | Self::Configure(_) | Self::Bundle(_) => {
+                SqlState::parse(b"F0000").unwrap_or(SqlState::INTERNAL_ERROR)
+            }
         }
     }
 

@@ -36,7 +36,9 @@ impl Process {
 
     fn reread(&self) -> Result<ReloadOutcome, ReloadError> {
         let _alone = self.renewal();
-        self.bring_into_force(self.source.load()?)
+        let outcome = self.bring_into_force(self.source.load()?)?;
+        self.forget_welcomes();
+        Ok(outcome)
     }
 
     fn take(&self, bundle: Bundle, epoch: Option<u64>) -> Result<ReloadOutcome, ReloadError> {
@@ -70,6 +72,7 @@ impl Process {
         }
         let epoch = self.follow(loaded, auth);
         if changed.iter().any(|key| settings::is_about_the_server(key)) {
+            self.forget_welcomes();
             self.tell_all(|| Mail::Reconnect { database: None, epoch });
         }
         if was && !is {
@@ -140,6 +143,7 @@ impl Control for Process {
     }
 
     fn reconnect(&self, database: Option<String>) -> Answer<'_, Result<(), ControlError>> {
+        self.forget_welcomes();
         let epoch = self.new_epoch();
         self.tell_all(|| Mail::Reconnect { database: database.clone(), epoch });
         Box::pin(std::future::ready(Ok(())))

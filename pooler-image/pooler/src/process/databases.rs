@@ -102,6 +102,7 @@ impl Process {
     pub(super) async fn kill_databases(&self, database: Option<String>) {
         let databases = database.map_or_else(|| self.databases(), |database| [database].into());
         self.with_paused(|paused| paused.databases.extend(databases.iter().cloned()));
+        self.forget_welcomes();
         let (databases, epoch) = (Arc::new(databases), self.new_epoch());
         self.ask_all(|done| Mail::Kill { databases: Arc::clone(&databases), epoch, done }).await;
     }

@@ -392,10 +392,13 @@ impl Process {
         self.epoch.load(Ordering::Relaxed)
     }
 
-    /// Defaults may have changed too, so what logins say is asked again.
     pub(crate) fn new_epoch(&self) -> u32 {
-        self.welcomes.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.epoch.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Defaults may have changed, or the server: what logins say is asked again.
+    pub(crate) fn forget_welcomes(&self) {
+        self.welcomes.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     pub(crate) fn is_paused(&self, database: &str) -> bool {

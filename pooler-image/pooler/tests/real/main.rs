@@ -6,6 +6,7 @@ mod auth_query;
 mod auth_types;
 mod budget;
 mod cancel;
+mod configure;
 mod console;
 mod direct;
 mod drain;
