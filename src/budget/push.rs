@@ -78,6 +78,9 @@ impl Mind {
 impl Budgets {
     /// What the pods of a `PgPooler` should run from now on: every pod that does not is told.
     pub fn configure(&self, object: &PgPooler, wanted: &Configuration) {
+        if self.state().is_newest(object, &wanted.hash) {
+            return;
+        }
         let literal = wanted.bundle.to_text().replace('\'', "''");
         let literal = Zeroizing::new(literal);
         let command = Zeroizing::new(format!("CONFIGURE '{}' EPOCH {}", *literal, self.epoch));
@@ -110,6 +113,11 @@ impl Budgets {
 }
 
 impl State {
+    fn is_newest(&self, object: &PgPooler, hash: &str) -> bool {
+        let pooler = self.poolers.get(&object.uid().unwrap_or_default());
+        pooler.is_some_and(|pooler| pooler.newest.borrow().as_ref().is_some_and(|newest| newest.hash == hash))
+    }
+
     fn configure(&mut self, object: &PgPooler, push: Push) {
         let uid = object.uid().unwrap_or_default();
         let Some(pooler) = self.poolers.get(&uid) else { return };
