@@ -86,8 +86,10 @@ impl Fleet {
                 SimpleQueryMessage::Row(row) => Some(row),
                 _ => None,
             });
-        rows.flat_map(|row| (0..row.len()).map(|n| row.get(n).unwrap().to_owned()).collect::<Vec<_>>())
-            .collect()
+        rows.flat_map(|row| {
+            (0..row.len()).map(|n| row.get(n).unwrap_or_default().to_owned()).collect::<Vec<_>>()
+        })
+        .collect()
     }
 }
 

@@ -105,15 +105,11 @@ fn behind<'a>(seen: Seen<'a>, wanted: &Configuration) -> Vec<&'a PodFact> {
 
 /// No client is served, since the spec says so.
 pub fn paused(seen: Seen<'_>) -> Finding {
+    if !seen.object.spec.paused {
+        return Finding::not(Reason::NotPaused, "spec.paused is false".to_owned());
+    }
     let wanted = seen.verdict.configuration.as_ref();
     let behind = wanted.map_or_else(|| alive(seen).collect(), |wanted| behind(seen, wanted)).len();
-    if !seen.object.spec.paused {
-        let message = match behind {
-            0 => "clients are served".to_owned(),
-            some => format!("clients are to be served; {some} pods are still to be told the configuration"),
-        };
-        return Finding::not(Reason::NotPaused, message);
-    }
     if behind > 0 || !wanted.is_some_and(|wanted| wanted.paused) {
         return Finding::not(Reason::Pausing, format!("{behind} pods are still to be told"));
     }
