@@ -16,6 +16,9 @@ use crate::Document;
 /// Bytes of HMAC-SHA-256 that [`Bundle::hash`] shows.
 const HASH_BYTES: usize = 16;
 
+/// The longest part of a path that is quoted back.
+const QUOTED: usize = 100;
+
 /// All that a pooler needs to serve: the document's text, and the content of every file that it names, by the path that
 /// the document has for it. Whether it can be used is for the pooler to say. Never printed.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -78,7 +81,7 @@ impl Bundle {
             let content = Zeroizing::new(content);
             match STANDARD.decode(content.as_bytes()) {
                 Ok(content) => Ok((path, Zeroizing::new(content))),
-                Err(_) => Err(BundleError::Content(path)),
+                Err(_) => Err(BundleError::Content(path.chars().take(QUOTED).collect())),
             }
         });
         Ok(Self { document, files: files.collect::<Result<_, _>>()? })
