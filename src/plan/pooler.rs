@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Resource as _, ResourceExt as _};
 use pgpooler_config::{
-    AuthType, DEFAULT_WEIGHT, Document, PoolMode, PoolRule, Seconds, SessionState, TlsMode,
+    AuthType, Document, PoolMode, PoolRule, Seconds, SessionState, TlsMode,
 };
 
 use crate::api::{self, BudgetMode, PgPooler};
@@ -223,7 +223,7 @@ fn document(spec: &api::PgPoolerSpec) -> Result<Document, SpecError> {
         internal_tls_cert_file: Some(format!("{AUTH_DIR}/{}", names::INTERNAL_CERT_KEY).into()),
         internal_tls_key_file: Some(format!("{AUTH_DIR}/{}", names::INTERNAL_KEY_KEY).into()),
         admin_users,
-        pool_mode: mode(spec.mode)?,
+        pool_mode: mode(spec.mode),
         session_state: session_state(spec.session_state),
         query_wait_timeout: seconds("queueTimeout", &spec.queue_timeout)?,
         max_client_conn: unsigned(spec.clients.max, "clients.max")?,
@@ -251,22 +251,22 @@ fn rule(pool: &api::Pool) -> Result<PoolRule, SpecError> {
         name: pool.name.clone(),
         database: pool.database.clone(),
         users: pool.users.clone(),
-        pool_mode: pool.mode.map(mode).transpose()?,
+        pool_mode: pool.mode.map(mode),
         pool_size: None,
         pool_size_total: limit,
         min_pool_size: None,
-        min_pool_size_total: None,
-        weight: DEFAULT_WEIGHT,
+        min_pool_size_total: Some(unsigned(pool.min_connections, "pools[].minConnections")?),
+        weight: unsigned(pool.weight, "pools[].weight")?,
         session_state: pool.session_state.map(session_state),
         query_wait_timeout: timeout.map(|timeout| seconds(&field(), timeout)).transpose()?,
     })
 }
 
-fn mode(mode: api::PoolMode) -> Result<PoolMode, SpecError> {
+fn mode(mode: api::PoolMode) -> PoolMode {
     match mode {
-        api::PoolMode::Transaction => Ok(PoolMode::Transaction),
-        api::PoolMode::Session => Ok(PoolMode::Session),
-        api::PoolMode::Statement => Err(SpecError::OutOfRange("mode")),
+        api::PoolMode::Transaction => PoolMode::Transaction,
+        api::PoolMode::Session => PoolMode::Session,
+        api::PoolMode::Statement => PoolMode::Statement,
     }
 }
 
