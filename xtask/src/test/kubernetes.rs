@@ -12,7 +12,7 @@ use crate::{
     soak, ui, workspace,
 };
 
-use super::{Count, chart, counting, pools, whole};
+use super::{Count, autoscale, chart, counting, pools, whole};
 
 /// A cluster of its own: the developer's stays as it is.
 const CLUSTER: &str = "test";
@@ -59,6 +59,7 @@ pub(crate) fn pools(ready_made: Option<&Path>) -> Result<Count> {
     let mut count = pools::run(&site, &postgres)?;
     count += chart::upgrade::run(&site, &image);
     count += whole::run(&site, &postgres)?;
+    count += autoscale::run(&site, &postgres)?;
     command::output(
         site.cluster().helm(["uninstall", "pgpooler", "--namespace", OPERATOR_NAMESPACE])?.arg("--wait"),
     )?;
