@@ -5,9 +5,7 @@ use std::path::PathBuf;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Resource as _, ResourceExt as _};
-use pgpooler_config::{
-    AuthType, Document, PoolMode, PoolRule, Seconds, SessionState, TlsMode,
-};
+use pgpooler_config::{AuthType, Document, PoolMode, PoolRule, Seconds, SessionState, TlsMode};
 
 use crate::api::{self, BudgetMode, PgPooler};
 use crate::names;

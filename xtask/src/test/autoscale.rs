@@ -37,7 +37,13 @@ pub(crate) fn run(site: &Site, postgres: &Image) -> Result<Count> {
             (0, 1)
         }
     };
-    site.kubectl(&["delete", "hpa/autoscaled", "pgpooler/autoscaled", "deployment/autoscaled-db", "--timeout=90s"])?;
+    site.kubectl(&[
+        "delete",
+        "hpa/autoscaled",
+        "pgpooler/autoscaled",
+        "deployment/autoscaled-db",
+        "--timeout=90s",
+    ])?;
     Ok(Count { passed, failed })
 }
 
