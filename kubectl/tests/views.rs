@@ -69,7 +69,7 @@ fn in_order() -> Value {
 
 fn pod(name: &str) -> Pod {
     serde_json::from_value(json!({
-        "metadata": {"name": name, "annotations": {"pgpooler.dev/config-hash": "0123456789abcdef0123"}},
+        "metadata": {"name": name},
         "status": {"phase": "Running"},
     }))
     .unwrap()

@@ -9,7 +9,6 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt as _;
 use pgpooler_operator::api::{BudgetStatus, ConditionType, PgPooler, PodStatus};
-use pgpooler_operator::names;
 use serde::Serialize;
 
 use crate::advice::advice;
@@ -225,6 +224,7 @@ fn pod_reports(sampled: &[PodStatus], pods: &[Pod], figures: &BTreeMap<String, F
             limit: number(pod.limit),
             held: number(pod.held),
             charge: number(pod.charge),
+            config_hash: sampled_hash(pod),
             ..PodReport::default()
         };
         reports.insert(pod.name.clone(), report);
@@ -236,12 +236,16 @@ fn pod_reports(sampled: &[PodStatus], pods: &[Pod], figures: &BTreeMap<String, F
             phase: kubernetes_phase(pod),
             ..PodReport::default()
         });
-        report.config_hash = pod.annotations().get(names::CONFIG_HASH).cloned();
         if let Some(figures) = figures.get(&name) {
             told(report, figures);
         }
     }
     reports.into_values().collect()
+}
+
+/// By its name in JSON: not every version of the operator writes it.
+fn sampled_hash(pod: &PodStatus) -> Option<String> {
+    serde_json::to_value(pod).ok()?.get("configHash")?.as_str().map(str::to_owned)
 }
 
 /// What the pod itself says counts.
