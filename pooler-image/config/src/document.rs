@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize, Serializer};
 use toml::{Table, Value};
 
-use crate::{DocumentError, Seconds};
+use crate::{DocumentError, Seconds, Target};
 
 /// In a [`PoolRule`]: every database, every user.
 pub const ANY: &str = "*";
@@ -90,6 +90,9 @@ pub struct Document {
     pub server_connect_timeout: Seconds,
     /// How long to wait after a failed login to PostgreSQL before the next attempt.
     pub server_login_retry: Seconds,
+    /// While no login to PostgreSQL succeeds, clients wait for so long before they are refused; 0: only
+    /// [`query_wait_timeout`](Self::query_wait_timeout) counts.
+    pub server_hold_timeout: Seconds,
     /// Prepared statements kept on a server connection, the least recently used closed first.
     pub max_prepared_statements: u32,
     /// Most bytes of memory, over all connections, for what peers have not taken yet; beyond it, the other side is
@@ -163,16 +166,6 @@ pub struct Peer {
     pub host: String,
     /// Port that its clients connect to.
     #[serde(default = "listen_port")]
-    pub port: u16,
-}
-
-/// The PostgreSQL server behind the pooler.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Target {
-    /// Host name or address.
-    pub host: String,
-    /// Port.
     pub port: u16,
 }
 
@@ -320,6 +313,7 @@ impl Default for Document {
             server_lifetime: Seconds::from_secs(3600),
             server_connect_timeout: Seconds::from_secs(15),
             server_login_retry: Seconds::from_secs(1),
+            server_hold_timeout: Seconds::from_secs(60),
             max_prepared_statements: 200,
             max_buffered_bytes: 256 << 20,
             ignore_startup_parameters: Vec::new(),
@@ -344,12 +338,6 @@ impl Default for Document {
             pools: Vec::new(),
             peers: Vec::new(),
         }
-    }
-}
-
-impl Default for Target {
-    fn default() -> Self {
-        Self { host: "127.0.0.1".to_owned(), port: 5432 }
     }
 }
 

@@ -9,6 +9,7 @@ mod bundle;
 mod document;
 mod duration;
 mod secret;
+mod target;
 mod userlist;
 mod validation;
 
@@ -16,9 +17,10 @@ pub use auth_query_sql::auth_query_sql;
 pub use bundle::{Bundle, BundleError};
 pub use document::{
     ANY, AUTH_QUERY, AuthType, DEFAULT_WEIGHT, Document, INTERNAL_SERVER_NAME, LogFormat, Peer, PoolMode,
-    PoolRule, RESTART_ONLY, SYSTEM, SessionState, Target, TlsMode,
+    PoolRule, RESTART_ONLY, SYSTEM, SessionState, TlsMode,
 };
 pub use duration::{Seconds, SecondsError};
 pub use secret::Secret;
+pub use target::{Place, PlaceError, Target, TargetRole};
 pub use userlist::{UserSecret, Userlist, UserlistError, UserlistFault};
 pub use validation::{DocumentError, ValidationError};

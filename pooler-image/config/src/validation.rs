@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
-use crate::{ANY, Document, PoolRule, Seconds, TlsMode};
+use crate::{ANY, Document, PoolRule, Seconds, Target, TlsMode};
 
 /// What [`PoolRule::weight`] may be.
 const WEIGHTS: RangeInclusive<u32> = 1..=1000;
@@ -63,11 +63,21 @@ impl Document {
         check(self.max_buffered_bytes >= 1 << 20, "max_buffered_bytes", "must be at least 1048576")?;
         check_positive(self.client_login_timeout, "client_login_timeout")?;
         check_positive(self.server_connect_timeout, "server_connect_timeout")?;
-        check(!self.target.host.is_empty(), "target.host", "must not be empty")?;
-        check(self.target.port != 0, "target.port", "must be 1 to 65535")?;
+        self.validate_target()?;
         self.validate_tls()?;
         self.validate_pools()?;
         self.validate_peers()
+    }
+
+    fn validate_target(&self) -> Result<(), ValidationError> {
+        let target = &self.target;
+        check(!target.host.is_empty(), "target.host", "must not be empty")?;
+        check(target.port != 0, "target.port", "must be 1 to 65535")?;
+        let alone = target.hosts.is_empty() || target.host == Target::default().host;
+        check(alone, "target.host", "must be left out where target.hosts names the servers")?;
+        let places: Vec<_> = target.places().collect();
+        let different: BTreeSet<_> = places.iter().collect();
+        check(different.len() == places.len(), "target.hosts", "must not name a server twice")
     }
 
     fn validate_peers(&self) -> Result<(), ValidationError> {

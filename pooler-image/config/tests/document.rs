@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use pgpooler_config::{
-    ANY, Document, LogFormat, PoolMode, PoolRule, SYSTEM, Seconds, Target, TlsMode, UserSecret, Userlist,
+    ANY, Document, LogFormat, Place, PoolMode, PoolRule, SYSTEM, Seconds, Target, TargetRole, TlsMode,
+    UserSecret, Userlist,
 };
 use proptest::prelude::*;
 
@@ -22,7 +23,9 @@ fn an_empty_document_has_the_defaults() {
     assert_eq!(document.pool_mode, PoolMode::Transaction);
     assert_eq!(document.client_tls_sslmode, TlsMode::Disable);
     assert_eq!(document.server_tls_sslmode, TlsMode::Prefer);
-    assert_eq!(document.target, Target { host: "127.0.0.1".into(), port: 5432 });
+    assert_eq!(document.target.places().collect::<Vec<_>>(), [("127.0.0.1", 5432)]);
+    assert_eq!(document.target.role, TargetRole::Any);
+    assert_eq!(document.server_hold_timeout, Seconds::from_secs(60));
 }
 
 #[test]
@@ -88,6 +91,11 @@ fn a_value_that_cannot_work_is_refused_by_its_key() {
         ),
         ("[target]\nport = 0", "target.port: must be 1 to 65535"),
         ("[target]\nhost = \"\"", "target.host: must not be empty"),
+        (
+            "[target]\nhost = \"a\"\nhosts = [\"b\"]",
+            "target.host: must be left out where target.hosts names the servers",
+        ),
+        ("[target]\nhosts = [\"a\", \"a:5432\"]", "target.hosts: must not name a server twice"),
         ("[[pools]]\nname = \"\"", "pools.name: must not be empty"),
         ("[[pools]]\nname = \"a\"\nusers = []", "pools.a.users: must not be empty; [\"*\"] means every user"),
         ("[[pools]]\nname = \"a\"\nusers = [\"*\", \"x\"]", "pools.a.users: must have \"*\" alone"),
@@ -128,6 +136,52 @@ fn minimums_of_pools_that_a_rule_before_covers_count_once() {
     };
     let document = Document::parse(&(rule("a", "'x'") + &rule("b", "'x', 'y'"))).unwrap();
     assert_eq!((document.pools[1].min_pool_size, document.pools[1].weight), (Some(10), 100));
+}
+
+#[test]
+fn several_hosts_have_the_port_of_the_target_unless_they_have_their_own() {
+    let document = Document::parse(
+        "[target]\nport = 6000\nhosts = [\"pg-0.pg:5433\", \"pg-1.pg\", \"[fd00::1]\", \"[::1]:1\", \"10.0.0.1:65535\"]\n\
+         role = \"primary\"\n",
+    )
+    .unwrap();
+    let places = [("pg-0.pg", 5433), ("pg-1.pg", 6000), ("fd00::1", 6000), ("::1", 1), ("10.0.0.1", 65535)];
+    assert_eq!(document.target.places().collect::<Vec<_>>(), places);
+    assert_eq!(document.target.to_string(), "pg-0.pg:5433, pg-1.pg:6000, [fd00::1]:6000, [::1]:1, 10.0.0.1:65535");
+    assert_eq!(document.target.role, TargetRole::Primary);
+}
+
+#[test]
+fn what_is_no_host_is_refused_with_its_place() {
+    for (host, fault) in [
+        ("", "a host must not be empty"),
+        (":5432", "a host must not be empty"),
+        ("a:", "a port must be 1 to 65535"),
+        ("a:0", "a port must be 1 to 65535"),
+        ("a:65536", "a port must be 1 to 65535"),
+        ("a:x", "a port must be 1 to 65535"),
+        ("a,b", "a host must have no `,`"),
+        ("a b", "a host must have no ` `"),
+        ("/tmp", "a host must have no `/`"),
+        ("fd00::1", "an IPv6 address must be in brackets"),
+        ("[fd00::1", "an IPv6 address must be in brackets"),
+        ("[fd00::1]5432", "an IPv6 address must be in brackets"),
+        ("[db]:5432", "an IPv6 address must be in brackets"),
+    ] {
+        let told = refusal(&format!("[target]\nhosts = [\"{host}\"]\n"));
+        assert!(told.starts_with("line 2, column "), "{told}");
+        assert!(told.contains(fault), "{host}: {told}");
+    }
+    assert!(refusal("[target]\nrole = \"Primary\"").contains("unknown variant `Primary`"));
+}
+
+#[test]
+fn a_role_admits_what_it_says() {
+    for (role, standby, primary) in
+        [(TargetRole::Any, true, true), (TargetRole::Primary, false, true), (TargetRole::Standby, true, false)]
+    {
+        assert_eq!((role.admits(true), role.admits(false)), (standby, primary), "{role}");
+    }
 }
 
 #[test]
@@ -267,12 +321,33 @@ fn rule(index: usize) -> impl Strategy<Value = PoolRule> {
     )
 }
 
+fn place() -> impl Strategy<Value = Place> {
+    let host = prop_oneof![
+        "[a-z0-9.-]{1,20}",
+        any::<std::net::Ipv4Addr>().prop_map(|address| address.to_string()),
+        any::<std::net::Ipv6Addr>().prop_map(|address| address.to_string()),
+    ];
+    (host, prop::option::of(1u16..)).prop_map(|(host, port)| Place { host, port })
+}
+
+fn target() -> impl Strategy<Value = Target> {
+    let role = prop_oneof![Just(TargetRole::Any), Just(TargetRole::Primary), Just(TargetRole::Standby)];
+    let one = "[^\0]{1,20}".prop_map(|host| (host, Vec::new()));
+    let hosts = prop::collection::btree_map("[a-z.]{1,9}|::[1-9]", prop::option::of(1u16..), 1..4);
+    let several = hosts.prop_map(|hosts| {
+        let hosts = hosts.into_iter().map(|(host, port)| Place { host, port }).collect();
+        (Target::default().host, hosts)
+    });
+    (prop_oneof![one, several], 1u16.., role)
+        .prop_map(|((host, hosts), port, role)| Target { host, port, hosts, role })
+}
+
 prop_compose! {
     fn document()(
         ports in (1u16..30_000, 30_000u16..),
         counts in (1u32.., 1u32.., 0u32..),
         (query_wait_timeout, drain_timeout) in (seconds(), seconds()),
-        host in "[^\0]{1,20}",
+        target in target(),
         admin_users in prop::collection::vec(".{0,10}", 0..3),
         pools in (0usize..4).prop_flat_map(|count| (0..count).map(rule).collect::<Vec<_>>()),
     ) -> Document {
@@ -292,7 +367,8 @@ prop_compose! {
             client_tls_ca_file: Some("ca.crt".into()),
             server_tls_sslmode: TlsMode::VerifyCa,
             server_tls_ca_file: Some(SYSTEM.into()),
-            target: Target { host, port: ports.1 },
+            target,
+            server_hold_timeout: drain_timeout,
             pools,
             ..Document::default()
         }
@@ -303,6 +379,16 @@ proptest! {
     #[test]
     fn a_written_document_is_read_back_the_same(document in document()) {
         prop_assert_eq!(Document::parse(&document.to_toml()), Ok(document));
+    }
+
+    #[test]
+    fn a_written_host_is_read_back_the_same(place in place()) {
+        prop_assert_eq!(place.to_string().parse(), Ok(place));
+    }
+
+    #[test]
+    fn no_text_makes_the_parser_of_hosts_panic(text in ".{0,40}|[\\[\\]:0-9a]{0,9}") {
+        let _ = text.parse::<Place>();
     }
 
     #[test]

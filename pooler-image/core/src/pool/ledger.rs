@@ -344,6 +344,26 @@ impl Ledger {
         }
     }
 
+    /// A slot to see whether a login succeeds, though nobody waits for one: taken, if nobody else sees to that and it is
+    /// time. Open a connection then.
+    #[must_use]
+    pub fn probe(&mut self, pool: PoolId, now: Instant, slots: &mut Slots) -> bool {
+        let cell = (self.me, pool);
+        let Some(pool) = self.pools.get_mut(&pool) else { return false };
+        let early = pool.retry_at.is_some_and(|at| at > now);
+        if pool.paused || pool.connecting > 0 || early || slots.take(cell) != Taken::Slot {
+            return false;
+        }
+        pool.connecting += 1;
+        pool.open += 1;
+        true
+    }
+
+    /// What made logins fail is over: nobody waits any longer before the next attempt.
+    pub fn retry_now(&mut self) {
+        self.pools.values_mut().for_each(|pool| pool.retry_at = None);
+    }
+
     /// A connection's end was read, or it went to another loop.
     pub fn closed(&mut self, pool: PoolId) {
         if let Some(pool) = self.pools.get_mut(&pool) {

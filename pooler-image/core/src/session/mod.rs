@@ -46,7 +46,7 @@ pub use holds::Holds;
 pub use interner::{Interner, KeyHasher, Statement, StatementKey};
 pub use outbox::Outbox;
 pub use reject::{Reject, Rejected};
-pub use server::{Server, Tally};
+pub use server::{IN_HOT_STANDBY, Server, Tally};
 pub use settings::Settings;
 pub use statements::ClientStatements;
 

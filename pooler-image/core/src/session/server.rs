@@ -85,6 +85,9 @@ pub struct Tally {
     pub probes: u64,
 }
 
+/// The parameter by which PostgreSQL 14 and later say that they are in recovery.
+pub const IN_HOT_STANDBY: &str = "in_hot_standby";
+
 /// More than PostgreSQL answers without sending anything: it sends 8 KB at the latest, and a reply has 5 bytes.
 const MUCH_OWED: usize = 10_000;
 
@@ -249,6 +252,11 @@ impl Server {
         self.state.reported.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
+    /// Whether the server is in recovery, as it said last; none: it is of a version that does not (before 14).
+    pub fn in_recovery(&self) -> Option<bool> {
+        self.state.reported.get(IN_HOT_STANDBY).map(|value| value == "on")
+    }
+
     /// Prepared statements on it.
     pub fn statement_count(&self) -> usize {
         self.statements.len()
@@ -279,6 +287,12 @@ impl Server {
         let own = if client.naming == Naming::Own { Dirt::Statements } else { Dirt::None };
         state.dirt = [left, open, own].into_iter().fold(state.dirt, Dirt::max);
         self.portals.clear();
+    }
+
+    /// Appends the question whether the server is still there, to a clean connection; [`Self::settle`] reads the answer.
+    pub fn ping(&mut self, out: &mut Vec<u8>) {
+        frontend::sync(out);
+        self.pipeline.push(Owed::Replay);
     }
 
     /// Appends a ROLLBACK whose replies [`Self::settle`] reads.

@@ -51,6 +51,29 @@ fn an_idle_connection_of_another_pool_gives_its_slot() {
 }
 
 #[test]
+fn a_login_is_tried_without_anybody_waiting_one_at_a_time_and_not_too_soon() {
+    let (mut ledger, mut slots, now) = (ledger(), Slots::new(2), Instant::now());
+    assert!(ledger.probe(P, now, &mut slots));
+    assert_eq!((slots.held(), ledger.counts(P).connecting, ledger.counts(P).open), (1, 1, 1));
+    assert!(!ledger.probe(P, now, &mut slots), "one is under way");
+    let later = now + Duration::from_secs(1);
+    ledger.connect_failed(P, later);
+    slots.closing(P);
+    ledger.closed(P);
+    slots.give_back((ME, P), Stage::Login);
+    assert!(!ledger.probe(P, now, &mut slots), "too soon");
+    ledger.set_paused(P, true);
+    assert!(!ledger.probe(P, later, &mut slots), "paused");
+    ledger.set_paused(P, false);
+    assert!(ledger.probe(P, later, &mut slots));
+    ledger.connect_failed(P, later + Duration::from_mins(1));
+    ledger.retry_now();
+    assert!(ledger.probe(P, later, &mut slots), "the server is back");
+    assert!(!ledger.probe(Q, later, &mut slots), "no slot is free");
+    assert_eq!(slots.held(), 2);
+}
+
+#[test]
 fn a_pool_keeps_to_its_size_and_waits_after_a_failure() {
     let (mut ledger, mut slots, now) = (ledger(), Slots::new(9), Instant::now());
     slots.set_pool(P, PoolTerms::of_size(PoolSize::own(1)));
