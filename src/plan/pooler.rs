@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Resource as _, ResourceExt as _};
-use pgpooler_config::{AuthType, Document, PoolMode, PoolRule, Seconds, SessionState, TlsMode};
+use pgpooler_config::{
+    AuthType, Document, Place, PoolMode, PoolRule, Seconds, SessionState, TargetRole, TlsMode,
+};
 
 use crate::api::{self, BudgetMode, PgPooler};
 use crate::names;
@@ -164,7 +166,7 @@ impl Pooler {
                 BudgetMode::Observe => sum.places.usable,
             },
             peers_dns: names::peers(&self.name),
-            target: place(target)?,
+            target: place(target),
             pools: pools.collect::<Result<_, _>>()?,
             ..self.document.clone()
         };
@@ -185,11 +187,22 @@ impl Pooler {
     }
 }
 
-/// Where the target may be.
-fn place(target: &Target) -> Result<pgpooler_config::Target, SpecError> {
+/// Where the target may be, and what it must be.
+fn place(target: &Target) -> pgpooler_config::Target {
+    let role = match target.role {
+        api::Role::Primary => TargetRole::Primary,
+        api::Role::Standby => TargetRole::Standby,
+        api::Role::Any => TargetRole::Any,
+    };
     match target.hosts.as_slice() {
-        [Host { name, port }] => Ok(pgpooler_config::Target { host: name.clone(), port: *port }),
-        _ => Err(SpecError::OutOfRange("target.hosts")),
+        [Host { name, port }] => {
+            pgpooler_config::Target { host: name.clone(), port: *port, role, ..Default::default() }
+        }
+        several => {
+            let place = |Host { name, port }: &Host| Place { host: name.clone(), port: Some(*port) };
+            let hosts = several.iter().map(place).collect();
+            pgpooler_config::Target { hosts, role, ..Default::default() }
+        }
     }
 }
 
@@ -230,6 +243,7 @@ fn document(spec: &api::PgPoolerSpec) -> Result<Document, SpecError> {
         server_idle_timeout: seconds("servers.idleTimeout", &spec.servers.idle_timeout)?,
         server_lifetime: seconds("servers.lifetime", &spec.servers.lifetime)?,
         server_connect_timeout: seconds("servers.connectTimeout", &spec.servers.connect_timeout)?,
+        server_hold_timeout: seconds("target.holdTimeout", &spec.target.hold_timeout)?,
         max_prepared_statements: unsigned(
             spec.servers.max_prepared_statements,
             "servers.maxPreparedStatements",

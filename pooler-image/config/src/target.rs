@@ -62,12 +62,7 @@ pub enum PlaceError {
 
 impl Default for Target {
     fn default() -> Self {
-        Self {
-            host: "127.0.0.1".to_owned(),
-            port: 5432,
-            hosts: Vec::new(),
-            role: TargetRole::default(),
-        }
+        Self { host: "127.0.0.1".to_owned(), port: 5432, hosts: Vec::new(), role: TargetRole::default() }
     }
 }
 
@@ -75,8 +70,7 @@ impl Target {
     /// The servers in order, host and port.
     pub fn places(&self) -> impl Iterator<Item = (&str, u16)> {
         let only = self.hosts.is_empty().then_some((self.host.as_str(), self.port));
-        let several =
-            self.hosts.iter().map(|place| (place.host.as_str(), place.port.unwrap_or(self.port)));
+        let several = self.hosts.iter().map(|place| (place.host.as_str(), place.port.unwrap_or(self.port)));
         only.into_iter().chain(several)
     }
 }

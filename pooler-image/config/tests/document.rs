@@ -147,7 +147,10 @@ fn several_hosts_have_the_port_of_the_target_unless_they_have_their_own() {
     .unwrap();
     let places = [("pg-0.pg", 5433), ("pg-1.pg", 6000), ("fd00::1", 6000), ("::1", 1), ("10.0.0.1", 65535)];
     assert_eq!(document.target.places().collect::<Vec<_>>(), places);
-    assert_eq!(document.target.to_string(), "pg-0.pg:5433, pg-1.pg:6000, [fd00::1]:6000, [::1]:1, 10.0.0.1:65535");
+    assert_eq!(
+        document.target.to_string(),
+        "pg-0.pg:5433, pg-1.pg:6000, [fd00::1]:6000, [::1]:1, 10.0.0.1:65535"
+    );
     assert_eq!(document.target.role, TargetRole::Primary);
 }
 
@@ -177,9 +180,11 @@ fn what_is_no_host_is_refused_with_its_place() {
 
 #[test]
 fn a_role_admits_what_it_says() {
-    for (role, standby, primary) in
-        [(TargetRole::Any, true, true), (TargetRole::Primary, false, true), (TargetRole::Standby, true, false)]
-    {
+    for (role, standby, primary) in [
+        (TargetRole::Any, true, true),
+        (TargetRole::Primary, false, true),
+        (TargetRole::Standby, true, false),
+    ] {
         assert_eq!((role.admits(true), role.admits(false)), (standby, primary), "{role}");
     }
 }
@@ -338,8 +343,12 @@ fn target() -> impl Strategy<Value = Target> {
         let hosts = hosts.into_iter().map(|(host, port)| Place { host, port }).collect();
         (Target::default().host, hosts)
     });
-    (prop_oneof![one, several], 1u16.., role)
-        .prop_map(|((host, hosts), port, role)| Target { host, port, hosts, role })
+    (prop_oneof![one, several], 1u16.., role).prop_map(|((host, hosts), port, role)| Target {
+        host,
+        port,
+        hosts,
+        role,
+    })
 }
 
 prop_compose! {

@@ -104,13 +104,12 @@ impl Absence {
         now.saturating_duration_since(self.since)
     }
 
-    /// What clients are told who do not wait. `fatal`: their session ends with it.
-    pub fn error(&self, now: Instant, fatal: bool) -> ErrorResponse {
+    /// What clients are told who do not wait.
+    pub fn error(&self, now: Instant) -> ErrorResponse {
         let seconds = self.away(now).as_secs();
         let told = format!("PostgreSQL has not answered for {seconds} seconds: {}", self.why);
-        let code = SqlState::CANNOT_CONNECT_NOW;
-        let error = if fatal { ErrorResponse::fatal(code, told) } else { ErrorResponse::error(code, told) };
-        error.hint("Nothing was sent to it, and it is tried again all the time (server_hold_timeout).")
+        ErrorResponse::error(SqlState::CANNOT_CONNECT_NOW, told)
+            .hint("Nothing was sent to it, and it is tried again all the time (server_hold_timeout).")
     }
 }
 
@@ -154,7 +153,7 @@ mod tests {
     fn a_refused_client_hears_which_server_for_how_long_and_why() {
         let (start, mut hold) = (Instant::now(), Hold::default());
         hold.failed("pg-0:5432: connection refused".into(), start);
-        let error = hold.absence().unwrap().error(start + second(75), true);
+        let error = hold.absence().unwrap().error(start + second(75));
         let told = String::from_utf8_lossy(&error.to_bytes()).into_owned();
         assert!(told.contains("57P03"), "{told}");
         assert!(told.contains("has not answered for 75 seconds: pg-0:5432: connection refused"), "{told}");

@@ -5,19 +5,22 @@
 //! [`close_and_wait_eof`] has seen the end.
 
 mod measure;
+mod reach;
 mod secure;
 
 use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use pgpooler_config::Target;
+use pgpooler_config::{Target, TargetRole};
 use pgpooler_core::login::{LoggedIn, Login, LoginError, LoginStep};
 use pgpooler_core::measure::MeasureError;
+use pgpooler_core::route::Route;
 use pgpooler_core::wire::{CancelKey, SqlState, frontend};
 use tokio::io::AsyncWriteExt;
 
-pub(crate) use self::measure::max_connections;
+use self::reach::{Failed, Reach, Refused};
+pub use self::reach::{Spot, Told};
 use self::secure::{Answer, Attempt};
 use crate::auth::{self, RandomError, User};
 use crate::reactor::{Socket, lookup_host, timeout, timeout_at};
@@ -31,8 +34,12 @@ const MINOR: u16 = 0;
 /// Where to log in, and as what.
 #[derive(Debug, Clone, Copy)]
 pub struct ConnectRequest<'a> {
-    /// The server.
+    /// The servers, and what one must be.
     pub target: &'a Target,
+    /// Which of them is tried first.
+    pub route: Route,
+    /// Whether it is asked how large it is.
+    pub measures: bool,
     /// Whether with TLS, and with which.
     pub tls: &'a ServerTls,
     /// The database.
@@ -43,7 +50,7 @@ pub struct ConnectRequest<'a> {
     pub application_name: &'a str,
     /// Further settings of the StartupMessage.
     pub settings: &'a [(String, String)],
-    /// How long all of it may take.
+    /// How long one server may take for all of it.
     pub limit: Duration,
 }
 
@@ -58,19 +65,29 @@ pub struct ServerLogin {
     pub backend_key: Option<CancelKey>,
     /// How its TLS was had, if it has any.
     pub tls: Option<TlsPeer>,
-    /// What the server has sent behind its first ReadyForQuery; hardly ever anything.
+    /// What the server has sent behind its last ReadyForQuery; hardly ever anything.
     pub input: Vec<u8>,
+    /// Where it is.
+    pub spot: Spot,
+    /// The server's `max_connections`, if it was asked.
+    pub max_connections: Option<u32>,
+    /// Whether the server is in recovery, if that is known.
+    pub in_recovery: Option<bool>,
 }
 
 /// No session, and perhaps a connection that still takes a place on the server.
 #[derive(Debug, thiserror::Error)]
-#[error("{kind}")]
+#[error("{}", told.log)]
 pub struct ConnectError {
-    /// What failed.
+    /// What failed; of several servers, what says most.
     #[source]
     pub kind: ConnectErrorKind,
+    /// Every server that was tried, and why it will not do.
+    pub told: Told,
     /// Set once the StartupMessage may have reached the server: for [`close_and_wait_eof`].
     pub stream: Option<Transport>,
+    /// Where the login got stuck, when other servers were not tried for that.
+    pub stuck: Option<Spot>,
 }
 
 /// Why there is no session on a server.
@@ -106,9 +123,17 @@ pub enum ConnectErrorKind {
     /// The login failed: wrong password, no such database, an exchange out of form.
     #[error("{0}")]
     Login(#[source] LoginError),
-    /// It did not say how large it is.
-    #[error("the server does not tell its max_connections: {0}")]
+    /// It did not say how large it is, or what.
+    #[error("the server does not tell its max_connections and whether it is in recovery: {0}")]
     Measure(#[from] MeasureError),
+    /// It is not what `target.role` wants.
+    #[error("the server is a {found}, and target.role is {wanted}")]
+    WrongRole {
+        /// What it is.
+        found: TargetRole,
+        /// What it must be.
+        wanted: TargetRole,
+    },
     /// No random bytes for the exchange.
     #[error("{0}")]
     Random(#[from] RandomError),
@@ -137,11 +162,8 @@ impl ConnectErrorKind {
 
     /// Whether the server is not there, or another than it was a moment ago.
     pub(crate) fn is_loss(&self) -> bool {
-        match self {
-            Self::Connect(_) | Self::Timeout(_) | Self::Lost(_) => true,
-            Self::Busy(_) => self.sqlstate() != Some(SqlState::TOO_MANY_CONNECTIONS),
-            _ => false,
-        }
+        let full = self.sqlstate() == Some(SqlState::TOO_MANY_CONNECTIONS);
+        self.is_temporary() && !full && !matches!(self, Self::Random(_))
     }
 
     fn refusal(&self) -> Option<(SqlState, &[u8])> {
@@ -160,52 +182,99 @@ impl ConnectErrorKind {
     }
 }
 
-/// Connects and logs in. Where the mode of TLS allows for another attempt, the first connection is closed before.
+/// Connects and logs in: to the first server that answers and is what it must be, one at a time, the last good one first.
+/// Where the mode of TLS allows for another attempt, the first connection is closed before.
 ///
 /// Not cancel-safe: dropping it closes the connection without waiting for the server to have closed it too.
 pub async fn connect(request: ConnectRequest<'_>) -> Result<ServerLogin, ConnectError> {
-    let deadline = Instant::now() + request.limit;
-    let mode = request.tls.mode;
-    let mut error = match attempt(&request, secure::first(mode), deadline).await {
-        Ok(login) => return Ok(login),
-        Err(error) => error,
-    };
-    let Some(second) = secure::second(mode, &error) else { return Err(error) };
-    // it may have had a StartupMessage, and two must never count at once
-    if let Some(stream) = &mut error.stream
-        && !timeout_at(deadline, until_eof(stream)).await.unwrap_or(false)
-    {
-        return Err(error);
+    match reach::first_good(request.target, request.route, &request).await {
+        Ok((_, login)) => Ok(login),
+        Err(Failed { kind, told, stream, stuck }) => Err(ConnectError { kind, told, stream, stuck }),
     }
-    attempt(&request, second, deadline).await
 }
 
-async fn attempt(
-    request: &ConnectRequest<'_>,
-    begin: Attempt,
-    deadline: Instant,
-) -> Result<ServerLogin, ConnectError> {
-    let without_stream = |kind| ConnectError { kind, stream: None };
-    let nonce = auth::nonce().map_err(|error| without_stream(error.into()))?;
-    let stream = match timeout_at(deadline, open(request.target)).await {
-        Ok(opened) => opened.map_err(without_stream)?,
-        Err(_) => return Err(without_stream(ConnectErrorKind::Timeout(request.limit))),
-    };
-    let mut shell = Shell { stream: stream.into(), tls: None, input: Vec::new(), out: Vec::new() };
-    let outcome = timeout_at(deadline, async {
-        shell.secure(request, begin).await?;
-        shell.login(request, nonce).await
-    })
-    .await;
-    let kind = match outcome {
-        Ok(Ok(LoggedIn { parameters, backend_key })) => {
-            let Shell { stream, tls, input, .. } = shell;
-            return Ok(ServerLogin { stream, parameters, backend_key, tls, input });
+impl Reach for ConnectRequest<'_> {
+    type Login = ServerLogin;
+    type Stream = Transport;
+
+    async fn addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, ConnectErrorKind> {
+        let found = timeout(self.limit, lookup_host((host, port))).await;
+        let addresses = found.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        match addresses.map_err(ConnectErrorKind::Resolve)? {
+            none if none.is_empty() => Err(ConnectErrorKind::Resolve(io::ErrorKind::AddrNotAvailable.into())),
+            some => Ok(some),
         }
-        Ok(Err(kind)) => kind,
-        Err(_) => ConnectErrorKind::Timeout(request.limit),
-    };
-    Err(ConnectError { kind, stream: Some(shell.stream) })
+    }
+
+    async fn log_in(&self, spot: Spot, host: &str) -> Result<ServerLogin, Refused<Transport>> {
+        let deadline = Instant::now() + self.limit;
+        let mode = self.tls.mode;
+        let server = Server { request: self, host, spot, deadline };
+        let mut refused = match server.attempt(secure::first(mode)).await {
+            Ok(login) => return Ok(login),
+            Err(refused) => refused,
+        };
+        let Some(second) = secure::second(mode, &refused) else { return Err(refused) };
+        // it may have had a StartupMessage, and two must never count at once
+        if let Some(stream) = &mut refused.stream
+            && !timeout_at(deadline, until_eof(stream)).await.unwrap_or(false)
+        {
+            return Err(refused);
+        }
+        server.attempt(second).await
+    }
+
+    async fn let_go(&self, stream: &mut Transport) -> bool {
+        timeout(self.limit, until_eof(stream)).await.unwrap_or(false)
+    }
+}
+
+/// One server, for one login.
+struct Server<'a> {
+    request: &'a ConnectRequest<'a>,
+    /// As the document calls it.
+    host: &'a str,
+    spot: Spot,
+    deadline: Instant,
+}
+
+impl Server<'_> {
+    async fn attempt(&self, begin: Attempt) -> Result<ServerLogin, Refused<Transport>> {
+        let Self { request, spot, deadline, .. } = *self;
+        let without_stream = |kind| Refused { kind, stream: None };
+        let nonce = auth::nonce().map_err(|error| without_stream(error.into()))?;
+        let stream = match timeout_at(deadline, open(spot.address)).await {
+            Ok(opened) => opened.map_err(without_stream)?,
+            Err(_) => return Err(without_stream(ConnectErrorKind::Timeout(request.limit))),
+        };
+        let mut shell = Shell { stream: stream.into(), tls: None, input: Vec::new(), out: Vec::new() };
+        let outcome = timeout_at(deadline, async {
+            shell.secure(request, self.host, begin).await?;
+            let LoggedIn { mut parameters, backend_key } = shell.login(request, nonce).await?;
+            let measured = measure::measure(&mut shell, request, &mut parameters).await?;
+            Ok((parameters, backend_key, measured))
+        })
+        .await;
+        let kind = match outcome {
+            Ok(Ok((parameters, backend_key, (max_connections, in_recovery)))) => {
+                let Shell { stream, tls, input, .. } = shell;
+                let login = ServerLogin {
+                    stream,
+                    parameters,
+                    backend_key,
+                    tls,
+                    input,
+                    spot,
+                    max_connections,
+                    in_recovery,
+                };
+                return Ok(login);
+            }
+            Ok(Err(kind)) => kind,
+            Err(_) => ConnectErrorKind::Timeout(request.limit),
+        };
+        Err(Refused { kind, stream: Some(shell.stream) })
+    }
 }
 
 /// Connects and sends a request to cancel, with TLS if the connection that it is about has it. PostgreSQL closes when
@@ -273,12 +342,17 @@ struct Shell {
 
 impl Shell {
     /// Begins TLS, as this attempt wants it.
-    async fn secure(&mut self, request: &ConnectRequest<'_>, begin: Attempt) -> Result<(), ConnectErrorKind> {
+    async fn secure(
+        &mut self,
+        request: &ConnectRequest<'_>,
+        host: &str,
+        begin: Attempt,
+    ) -> Result<(), ConnectErrorKind> {
         if begin == Attempt::Plain {
             return Ok(());
         }
         let address = self.stream.peer_addr().map_err(ConnectErrorKind::Connect)?;
-        let peer = request.tls.peer(&request.target.host, address.ip()).map_err(ConnectErrorKind::Tls)?;
+        let peer = request.tls.peer(host, address.ip()).map_err(ConnectErrorKind::Tls)?;
         let Some(peer) = peer else { return Ok(()) };
         match secure::ask(&mut self.stream, &peer).await? {
             Answer::Secured => {
@@ -334,21 +408,10 @@ impl Shell {
     }
 }
 
-/// The first of the server's addresses that answers.
-async fn open(target: &Target) -> Result<Socket, ConnectErrorKind> {
-    let addresses =
-        lookup_host((target.host.as_str(), target.port)).await.map_err(ConnectErrorKind::Resolve)?;
-    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
-    for address in addresses {
-        match Socket::connect(address).await {
-            Ok(stream) => {
-                socket::prepare(&stream.options()).map_err(ConnectErrorKind::Connect)?;
-                return Ok(stream);
-            }
-            Err(error) => last = error,
-        }
-    }
-    Err(ConnectErrorKind::Connect(last))
+async fn open(address: SocketAddr) -> Result<Socket, ConnectErrorKind> {
+    let stream = Socket::connect(address).await.map_err(ConnectErrorKind::Connect)?;
+    socket::prepare(&stream.options()).map_err(ConnectErrorKind::Connect)?;
+    Ok(stream)
 }
 
 async fn until_eof(stream: &mut Transport) -> bool {

@@ -12,6 +12,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::registry::{Registry, Unit};
 
+use pgpooler_config::Place;
 use pgpooler_core::session::Holds;
 
 use crate::reload::Loaded;
@@ -41,6 +42,7 @@ impl Collector for Scrape {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut encoder = Encoder::new(encoder);
         self.process(&mut encoder)?;
+        self.server(&mut encoder)?;
         self.slots(&mut encoder)?;
         self.clients(&mut encoder)?;
         self.traffic(&mut encoder)?;
@@ -69,6 +71,28 @@ impl Scrape {
         let help = "Bytes held for peers that have not taken them";
         encoder.gauge("buffered_bytes", help, self.report.work.buffered_bytes)?;
         self.certificates(encoder)
+    }
+
+    fn server(&self, encoder: &mut Encoder<'_>) -> fmt::Result {
+        let server = &self.report.process.server;
+        let host = server.host.as_ref().map(|(host, port)| Place { host: host.clone(), port: Some(*port) });
+        let (host, address) = (told(host), told(server.address));
+        let labels = [("host", host.as_str()), ("address", &address), ("role", &told(server.role))];
+        encoder.infos("server", "The server that the last successful login was to", &labels)?;
+        let absence = server.absence.as_ref();
+        let help = "For how long no login to PostgreSQL has succeeded, since the first that failed";
+        let away = absence.map_or(0.0, |absence| absence.away.as_secs_f64());
+        encoder.seconds("server_absence", help, |family| family.point(&[], &away))?;
+        let help = "Clients that wait for a server connection while no login to PostgreSQL succeeds";
+        let held = absence.map_or(0, |_| self.report.process.ledger.waiting);
+        encoder.gauge("clients_held", help, u64::from(held))?;
+        let refuses = absence.is_some_and(|absence| absence.refuses);
+        let help = "Whether clients are refused, since no login has succeeded within server_hold_timeout";
+        encoder.gauge("server_hold_refusing", help, u64::from(refuses))?;
+        let help = "How often clients were held, since no login to PostgreSQL succeeded";
+        encoder.counter("server_holds", help, server.holds)?;
+        let help = "Logins and requests of clients that were refused for that";
+        encoder.counter("server_hold_refusals", help, server.refused)
     }
 
     fn certificates(&self, encoder: &mut Encoder<'_>) -> fmt::Result {
@@ -237,6 +261,10 @@ impl Scrape {
             self.pools().try_for_each(|pool| family.point(&pool_labels(pool, &[]), &of(pool)))
         })
     }
+}
+
+fn told(what: Option<impl ToString>) -> String {
+    what.map(|what| what.to_string()).unwrap_or_default()
 }
 
 fn pool_labels<'a>(pool: &'a PoolReport, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {

@@ -6,12 +6,14 @@
 
 mod counts;
 mod histogram;
+mod presence;
 mod sockets;
 
 pub use counts::{
     ClientCounts, ErrorCounts, LoginCounts, LookupCounts, ServerCounts, SqlstateClass, Traffic,
 };
 pub use histogram::{BOUNDS, Histogram};
+pub use presence::{AbsenceReport, PresenceReport};
 pub use sockets::{ClientReport, ClientState, ServerReport, ServerState, SocketReport};
 
 use std::collections::btree_map::Entry;
@@ -129,6 +131,8 @@ pub struct ProcessReport {
     pub peer_pools: Vec<PeerPoolReport>,
     /// What one of each takes.
     pub sizes: Sizes,
+    /// Which server there is, or since when there is none.
+    pub server: PresenceReport,
 }
 
 /// Cancel requests that are passed on to one other process.

@@ -118,7 +118,7 @@ pub fn run(source: Source, loaded: Loaded, allowance: Allowance) -> Result<(), R
     let threads = start_loops(&process, mailboxes, listener)?;
     info!(
         version = env!("CARGO_PKG_VERSION"), listen = %format!("{}:{}", document.listen_addr, document.listen_port),
-        target = %format!("{}:{}", document.target.host, document.target.port), workers,
+        target = %document.target, role = %document.target.role, workers,
         max_server_connections = document.max_server_connections, "pgpooler is listening"
     );
     process.phase.send_replace(Phase::Active);

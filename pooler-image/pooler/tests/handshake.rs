@@ -12,6 +12,7 @@ use pgpooler::connect::{
 use pgpooler::handshake::{Accepted, Client, HandshakeError, accept};
 use pgpooler::tls::{ServerTls, Tls};
 use pgpooler_config::{Document, Target, TlsMode, Userlist};
+use pgpooler_core::route::Route;
 use pgpooler_core::scram::ScramVerifier;
 use pgpooler_core::wire::{CancelKey, ErrorResponse, SqlState, TransactionStatus, backend, frontend};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -31,7 +32,7 @@ fn user(list: &str) -> Arc<User> {
 async fn listen() -> (TcpListener, Target) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    (listener, Target { host: "localhost".to_owned(), port })
+    (listener, Target { host: "localhost".to_owned(), port, ..Target::default() })
 }
 
 /// Takes one connection, greets the client as a server would, and gives both to the test.
@@ -51,6 +52,8 @@ async fn login(target: &Target, user: &User) -> Result<ServerLogin, ConnectError
     let settings = [("geqo".to_owned(), "off".to_owned())];
     let request = ConnectRequest {
         target,
+        route: Route::default(),
+        measures: false,
         tls: &ServerTls::default(),
         database: "shop",
         user,
@@ -197,7 +200,7 @@ async fn a_server_that_cannot_be_reached_is_told_apart() {
     let refused = login(&target, &user).await.unwrap_err();
     assert!(matches!(refused.kind, ConnectErrorKind::Connect(_)) && refused.stream.is_none());
     // too long for a label: no resolver asks the network for it
-    let nowhere = Target { host: "x".repeat(64), port: 5432 };
+    let nowhere = Target { host: "x".repeat(64), ..Target::default() };
     let unknown = login(&nowhere, &user).await.unwrap_err();
     assert!(matches!(unknown.kind, ConnectErrorKind::Resolve(_)), "{unknown}");
 }
@@ -208,6 +211,8 @@ async fn a_stuck_login_times_out_and_keeps_its_connection() {
     let user = user("\"ann\" \"secret\"");
     let request = ConnectRequest {
         target: &target,
+        route: Route::default(),
+        measures: false,
         tls: &ServerTls::default(),
         database: "shop",
         user: &user,
@@ -248,10 +253,12 @@ async fn a_real_server_is_entered() {
     let [host, port, database, user, password] = login.split(' ').collect::<Vec<_>>()[..] else {
         panic!("PGPOOLER_TEST_LOGIN")
     };
-    let target = Target { host: host.to_owned(), port: port.parse().unwrap() };
+    let target = Target { host: host.to_owned(), port: port.parse().unwrap(), ..Target::default() };
     let users = users(&format!("\"{user}\" \"{password}\""));
     let request = ConnectRequest {
         target: &target,
+        route: Route::default(),
+        measures: false,
         tls: &ServerTls::default(),
         database,
         user: users.listed(user).unwrap(),
@@ -286,6 +293,8 @@ async fn answered(mode: TlsMode, answer: &'static [u8]) -> (Vec<u8>, ConnectErro
     let user = user("\"ann\" \"secret\"");
     let request = ConnectRequest {
         target: &target,
+        route: Route::default(),
+        measures: false,
         tls: &tls.servers,
         database: "shop",
         user: &user,

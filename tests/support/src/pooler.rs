@@ -24,6 +24,8 @@ pub struct PoolerOptions {
     pub target_port: u16,
     /// PostgreSQL's name; none: 127.0.0.1.
     pub target_host: Option<String>,
+    /// Further keys of `[target]`: TOML lines.
+    pub target_keys: String,
     /// Users and passwords of the `auth_file`.
     pub users: Vec<(String, String)>,
     /// Settings of the document's top level: key and TOML value.
@@ -47,6 +49,14 @@ impl PoolerOptions {
     #[must_use]
     pub fn target(mut self, server: &Postgres) -> Self {
         self.target_port = server.port();
+        self
+    }
+
+    /// In front of whichever of these servers has the role (`any`, `primary`, `standby`).
+    #[must_use]
+    pub fn targets(mut self, servers: &[&Postgres], role: &str) -> Self {
+        let hosts: Vec<_> = servers.iter().map(|server| format!("\"127.0.0.1:{}\"", server.port())).collect();
+        self.target_keys = format!("hosts = [{}]\nrole = \"{role}\"\n", hosts.join(", "));
         self
     }
 
@@ -128,9 +138,10 @@ impl Pooler {
         }
         write!(
             document,
-            "\n[target]\nhost = \"{}\"\nport = {}\n\n{}",
+            "\n[target]\nhost = \"{}\"\nport = {}\n{}\n{}",
             options.target_host.as_deref().unwrap_or("127.0.0.1"),
             options.target_port,
+            options.target_keys,
             options.tables
         )?;
         fs::write(self.config_path(), document).context("cannot write the document")

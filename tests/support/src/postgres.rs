@@ -62,6 +62,12 @@ impl Default for PostgresOptions {
 }
 
 impl PostgresOptions {
+    /// It can have standbys.
+    #[must_use]
+    pub fn replicating(self) -> Self {
+        self.setting("wal_level", "replica").setting("max_wal_senders", "5")
+    }
+
     /// Adds a setting for postgresql.conf.
     #[must_use]
     pub fn setting(mut self, name: &str, value: &str) -> Self {
@@ -96,6 +102,32 @@ impl Postgres {
         server.write_access(options)?;
         server.resume()?;
         Ok(server)
+    }
+
+    /// Starts a streaming standby of this server, which must be [`replicating`](PostgresOptions::replicating). It has
+    /// all that this server has now.
+    pub fn standby(&self) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("pgpooler-postgres-").tempdir()?.keep();
+        self.account.own(&folder)?;
+        let (programs, account) = (self.programs.clone(), self.account);
+        let mut standby = Self { programs, account, port: free_port()?, folder, running: None };
+        run(account
+            .command(&self.programs.path("pg_basebackup"))
+            .args(["--host", "127.0.0.1", "--username", SUPERUSER, "--checkpoint", "fast", "--no-sync"])
+            .args(["--wal-method", "stream", "--write-recovery-conf", "--port", &self.port.to_string()])
+            .arg("--pgdata")
+            .arg(standby.data())
+            .env("PGPASSWORD", SUPERUSER))?;
+        fs::write(standby.folder.join("server.log"), "")?;
+        append(&standby.data().join("postgresql.conf"), &format!("port = {}\n", standby.port))?;
+        standby.resume()?;
+        Ok(standby)
+    }
+
+    /// Makes a standby the primary; waits until it is.
+    pub fn promote(&self) -> Result<()> {
+        let promoted = self.sql("SELECT pg_promote()")?.concat().concat();
+        if promoted == "t" { Ok(()) } else { bail!("the standby was not promoted") }
     }
 
     /// The port on 127.0.0.1.

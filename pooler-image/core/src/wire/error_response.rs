@@ -67,7 +67,7 @@ impl Severity {
 
 /// An error or notice of our own.
 ///
-/// What is in it goes to the client: it never holds a secret or the address of a server.
+/// What is in it goes to the client: it never holds a secret, or of a server's address more than the document says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ErrorResponse {
     /// How bad it is; decides between ErrorResponse and NoticeResponse.
@@ -95,6 +95,13 @@ impl ErrorResponse {
     /// The session ends.
     pub fn fatal(sqlstate: SqlState, message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Severity::Fatal, sqlstate, message)
+    }
+
+    /// The same, and the session ends with it.
+    #[must_use]
+    pub fn as_fatal(mut self) -> Self {
+        self.severity = Severity::Fatal;
+        self
     }
 
     /// Adds a detail.

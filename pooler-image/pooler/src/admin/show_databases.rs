@@ -67,10 +67,13 @@ fn connections(report: &Report) -> BTreeMap<&str, Connections> {
 fn row(name: &str, counted: Connections, report: &Report, document: &Document) -> Vec<Cell> {
     let rule = rule_of(name, document);
     let limit = document.max_server_connections;
+    // the one in use, or the one that would be tried first
+    let in_use = report.process.server.host.as_ref().map(|(host, port)| (host.as_str(), *port));
+    let host = in_use.or_else(|| document.target.places().next());
     vec![
         cell(name),
-        cell(&document.target.host),
-        cell(document.target.port),
+        host.map(|(host, _)| host.to_owned()),
+        host.and_then(|(_, port)| cell(port)),
         cell(name),
         None,
         cell(rule.and_then(|rule| rule.pool_size).unwrap_or(limit)),

@@ -1,45 +1,67 @@
-//! How large the server is, asked on a connection that nobody uses yet.
+//! How large the server is and what it is, asked on a connection that nobody uses yet.
 
 use std::io;
-use std::time::Instant;
 
-use pgpooler_core::measure;
+use pgpooler_config::TargetRole;
+use pgpooler_core::measure::Question;
+use pgpooler_core::session::IN_HOT_STANDBY;
 use tokio::io::AsyncWriteExt as _;
 
-use super::{ConnectError, ConnectErrorKind, ServerLogin};
-use crate::reactor::timeout_at;
+use super::{ConnectErrorKind, ConnectRequest, Shell};
 use crate::socket;
 
-/// Asks a new session for `max_connections`. Nothing of it is left on the connection.
+/// Asks a new session for what must be known of the server: its `max_connections`, and whether it is in recovery.
+/// Nothing of it is left on the connection. An error if it is not what it must be.
 ///
-/// Not cancel-safe: dropping it closes the connection without waiting for the server to have closed it too.
-pub(crate) async fn max_connections(
-    mut login: ServerLogin,
-    deadline: Instant,
-) -> Result<(ServerLogin, u32), ConnectError> {
-    let kind = match timeout_at(deadline, ask(&mut login)).await {
-        Ok(Ok(max_connections)) => return Ok((login, max_connections)),
-        Ok(Err(kind)) => kind,
-        Err(_) => ConnectErrorKind::Lost(io::ErrorKind::TimedOut.into()),
-    };
-    Err(ConnectError { kind, stream: Some(login.stream) })
-}
-
-async fn ask(login: &mut ServerLogin) -> Result<u32, ConnectErrorKind> {
-    let ServerLogin { stream, input, parameters, .. } = login;
-    stream.write_all(&measure::request()).await.map_err(ConnectErrorKind::Lost)?;
-    loop {
+/// Not cancel-safe: what has been answered would be lost.
+pub(super) async fn measure(
+    shell: &mut Shell,
+    request: &ConnectRequest<'_>,
+    parameters: &mut Vec<(String, String)>,
+) -> Result<(Option<u32>, Option<bool>), ConnectErrorKind> {
+    let wanted = request.target.role;
+    let recovery = wanted != TargetRole::Any && in_recovery(parameters).is_none() && may_query(request);
+    let question = Question { max_connections: request.measures, recovery };
+    let Shell { stream, input, .. } = shell;
+    let asked = question.request();
+    if !asked.is_empty() {
+        stream.write_all(&asked).await.map_err(ConnectErrorKind::Lost)?;
+    }
+    let measured = loop {
+        if let Some(measured) = question.answer(input)? {
+            break measured;
+        }
         if socket::read_more(stream, input).await.map_err(ConnectErrorKind::Lost)? == 0 {
             return Err(ConnectErrorKind::Lost(io::ErrorKind::UnexpectedEof.into()));
         }
-        let Some(answer) = measure::answer(input)? else { continue };
-        for (name, value) in answer.parameters {
-            match parameters.iter_mut().find(|(known, _)| *known == name) {
-                Some((_, known)) => *known = value,
-                None => parameters.push((name, value)),
-            }
+    };
+    for (name, value) in measured.parameters {
+        match parameters.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, known)) => *known = value,
+            None => parameters.push((name, value)),
         }
-        input.drain(..answer.length);
-        return Ok(answer.max_connections);
     }
+    input.drain(..measured.length);
+    let found = measured.in_recovery.or_else(|| in_recovery(parameters));
+    match found.map(role) {
+        Some((standby, found)) if !wanted.admits(standby) => {
+            Err(ConnectErrorKind::WrongRole { found, wanted })
+        }
+        _ => Ok((measured.max_connections, found)),
+    }
+}
+
+fn role(in_recovery: bool) -> (bool, TargetRole) {
+    (in_recovery, if in_recovery { TargetRole::Standby } else { TargetRole::Primary })
+}
+
+/// As the login reported it: PostgreSQL 14 and later do.
+fn in_recovery(parameters: &[(String, String)]) -> Option<bool> {
+    let reported = parameters.iter().find(|(name, _)| name == IN_HOT_STANDBY);
+    reported.map(|(_, value)| value == "on")
+}
+
+/// A physical walsender knows no SELECT; before PostgreSQL 14 nobody knows what its server is.
+fn may_query(request: &ConnectRequest<'_>) -> bool {
+    !request.settings.iter().any(|(name, value)| name == "replication" && value != "database")
 }

@@ -6,7 +6,7 @@ use pgpooler_config::TlsMode;
 use pgpooler_core::wire::frontend;
 use tokio::io::AsyncWriteExt as _;
 
-use super::{ConnectError, ConnectErrorKind};
+use super::{ConnectErrorKind, Refused};
 use crate::socket;
 use crate::tls::TlsPeer;
 use crate::transport::Transport;
@@ -40,7 +40,7 @@ pub(super) fn first(mode: TlsMode) -> Attempt {
 }
 
 /// Another attempt on a new connection, where the first was refused because of TLS or could be.
-pub(super) fn second(mode: TlsMode, error: &ConnectError) -> Option<Attempt> {
+pub(super) fn second(mode: TlsMode, error: &Refused<Transport>) -> Option<Attempt> {
     let secured = error.stream.as_ref().is_some_and(|stream| stream.tls().is_some());
     let unauthorized = error.kind.sqlstate().is_some_and(|sqlstate| sqlstate.as_str().starts_with("28"));
     match mode {

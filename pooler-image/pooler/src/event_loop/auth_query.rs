@@ -163,6 +163,7 @@ async fn ask(worker: &Rc<Worker>, inquiry: &Inquiry) -> Result<Option<Zeroizing<
         Ok(server) => server,
         Err(Refusal::Kicked(_)) => return Err(Fault::Wait),
         Err(Refusal::Server(response)) => return Err(Fault::Refused(told(&response))),
+        Err(Refusal::Away(error)) => return Err(Fault::Refused(error.message.into_owned())),
     };
     let mut query = Query::new(&inquiry.rule().query, user);
     let outcome = poll_fn(|cx| query.poll(worker, &mut server, cx)).await;

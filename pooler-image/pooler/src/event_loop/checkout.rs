@@ -10,6 +10,7 @@ use pgpooler_core::pool::{
     Checkout, ClientId, Next, Place, PoolId, Pressure, Release, ServerId, Stage, Verdict,
 };
 use pgpooler_core::session::Dirt;
+use pgpooler_core::wire::ErrorResponse;
 
 use crate::event_loop::buffers::poll_read;
 use crate::event_loop::client::{ClientShared, Kick};
@@ -27,6 +28,8 @@ pub(crate) enum Grant {
     Slot(Box<HeldSlot>),
     /// PostgreSQL will not have this pool's user or database: its ErrorResponse.
     Refused(Arc<Vec<u8>>),
+    /// PostgreSQL has been away for too long.
+    Away(Arc<ErrorResponse>),
 }
 
 /// A slot that no connection of the pool stands for; it is given back when dropped.
@@ -55,6 +58,8 @@ pub(crate) enum Refusal {
     Kicked(Kick),
     /// PostgreSQL's ErrorResponse.
     Server(Vec<u8>),
+    /// PostgreSQL has been away for too long: the client may ask again later.
+    Away(ErrorResponse),
 }
 
 /// A client's place in the queue; it leaves the queue when dropped, and gives back what it was given meanwhile.
@@ -103,7 +108,9 @@ impl Worker {
             None => match self.wait(client, stream.into(), now).await? {
                 Grant::Server(server) => server,
                 // not given to those who wait for a connection
-                Grant::Slot(_) | Grant::Refused(_) => return Err(Refusal::Kicked(Kick::HungUp)),
+                Grant::Slot(_) | Grant::Refused(_) | Grant::Away(_) => {
+                    return Err(Refusal::Kicked(Kick::HungUp));
+                }
             },
         };
         take_up(client, &server);
@@ -146,7 +153,7 @@ impl Worker {
         let _ = self.ledger.borrow_mut().checkout(client.pool.id, client.slot, Instant::now());
         match self.wait(client, Some(stream), Instant::now()).await? {
             Grant::Slot(slot) => Ok(*slot),
-            Grant::Server(_) | Grant::Refused(_) => Err(Refusal::Kicked(Kick::HungUp)),
+            Grant::Server(_) | Grant::Refused(_) | Grant::Away(_) => Err(Refusal::Kicked(Kick::HungUp)),
         }
     }
 
@@ -292,6 +299,9 @@ impl Worker {
                 self.hand_idle(client, server, pool, now);
                 continue;
             }
+            if self.turn_away(pool, now) {
+                return;
+            }
             let next = self.process.slots(|slots| self.ledger.borrow_mut().next(pool, now, slots));
             match next {
                 Next::Connect => self.open(pool),
@@ -413,6 +423,7 @@ pub(crate) fn look_in_queue(client: &ClientShared, gone: bool) -> Option<Result<
     if let Some(grant) = client.grant.take() {
         return Some(match grant {
             Grant::Refused(response) => Err(Refusal::Server(response.to_vec())),
+            Grant::Away(error) => Err(Refusal::Away(ErrorResponse::clone(&error))),
             given => Ok(given),
         });
     }

@@ -34,6 +34,7 @@ pub(crate) async fn run(worker: Rc<Worker>) {
         worker.sweep_idle();
         worker.expire_idle(now);
         worker.close_excess(Reach::All);
+        worker.look_at_server(now);
         worker.retry(now);
         worker.open_ahead(now);
         if round % TRIM_ROUNDS == 0 {

@@ -8,10 +8,11 @@
 //!
 //! [`worker::Worker`] is the loop. Its methods stand where their subject is: checkout and release in `checkout`, opening,
 //! cleaning and closing in `tidy`, cancel requests in `cancel`, look-ups of users in `auth_query`, timeouts in `janitor`, the port in `door`,
-//! reports in `gauge`, what is held for slow peers in `memory`, who is there in `places`, which loop a client goes to in `home`. A client between login and leave is in
+//! what is done while the server is away in `absence`, reports in `gauge`, what is held for slow peers in `memory`, who is there in `places`, which loop a client goes to in `home`. A client between login and leave is in
 //! [`seat`]. Nothing here
 //! is shared with another thread but [`Process`](crate::process::Process).
 
+mod absence;
 mod auth_query;
 mod buffers;
 pub(crate) mod cancel;

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, Ref, RefCell};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pgpooler_config::{DEFAULT_WEIGHT, Document, PoolMode, SessionState};
 use pgpooler_core::pool::{PoolId, PoolLimits, PoolSize, PoolTerms};
@@ -23,6 +23,8 @@ pub(crate) struct Pool {
     /// Connections opened in an earlier epoch of the process are closed at release.
     pub(crate) epoch: Cell<u32>,
     pub(crate) paused: Cell<bool>,
+    /// When a connection was last given back in good order.
+    pub(crate) proven: Cell<Option<Instant>>,
     traffic: RefCell<Traffic>,
     /// What the server connections opened by this loop have learnt of the database.
     pub(crate) catalog: Arc<Catalog>,
@@ -97,6 +99,7 @@ impl Pool {
             rule: RefCell::new(rule),
             epoch: Cell::new(0),
             paused: Cell::new(false),
+            proven: Cell::new(None),
             traffic: RefCell::default(),
             catalog: Arc::default(),
         }

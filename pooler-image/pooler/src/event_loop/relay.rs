@@ -219,6 +219,9 @@ impl Link {
         server.shared.statements.set(server.session.statement_count() as u32);
         server.shared.link.set(None);
         worker.turn_to(&server.shared, WorkKind::Nobodys);
+        if server.session.is_clean() {
+            client.shared.pool.proven.set(Some(now));
+        }
         worker.recycle(server, now);
     }
 }

@@ -107,13 +107,17 @@ async fn open(
         Ok(slot) => slot,
         Err(Refusal::Server(response)) => return Err(response),
         Err(Refusal::Kicked(Kick::Killed(killed))) => return Err(killed.response().to_bytes()),
+        Err(Refusal::Away(error)) => return Err(error.to_bytes()),
         Err(Refusal::Kicked(_)) => return Err(welcome::waited_in_vain(&pool)),
     };
     let epoch = worker.process.epoch();
     let settings = startup(parameters, document);
     let login = match worker.connect(&pool, &parameters.application_name, &settings).await {
         Ok(login) => login,
-        Err(error) => return Err(failed(&worker, &pool.database, error, slot)),
+        Err(error) => {
+            worker.note_failure(&pool, &error);
+            return Err(failed(&worker, &pool.database, error, slot));
+        }
     };
     worker.logins.borrow_mut().server_succeeded += 1;
     let slot = place.slot.insert(slot);
@@ -139,7 +143,7 @@ fn startup(parameters: &StartupParameters, document: &Document) -> Vec<(String, 
 /// PostgreSQL's own words, if it said any. The slot is kept until the end of the connection has been seen.
 fn failed(worker: &Rc<Worker>, database: &str, error: ConnectError, slot: HeldSlot) -> Vec<u8> {
     worker.logins.borrow_mut().server_failed += 1;
-    warn!(database, error = %error.kind, "no replication connection");
+    warn!(database, %error, "no replication connection");
     let said = error.kind.error_response().is_some();
     let response = if error.kind.is_temporary() && !said {
         lost(error.kind.to_string())

@@ -235,6 +235,10 @@ impl Sitter {
                 Poll::Ready(match refusal {
                     Refusal::Kicked(kick) => worker.kicked(&self.client, kick),
                     Refusal::Server(response) => Fate::Away(Errand::Goodbye(response)),
+                    Refusal::Away(error) => {
+                        worker.count_error(error.sqlstate.as_str());
+                        Fate::Away(Errand::Reject(error))
+                    }
                 })
             }
         }

@@ -63,9 +63,10 @@ impl Worker {
         let document = &current.loaded.document;
         let user = pool.user();
         let limit = document.server_connect_timeout.as_duration();
-        let deadline = Instant::now() + limit;
         let login = connect::connect(ConnectRequest {
             target: &document.target,
+            route: self.process.route(),
+            measures: self.process.must_ask_server(),
             tls: &current.loaded.tls.servers,
             database: &pool.database,
             user: &user,
@@ -74,11 +75,10 @@ impl Worker {
             limit,
         })
         .await?;
-        if !self.process.must_ask_server() {
-            return Ok(login);
+        if let Some(max_connections) = login.max_connections {
+            self.process.server_seen(max_connections);
         }
-        let (login, max_connections) = connect::max_connections(login, deadline).await?;
-        self.process.server_seen(max_connections);
+        self.process.server_answered(&document.target, &login);
         Ok(login)
     }
 
@@ -139,11 +139,17 @@ impl Worker {
         let retry_at = Instant::now() + crate::event_loop::janitor::jitter(retry, self.process.next_id());
         self.ledger.borrow_mut().connect_failed(pool.id, retry_at);
         let kind = &error.kind;
-        warn!(database = pool.database, user = pool.user_name, error = %kind, "no server connection");
+        let (database, user) = (&pool.database, &pool.user_name);
+        if self.process.is_server_away() && kind.is_loss() {
+            // said when it began
+            debug!(database, user, %error, "still no server connection");
+        } else {
+            warn!(database, user, %error, "no server connection");
+        }
         if !kind.is_temporary() || self.is_hopeless(pool, kind) {
             self.refuse_waiting(pool, kind);
         }
-        self.note_failure(kind);
+        self.note_failure(pool, &error);
         if is_limit_of_pool(kind) {
             // a connection of the pool may lie idle on another loop
             self.pump(pool.id, Instant::now());
@@ -156,7 +162,10 @@ impl Worker {
     }
 
     /// What a failed login says of the server.
-    fn note_failure(&self, kind: &ConnectErrorKind) {
+    pub(crate) fn note_failure(&self, pool: &Pool, error: &ConnectError) {
+        let target = self.current.borrow().loaded.document.target.clone();
+        self.process.server_failed(&target, error, (self.me, pool.id));
+        let kind = &error.kind;
         if kind.is_loss() {
             self.process.server_lost();
         } else if kind.sqlstate() == Some(SqlState::TOO_MANY_CONNECTIONS) && !is_limit_of_pool(kind) {
@@ -209,6 +218,7 @@ impl Worker {
         server.shared.state.set(ServerState::Closing);
         if server.shared.outlook.get() == Outlook::Lost {
             self.process.server_lost();
+            self.process.connection_lost(server.shared.peer);
         }
         self.process.slots(|slots| slots.closing(server.shared.pool));
         let worker = Rc::clone(self);
@@ -272,7 +282,7 @@ async fn make_clean(server: &mut ServerConn) -> io::Result<()> {
 }
 
 /// Until all that was sent is answered.
-fn poll_settled(server: &mut ServerConn, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+pub(crate) fn poll_settled(server: &mut ServerConn, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
     let mut read = [0; 4096];
     while server.session.is_busy() || !server.spill.is_empty() {
         ready!(server.spill.poll_flush(&mut server.stream, cx))?;

@@ -267,6 +267,11 @@ async fn learn(
     parameters: &StartupParameters,
 ) -> Result<Arc<Welcome>, Option<Vec<u8>>> {
     let pool = Rc::clone(&client.shared.pool);
+    if let Some(error) = worker.absence(&pool, Instant::now()) {
+        worker.process.note_refused_for_server(1);
+        worker.count_error(error.sqlstate.as_str());
+        return Err(Some(error.as_fatal().to_bytes()));
+    }
     let known_by = what_is_reported(client.session.settings());
     if let Some(welcome) = worker.process.welcome(pool.id, &known_by) {
         client.session.spell(welcome.iter().map(|(name, value)| (name.as_str(), value.as_str())));
@@ -277,6 +282,10 @@ async fn learn(
         Ok(server) => server,
         Err(Refusal::Server(response)) => return Err(Some(response)),
         Err(Refusal::Kicked(Kick::Killed(killed))) => return Err(Some(killed.response().to_bytes())),
+        Err(Refusal::Away(error)) => {
+            worker.count_error(error.sqlstate.as_str());
+            return Err(Some(error.as_fatal().to_bytes()));
+        }
         Err(Refusal::Kicked(_)) => return Err(Some(waited_in_vain(&pool))),
     };
     let outcome = poll_fn(|cx| poll_learn(worker, client, &mut server, cx)).await;

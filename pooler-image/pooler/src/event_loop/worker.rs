@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use pgpooler_config::TargetRole;
 use pgpooler_core::pool::{Ledger, LoopId, PoolId, PoolLimits, Reach, ServerId};
 use pgpooler_core::session::{self, Exchange, Interner, Outbox};
 use slab::Slab;
@@ -210,6 +211,9 @@ impl Worker {
                 let _ = found.send(self.kill_client(id));
             }
             Mail::Reconnect { database, epoch } => self.reconnect(database.as_deref(), epoch),
+            Mail::Back => self.server_is_back(),
+            Mail::Doubt(address) => self.doubt_idle(address),
+            Mail::Moved(address) => self.leave_others(address),
             Mail::Leave { at_latest } => self.leave(at_latest),
         }
     }
@@ -313,6 +317,7 @@ impl Worker {
         let document = Arc::clone(&current.loaded.document);
         memory::limit(self.process.loop_share(document.max_buffered_bytes));
         self.scratch.borrow_mut().desk.max_prepared_statements = document.max_prepared_statements as usize;
+        let moves = self.current.borrow().loaded.document.target != document.target;
         let pools: Vec<_> = self.pools.borrow().values().cloned().collect();
         for pool in pools {
             let rule = Rule::of(&document, &pool.database, &pool.user_name);
@@ -320,6 +325,12 @@ impl Worker {
             self.process.slots(|slots| slots.set_pool(pool.id, rule.terms(pool.kind)));
             let user = current.auth.user(&pool.database, &pool.user_name);
             pool.follow(rule, user.as_ref(), current.epoch);
+            if moves {
+                pool.renew(current.epoch);
+            }
+        }
+        if moves {
+            self.ledger.borrow_mut().retry_now();
         }
         self.current.replace(current);
         self.close_stale_idle();
@@ -417,7 +428,10 @@ impl Worker {
         let pool = pools.get(&shared.pool);
         let unwanted = pool.is_none_or(|pool| pool.paused.get() || shared.epoch < pool.epoch.get());
         let leaving = self.is_leaving() && self.ledger.borrow().is_spare(shared.pool);
-        unwanted || leaving || shared.outlook.get() != Outlook::Good
+        // a primary never becomes a standby without a restart, which no connection outlives
+        let wants_standby = self.current.borrow().loaded.document.target.role == TargetRole::Standby;
+        let promoted = wants_standby && server.session.in_recovery() == Some(false);
+        unwanted || leaving || promoted || shared.outlook.get() != Outlook::Good
     }
 
     /// Those that have lived long enough are closed when they come back.

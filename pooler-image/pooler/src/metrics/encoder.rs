@@ -25,7 +25,11 @@ impl<'a> Encoder<'a> {
     }
 
     pub(super) fn info(&mut self, name: &str, help: &str, label: &str, value: &str) -> fmt::Result {
-        self.0.encode_descriptor(name, help, None, MetricType::Info)?.encode_info(&[(label, value)])
+        self.infos(name, help, &[(label, value)])
+    }
+
+    pub(super) fn infos(&mut self, name: &str, help: &str, labels: &Labels<'_>) -> fmt::Result {
+        self.0.encode_descriptor(name, help, None, MetricType::Info)?.encode_info(&labels)
     }
 
     pub(super) fn gauge(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {

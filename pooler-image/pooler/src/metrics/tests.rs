@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use pgpooler_config::{Document, Userlist};
+use pgpooler_config::{Document, TargetRole, Userlist};
 
 use super::*;
 use crate::report::{
-    ClientCounts, ErrorCounts, LedgerReport, LoginCounts, LoopReport, Paused, Phase, ProcessReport, Traffic,
+    AbsenceReport, ClientCounts, ErrorCounts, LedgerReport, LoginCounts, LoopReport, Paused, Phase,
+    PresenceReport, ProcessReport, Traffic,
 };
 
 fn report() -> Report {
@@ -33,6 +34,18 @@ fn report() -> Report {
         ledger: LedgerReport { limit: 20, held: 5, waiting: 1, told: 22, floor: 2, refused: 3 },
         phase: Phase::Active,
         paused: Paused::default(),
+        server: PresenceReport {
+            host: Some(("pg-0.pg".into(), 5432)),
+            address: Some("10.0.0.3:5432".parse().unwrap()),
+            role: Some(TargetRole::Primary),
+            absence: Some(AbsenceReport {
+                away: Duration::from_millis(1500),
+                refuses: true,
+                why: "pg-0.pg:5432: refused".into(),
+            }),
+            holds: 2,
+            refused: 7,
+        },
         ..ProcessReport::default()
     };
     Report::gather(process, [work])
@@ -51,6 +64,17 @@ fn rendered() -> String {
 
 fn has(text: &str, line: &str) {
     assert!(text.lines().any(|present| present == line), "no line {line}\n{text}");
+}
+
+#[test]
+fn the_server_and_its_absence_are_told() {
+    let text = rendered();
+    has(&text, "pgpooler_server_info{host=\"pg-0.pg:5432\",address=\"10.0.0.3:5432\",role=\"primary\"} 1");
+    has(&text, "pgpooler_server_absence_seconds 1.5");
+    has(&text, "pgpooler_clients_held 1");
+    has(&text, "pgpooler_server_hold_refusing 1");
+    has(&text, "pgpooler_server_holds_total 2");
+    has(&text, "pgpooler_server_hold_refusals_total 7");
 }
 
 #[test]

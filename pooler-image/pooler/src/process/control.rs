@@ -30,6 +30,7 @@ impl Process {
             disabled: self.with_disabled(|disabled| disabled.clone()),
             peer_pools: self.peers.pools(),
             sizes: memory::sizes(),
+            server: self.server_report(),
         };
         Report::gather(process, loops)
     }

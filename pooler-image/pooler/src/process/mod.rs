@@ -7,6 +7,7 @@ mod certificates;
 mod control;
 mod databases;
 mod peers;
+mod presence;
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
@@ -29,6 +30,7 @@ use crate::service::ConsoleDoor;
 
 pub(crate) use budget::Budget;
 pub(crate) use peers::Peers;
+use presence::Presence;
 
 /// What a loop is told.
 pub(crate) enum Mail {
@@ -71,6 +73,12 @@ pub(crate) enum Mail {
         database: Option<String>,
         epoch: u32,
     },
+    /// Logins to the server succeed again.
+    Back,
+    /// A connection to this address has been lost, or all of them may be: are those that lie idle still there?
+    Doubt(Option<SocketAddr>),
+    /// The primary is at this address: elsewhere it is no more.
+    Moved(SocketAddr),
     /// Clients are to be closed as they become idle, all of them at the instant.
     Leave {
         at_latest: Instant,
@@ -121,6 +129,7 @@ pub(crate) struct Process {
     pub(crate) statement_clock: Arc<Clock>,
     pub(crate) peers: Peers,
     budget: Budget,
+    presence: Presence,
 }
 
 /// The way to a loop.
@@ -191,6 +200,7 @@ impl Process {
             statement_clock: Arc::default(),
             peers: identity.peers,
             budget: identity.budget,
+            presence: Presence::default(),
         }
     }
 
@@ -206,6 +216,9 @@ impl Process {
     /// Brings settings into force, in all loops; the epoch that begins with them.
     pub(crate) fn follow(&self, loaded: Loaded, auth: AuthState) -> u32 {
         let epoch = self.new_epoch();
+        if self.current().loaded.document.target != loaded.document.target {
+            self.forget_target();
+        }
         self.budget(|holder| holder.document_limit(loaded.document.max_server_connections));
         let current = Arc::new(Current { loaded, auth: Arc::new(auth), epoch });
         self.put_in_force(&current);

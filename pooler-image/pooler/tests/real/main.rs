@@ -25,6 +25,7 @@ mod sql;
 mod state;
 mod statement_mode;
 mod storms;
+mod switchover;
 mod tls;
 mod tools;
 
