@@ -82,7 +82,7 @@ impl Scrape {
         let absence = server.absence.as_ref();
         let help = "For how long no login to PostgreSQL has succeeded, since the first that failed";
         let away = absence.map_or(0.0, |absence| absence.away.as_secs_f64());
-        encoder.seconds("server_absence", help, |family| family.point(&[], &away))?;
+        encoder.second_gauge("server_absence", help, away)?;
         let help = "Clients that wait for a server connection while no login to PostgreSQL succeeds";
         let held = absence.map_or(0, |_| self.report.process.ledger.waiting);
         encoder.gauge("clients_held", help, u64::from(held))?;

@@ -73,7 +73,7 @@ impl Worker {
     }
 
     /// Tries a login that nobody waits for, if it is time.
-    fn probe(self: &Rc<Self>, pool: PoolId, now: Instant) {
+    pub(crate) fn probe(self: &Rc<Self>, pool: PoolId, now: Instant) {
         let can = self.process.slots(|slots| self.ledger.borrow_mut().probe(pool, now, slots));
         if can {
             self.open(pool);

@@ -164,7 +164,8 @@ impl Worker {
     /// What a failed login says of the server.
     pub(crate) fn note_failure(&self, pool: &Pool, error: &ConnectError) {
         let target = self.current.borrow().loaded.document.target.clone();
-        self.process.server_failed(&target, error, (self.me, pool.id));
+        let can_probe = pool.kind == Kind::Shared;
+        self.process.server_failed(&target, error, can_probe.then_some((self.me, pool.id)));
         let kind = &error.kind;
         if kind.is_loss() {
             self.process.server_lost();
@@ -218,7 +219,10 @@ impl Worker {
         server.shared.state.set(ServerState::Closing);
         if server.shared.outlook.get() == Outlook::Lost {
             self.process.server_lost();
-            self.process.connection_lost(server.shared.peer);
+            // before another client is given one
+            if self.process.connection_lost(server.shared.peer, self.me) {
+                self.doubt_idle(Some(server.shared.peer));
+            }
         }
         self.process.slots(|slots| slots.closing(server.shared.pool));
         let worker = Rc::clone(self);

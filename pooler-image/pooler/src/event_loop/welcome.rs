@@ -267,7 +267,10 @@ async fn learn(
     parameters: &StartupParameters,
 ) -> Result<Arc<Welcome>, Option<Vec<u8>>> {
     let pool = Rc::clone(&client.shared.pool);
-    if let Some(error) = worker.absence(&pool, Instant::now()) {
+    let now = Instant::now();
+    if let Some(error) = worker.absence(&pool, now) {
+        // whoever comes sees to it that others will be served
+        worker.probe(pool.id, now);
         worker.process.note_refused_for_server(1);
         worker.count_error(error.sqlstate.as_str());
         return Err(Some(error.as_fatal().to_bytes()));
@@ -277,7 +280,6 @@ async fn learn(
         client.session.spell(welcome.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         return Ok(welcome);
     }
-    let now = Instant::now();
     let mut server = match worker.checkout(&client.shared, client.stream.tcp(), now).await {
         Ok(server) => server,
         Err(Refusal::Server(response)) => return Err(Some(response)),

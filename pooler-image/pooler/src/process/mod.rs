@@ -279,6 +279,15 @@ impl Process {
         }
     }
 
+    /// As [`Self::tell_all`], but for the loop that speaks.
+    fn tell_others(&self, me: LoopId, mut mail: impl FnMut() -> Mail) {
+        for (id, post) in self.loops.iter().enumerate() {
+            if id != usize::from(me.0) {
+                let _ = post.mail.send(mail());
+            }
+        }
+    }
+
     /// The loop that has the fewest connections; one more from now on.
     pub(crate) fn choose_loop(&self) -> Option<LoopId> {
         // loops end one by one while others still have clients

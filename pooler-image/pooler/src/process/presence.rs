@@ -130,15 +130,15 @@ impl Process {
         self.react(change);
     }
 
-    /// A login of this pool has failed.
-    pub(crate) fn server_failed(&self, target: &Target, error: &ConnectError, of: (LoopId, PoolId)) {
+    /// A login has failed, of a pool that can try again by itself, or of another.
+    pub(crate) fn server_failed(&self, target: &Target, error: &ConnectError, of: Option<(LoopId, PoolId)>) {
         let now = Instant::now();
         let change = self.presence.known(|known| {
             if let Some(stuck) = error.stuck {
                 known.route.got_stuck(stuck.place, stuck.address);
             }
             if error.kind.is_loss() {
-                known.prober = Some(of);
+                known.prober = of.or(known.prober);
                 known.hold.failed(error.told.clients.clone(), now)
             } else if target.role == TargetRole::Any {
                 // whatever it says: it is there
@@ -150,8 +150,9 @@ impl Process {
         self.react(change);
     }
 
-    /// A connection to this address has ended without being asked to.
-    pub(crate) fn connection_lost(&self, address: SocketAddr) {
+    /// A connection of this loop to this address has ended without being asked to. Whether those that lie idle are to be
+    /// doubted for it; the other loops hear of it.
+    pub(crate) fn connection_lost(&self, address: SocketAddr, me: LoopId) -> bool {
         let now = Instant::now();
         let fresh = self.presence.known(|known| {
             let recent = |(of, at): &(SocketAddr, Instant)| {
@@ -164,8 +165,9 @@ impl Process {
             fresh
         });
         if fresh {
-            self.tell_all(|| Mail::Doubt(Some(address)));
+            self.tell_others(me, || Mail::Doubt(Some(address)));
         }
+        fresh
     }
 
     /// Time has passed: clients may have been held for long enough.

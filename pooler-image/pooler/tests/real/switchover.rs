@@ -1,5 +1,7 @@
 //! A server that goes away and comes back, or another in its place: who notices, and what they are told.
 
+mod silent;
+
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
