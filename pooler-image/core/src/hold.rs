@@ -119,7 +119,7 @@ mod tests {
 
     use super::*;
 
-    const LIMIT: Duration = Duration::from_secs(60);
+    const LIMIT: Duration = Duration::from_mins(1);
 
     fn second(seconds: u64) -> Duration {
         Duration::from_secs(seconds)

@@ -84,8 +84,8 @@ impl Scrape {
         let away = absence.map_or(0.0, |absence| absence.away.as_secs_f64());
         encoder.second_gauge("server_absence", help, away)?;
         let help = "Clients that wait for a server connection while no login to PostgreSQL succeeds";
-        let held = absence.map_or(0, |_| self.report.process.ledger.waiting);
-        encoder.gauge("clients_held", help, u64::from(held))?;
+        let clients = absence.map_or(0, |_| self.report.process.ledger.waiting);
+        encoder.gauge("clients_held", help, u64::from(clients))?;
         let refuses = absence.is_some_and(|absence| absence.refuses);
         let help = "Whether clients are refused, since no login has succeeded within server_hold_timeout";
         encoder.gauge("server_hold_refusing", help, u64::from(refuses))?;

@@ -34,14 +34,14 @@ fn server(process: &ProcessReport) -> [(&'static str, String); 7] {
         Some(_) => "holding",
     };
     let host = server.host.as_ref().map(|(host, port)| Place { host: host.clone(), port: Some(*port) });
-    let held = absence.map_or(0, |_| process.ledger.waiting);
+    let clients = absence.map_or(0, |_| process.ledger.waiting);
     [
         ("server_host", told(host)),
         ("server_address", told(server.address)),
         ("server_role", told(server.role)),
         ("hold", hold.to_owned()),
         ("hold_seconds", absence.map_or(0, |absence| absence.away.as_secs()).to_string()),
-        ("hold_clients", held.to_string()),
+        ("hold_clients", clients.to_string()),
         ("hold_reason", absence.map(|absence| absence.why.clone()).unwrap_or_default()),
     ]
 }

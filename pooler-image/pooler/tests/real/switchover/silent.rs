@@ -84,7 +84,9 @@ fn when_one_connection_is_lost_no_client_gets_another_that_is_dead() {
         assert_eq!(network.lines.lock().unwrap().len(), 2);
         network.silence(0);
         network.cut(1);
-        wait_until("it is noticed", || pooler.http_get("/metrics").unwrap().1.contains("state=\"tested\"} 1"));
+        wait_until("it is noticed", || {
+            pooler.http_get("/metrics").unwrap().1.contains("state=\"tested\"} 1")
+        });
         for client in [&mut one, &mut two] {
             assert_eq!(value(client, "select 1"), "1", "{workers} loops");
         }
@@ -97,16 +99,18 @@ fn a_server_that_takes_a_login_and_says_nothing_keeps_its_slot_and_nobody_from_t
     let server = primary();
     let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = silent.local_addr().unwrap().port();
-    let keys = format!(
-        "hosts = [\"127.0.0.1:{port}\", \"127.0.0.1:{}\"]\nrole = \"primary\"\n",
-        server.port()
-    );
+    let keys =
+        format!("hosts = [\"127.0.0.1:{port}\", \"127.0.0.1:{}\"]\nrole = \"primary\"\n", server.port());
     let options = PoolerOptions { target_keys: keys, ..before(&server) };
     let pooler = start(&options.setting("server_connect_timeout", "\"200ms\""));
     let mut client = app(&pooler);
     assert_eq!(value(&mut client, "select 1"), "1");
     assert_eq!(show_state(&pooler, "server_host"), format!("127.0.0.1:{}", server.port()));
-    assert_eq!(show_state(&pooler, "server_connections_held"), "2", "nobody knows that the other is no server");
+    assert_eq!(
+        show_state(&pooler, "server_connections_held"),
+        "2",
+        "nobody knows that the other is no server"
+    );
     drop(silent);
     wait_until("its end is seen", || show_state(&pooler, "server_connections_held") == "1");
 }
