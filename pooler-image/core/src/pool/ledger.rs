@@ -351,7 +351,7 @@ impl Ledger {
         let cell = (self.me, pool);
         let Some(pool) = self.pools.get_mut(&pool) else { return false };
         let early = pool.retry_at.is_some_and(|at| at > now);
-        if pool.paused || pool.connecting > 0 || early || slots.take(cell) != Taken::Slot {
+        if pool.paused || pool.connecting > 0 || early || slots.take(cell, now) != Taken::Slot {
             return false;
         }
         pool.connecting += 1;
