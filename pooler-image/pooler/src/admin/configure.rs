@@ -48,6 +48,11 @@ pub(super) struct Follower {
 }
 
 impl Follower {
+    /// What was told last counts no more.
+    pub(super) fn forget(&mut self) {
+        self.last = None;
+    }
+
     /// Appends a notification, if another configuration is in force than was told last.
     pub(super) fn tell(&mut self, settings: &Loaded, process_id: i32, out: &mut Vec<u8>) {
         let row = row(settings);

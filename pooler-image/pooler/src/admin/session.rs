@@ -262,6 +262,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
         match command {
             Command::Listen(channel) => self.listen(channel),
             Command::Unlisten(channel) => self.unlisten(channel),
+            // its answer tells more than the last notification: what was told before may come back unseen
+            Command::Configure { .. } => self.follower.iter_mut().for_each(Follower::forget),
             _ => {}
         }
         self.execute(command).await
