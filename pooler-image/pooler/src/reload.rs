@@ -447,7 +447,9 @@ mod tests {
             "internal_tls_ca_file = 'ca'\ninternal_tls_cert_file = 'crt'\ninternal_tls_key_file = 'key'\n";
         assert!(told(bundle(tls, USERS)).contains("cannot read internal_tls_cert_file: it is not"));
         let mut with_tls = bundle(tls, USERS);
-        ["ca", "crt", "key"].iter().for_each(|path| with_tls.insert(Path::new(path), "hunter2"));
+        for path in ["ca", "crt", "key"] {
+            with_tls.insert(Path::new(path), "hunter2");
+        }
         let faulty = told(with_tls);
         assert!(faulty.contains("crt: internal_tls_cert_file: ") && !faulty.contains("hunter2"), "{faulty}");
     }
