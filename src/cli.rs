@@ -8,6 +8,7 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand};
 use hyper::Uri;
 
+use crate::plan::Upgrade;
 use crate::telemetry::LogFormat;
 
 /// Runs correctly sized PostgreSQL poolers on Kubernetes.
@@ -96,6 +97,9 @@ pub struct Run {
     #[arg(long, env = "PGPOOLER_POOLER_IMAGE", value_parser = NonEmptyStringValueParser::new(),
         default_value = concat!("pgpooler/pgpooler:", env!("CARGO_PKG_VERSION")))]
     pub pooler_image: String,
+    /// When the pods of a former operator are replaced by such as this one makes.
+    #[arg(long, env = "PGPOOLER_POOLER_UPGRADE", value_enum, default_value_t)]
+    pub pooler_upgrade: Upgrade,
     /// Namespace to watch; may be given several times, or separated by commas. None, or an empty one: all.
     #[arg(long = "watch-namespace", env = "PGPOOLER_WATCH_NAMESPACE", value_delimiter = ',')]
     pub watch_namespaces: Vec<String>,

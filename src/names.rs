@@ -12,6 +12,8 @@ pub const FLOOR: &str = "pgpooler.dev/floor";
 pub const RESTART_HASH: &str = "pgpooler.dev/restart-hash";
 /// Annotation of pods: hash of the pod template.
 pub const TEMPLATE_HASH: &str = "pgpooler.dev/template-hash";
+/// Annotation of the Deployment: version and default image of the operator that made its pod template.
+pub const MADE_BY: &str = "pgpooler.dev/made-by";
 /// Annotation of every child: hash of what was applied, so that a field that is no longer rendered is noticed.
 pub const APPLIED_HASH: &str = "pgpooler.dev/applied-hash";
 

@@ -103,6 +103,7 @@ async fn lead(
     tracing::info!(version = env!("CARGO_PKG_VERSION"), image = options.pooler_image, "leading");
     let settings = Settings {
         pooler_image: options.pooler_image.clone(),
+        upgrade: options.pooler_upgrade,
         namespace: Some(options.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned())),
     };
     let (questions, mut asked) = mpsc::unbounded_channel();

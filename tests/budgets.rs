@@ -17,7 +17,7 @@ use pgpooler_operator::api::PgPooler;
 use pgpooler_operator::budget::{Budgets, alone};
 use pgpooler_operator::link;
 use pgpooler_operator::plan::push::Configuration;
-use pgpooler_operator::plan::{self, Settings, facts};
+use pgpooler_operator::plan::{self, Settings, Upgrade, facts};
 use pgpooler_test_support::Authority;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -173,7 +173,8 @@ async fn until(
     facts: &facts::Facts,
     is_so: impl Fn(&facts::Account) -> bool,
 ) -> facts::Account {
-    let settings = Settings { pooler_image: "pgpooler".to_owned(), namespace: None };
+    let settings =
+        Settings { pooler_image: "pgpooler".to_owned(), namespace: None, upgrade: Upgrade::default() };
     let mut last = None;
     let wait = async {
         loop {

@@ -3,12 +3,10 @@
 
 mod fixtures;
 
-use pgpooler_operator::api::PgPooler;
-use pgpooler_operator::plan::facts::{Facts, Kinds, Served};
-use pgpooler_operator::plan::{materials, plan};
+use pgpooler_operator::plan::plan;
 use serde_json::Value;
 
-use fixtures::{facts, pooler, secret, settings};
+use fixtures::{pooler, settings, world};
 
 /// Every field of `part` is in `whole`: nothing was dropped as unknown.
 fn is_within(part: &Value, whole: &Value, path: &str) {
@@ -26,23 +24,6 @@ fn is_within(part: &Value, whole: &Value, path: &str) {
         }
         _ => assert_eq!(part, whole, "{path}"),
     }
-}
-
-/// A world in order, with everything that the example names.
-fn world(object: &PgPooler) -> Facts {
-    let certificate = rcgen::generate_simple_self_signed(["orders".to_owned()]).expect("a certificate");
-    let (pem, key) = (certificate.cert.pem(), certificate.signing_key.serialize_pem());
-    let data = secret(&[
-        ("username", "somebody"),
-        ("password", "secret"),
-        ("tls.crt", &pem),
-        ("tls.key", &key),
-        ("ca.crt", &pem),
-        ("ca-bundle.pem", &pem),
-    ]);
-    let references = materials::references(object).into_iter().map(|reference| (reference, data.clone()));
-    let kinds = Kinds { certificate: Served::Present, pod_monitor: Served::Present };
-    Facts { references: references.collect(), kinds, ..facts() }
 }
 
 #[test]

@@ -15,7 +15,7 @@ use pgpooler_operator::plan::plan;
 use serde_json::{Value, json};
 
 use fixtures::{
-    applied, applied_objects, as_json, facts, pods, pooler, pooler_with, secret, server, settings,
+    applied, applied_objects, as_json, facts, pods, pooler, pooler_with, secret, server, settings, world,
 };
 
 /// Plan and status of one case.
@@ -49,7 +49,8 @@ fn minimal() {
 
 #[test]
 fn full() {
-    check("full", &pooler(include_str!("../examples/full.yaml")), &facts());
+    let object = pooler(include_str!("../examples/full.yaml"));
+    check("full", &object, &world(&object));
 }
 
 #[test]
@@ -406,4 +407,42 @@ fn a_rollout_for_another_reason_brings_the_floor_that_fits_best() {
     };
     assert_eq!(large(&pooler_with(json!({}))), 1, "no pod is replaced for it");
     assert_eq!(large(&pooler_with(json!({"image": "changed"}))), 6);
+}
+
+#[test]
+fn an_operator_that_was_upgraded_replaces_no_pod_unless_it_is_told_to() {
+    let object = pooler_with(json!({}));
+    let before = running(&object, 2);
+    let newer = Settings { pooler_image: "registry.example/pgpooler:2.0.0".into(), ..settings() };
+    let after = plan(&object, &before, &newer);
+    assert!(matches!(after.objects.deployment, Child::Leave), "{:?}", after.objects.deployment);
+    assert!(after.verdict.step.is_some_and(|step| !step.waits));
+    let image = |plan: &Plan| match &plan.objects.deployment {
+        Child::Apply(deployment) => {
+            deployment.spec.as_ref().unwrap().template.spec.as_ref().unwrap().containers[0].image.clone()
+        }
+        _ => None,
+    };
+    // whoever changes the pods' template gets the new image with it
+    let changed = pooler_with(json!({"podTemplate": {"labels": {"a": "b"}}}));
+    assert_eq!(image(&plan(&changed, &before, &newer)).as_deref(), Some("registry.example/pgpooler:2.0.0"));
+    // a scale keeps what there is
+    let scaled = pooler_with(json!({"replicas": 1}));
+    assert_eq!(image(&plan(&scaled, &before, &newer)), image(&plan(&scaled, &before, &settings())));
+    let eager = Settings { upgrade: Upgrade::Always, ..newer };
+    assert_eq!(image(&plan(&object, &before, &eager)).as_deref(), Some("registry.example/pgpooler:2.0.0"));
+}
+
+#[test]
+fn a_new_authority_that_brings_the_old_one_is_pushed_and_another_is_not() {
+    let object = pooler_with(json!({}));
+    let mut facts = running(&object, 2);
+    let pem = |name: &str| format!("-----BEGIN CERTIFICATE-----\n{name}\n-----END CERTIFICATE-----\n");
+    facts.internal_tls.ca = pem("first");
+    let hash = |facts: &Facts| plan(&object, facts, &settings()).verdict.template_hash;
+    let first = hash(&facts);
+    facts.internal_tls.ca = format!("{}{}", pem("second"), pem("first"));
+    assert_eq!(hash(&facts), first);
+    facts.internal_tls.ca = pem("second");
+    assert_ne!(hash(&facts), first, "nobody could tell the pods anything");
 }

@@ -148,7 +148,12 @@ impl World {
             Room { reserve: sum.reserve(), part: sum.part, max_pods: sum.max_pods, coverage: self.coverage };
         let step = next_step(&self.pods, self.deployed.as_ref(), wanted, room);
         if step.template == Template::Replace {
-            self.deployed = Some(Deployed { replicas: step.replicas, template_hash: hash, floor: sum.floor });
+            self.deployed = Some(Deployed {
+                replicas: step.replicas,
+                template_hash: hash,
+                floor: sum.floor,
+                made_by: None,
+            });
         } else if let Some(deployed) = &mut self.deployed {
             deployed.replicas = step.replicas;
         }
@@ -156,7 +161,7 @@ impl World {
 
     /// `maxSurge: 1`, `maxUnavailable: 0`; pods that drain are not counted.
     fn control(&mut self, choice: usize) {
-        let Some(Deployed { replicas, template_hash, floor }) = self.deployed.clone() else { return };
+        let Some(Deployed { replicas, template_hash, floor, .. }) = self.deployed.clone() else { return };
         let alive = self.pods.iter().filter(|pod| !pod.is_terminating()).count() as u32;
         let current = |pod: &&PodFact| !pod.is_terminating() && pod.template_hash == template_hash;
         let new = self.pods.iter().filter(current).count() as u32;
@@ -330,7 +335,7 @@ proptest! {
 #[test]
 fn a_scale_up_waits_while_pods_with_larger_floors_exist() {
     let old = PodFact { floor: 25, template_hash: "old".into(), ..PodFact::default() };
-    let deployed = Deployed { replicas: 1, template_hash: "new".into(), floor: 5 };
+    let deployed = Deployed { replicas: 1, template_hash: "new".into(), floor: 5, made_by: None };
     let pods = [old.clone(), old.clone(), old];
     let room = Room { reserve: 77, part: 77, max_pods: 13, coverage: None };
     let step = rollout::scale(&pods, &deployed, 6, room);
@@ -340,8 +345,8 @@ fn a_scale_up_waits_while_pods_with_larger_floors_exist() {
 
 #[test]
 fn a_larger_floor_waits_until_it_is_set_aside() {
-    let deployed = Deployed { replicas: 2, template_hash: "old".into(), floor: 1 };
-    let wanted = Wanted { replicas: 2, template_hash: "new", floor: 5 };
+    let deployed = Deployed { replicas: 2, template_hash: "old".into(), floor: 1, made_by: None };
+    let wanted = Wanted { replicas: 2, template_hash: "new", floor: 5, made_by: None };
     let step = |floor, pods| {
         let coverage = Some(Coverage::Covered { pods, floor });
         next_step(&[], Some(&deployed), wanted, Room { reserve: 65, part: 700, max_pods: 13, coverage })
@@ -353,9 +358,9 @@ fn a_larger_floor_waits_until_it_is_set_aside() {
 
 #[test]
 fn floors_that_must_shrink_do_so_without_a_pod_less() {
-    let deployed = Deployed { replicas: 6, template_hash: "old".into(), floor: 5 };
+    let deployed = Deployed { replicas: 6, template_hash: "old".into(), floor: 5, made_by: None };
     let old = PodFact { floor: 5, template_hash: "old".into(), life: Life::Ready, ..PodFact::default() };
-    let wanted = Wanted { replicas: 6, template_hash: "new", floor: 1 };
+    let wanted = Wanted { replicas: 6, template_hash: "new", floor: 1, made_by: None };
     let room = Room { reserve: 13, part: 80, max_pods: 13, coverage: Some(Coverage::Short) };
     let step = next_step(&vec![old; 6], Some(&deployed), wanted, room);
     assert_eq!((step.replicas, step.template), (6, Template::Replace));

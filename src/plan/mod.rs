@@ -41,6 +41,18 @@ pub struct Settings {
     pub pooler_image: String,
     /// The operator's own namespace, where it is known.
     pub namespace: Option<String>,
+    /// When pods of a former operator are replaced.
+    pub upgrade: Upgrade,
+}
+
+/// When pods that a former operator has made are replaced by such as this one makes: another image, another template.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Upgrade {
+    /// When they are replaced for another reason: the spec was changed.
+    #[default]
+    OnSpecChange,
+    /// At once, one after the other.
+    Always,
 }
 
 /// What to do.
@@ -155,6 +167,7 @@ fn go_on(
     }
     let step = draft.step(pooler, &sum, facts, deployed);
     let is_current = deployed.is_some_and(|deployed| deployed.template_hash == draft.hash());
+    let is_of_another = deployed.is_some_and(|deployed| deployed.made_by.as_ref() != Some(&pooler.maker));
     verdict.step = Some(step);
     verdict.template_hash = Some(draft.hash().to_owned());
     verdict.largest_floor = verdict.largest_floor.max(draft.floor);
@@ -163,12 +176,13 @@ fn go_on(
     let config = render::config_map::render(pooler, &draft.document);
     verdict.configuration = Configuration::of(&config, &auth);
     let deployment = match step.template {
-        Template::Keep if !is_current => {
+        Template::Keep if !is_current || is_of_another => {
             rescaled(pooler, facts.children.deployment.as_deref(), step.replicas)
         }
         // the same template, with nothing waiting: rendered anew, so that what others changed is put right
         Template::Keep | Template::Replace => {
-            Child::Apply(Box::new(render::deployment::render(pooler, step.replicas, draft.template)))
+            let maker = Some(pooler.maker.clone());
+            Child::Apply(Box::new(render::deployment::render(pooler, step.replicas, draft.template, maker)))
         }
     };
     let objects = Objects {
@@ -350,7 +364,8 @@ fn rescaled(pooler: &Pooler, live: Option<&Deployment>, replicas: u32) -> Child<
     if spec.replicas == Some(replicas as i32) {
         Child::Leave
     } else {
-        Child::Apply(Box::new(render::deployment::render(pooler, replicas, spec.template.clone())))
+        let maker = live.and_then(|live| annotation(Some(&live.metadata), names::MADE_BY)).map(str::to_owned);
+        Child::Apply(Box::new(render::deployment::render(pooler, replicas, spec.template.clone(), maker)))
     }
 }
 
@@ -361,6 +376,7 @@ fn deployed(deployment: &Deployment) -> Option<Deployed> {
     Some(Deployed {
         replicas: u32::try_from(spec.replicas.unwrap_or(1)).ok()?,
         template_hash: annotation(metadata, names::TEMPLATE_HASH)?.to_owned(),
+        made_by: annotation(Some(&deployment.metadata), names::MADE_BY).map(str::to_owned),
         floor: annotation(metadata, names::FLOOR).and_then(|floor| floor.parse().ok()).unwrap_or(0),
     })
 }

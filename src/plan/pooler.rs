@@ -12,10 +12,10 @@ use pgpooler_config::{
 use crate::api::{self, BudgetMode, PgPooler};
 use crate::names;
 
-use super::Settings;
 use super::budget::Sum;
 use super::materials::Materials;
 use super::target::{Host, Target};
+use super::{Settings, Upgrade};
 
 /// Where the pods find the document.
 pub const CONFIG_DIR: &str = "/etc/pgpooler/config";
@@ -42,6 +42,12 @@ pub struct Pooler {
     pub mode: BudgetMode,
     /// Image of the pods.
     pub image: String,
+    /// The one that the spec names.
+    pub own_image: Option<String>,
+    /// Version and default image of this operator.
+    pub maker: String,
+    /// When pods of a former operator are replaced.
+    pub upgrade: Upgrade,
     /// How long a pod may take to end.
     pub termination_grace_seconds: i64,
     /// The Service.
@@ -121,6 +127,9 @@ impl Pooler {
             replicas: unsigned(spec.replicas, "replicas")?.min(unsigned(spec.max_replicas, "maxReplicas")?),
             max_replicas: unsigned(spec.max_replicas, "maxReplicas")?,
             mode: spec.budget.mode,
+            own_image: spec.image.clone(),
+            maker: format!("{} {}", env!("CARGO_PKG_VERSION"), settings.pooler_image),
+            upgrade: settings.upgrade,
             image: spec.image.clone().unwrap_or_else(|| settings.pooler_image.clone()),
             termination_grace_seconds: drain + GRACE,
             service: spec.service.clone(),

@@ -51,10 +51,12 @@ pub fn with_pause(config: &ConfigMap, paused: bool) -> Option<Document> {
 }
 
 /// A hash of what only another process can have: settings that need a restart, the secret that the peers share, and what
-/// operator and pods know each other by, since without that nobody can tell a pod anything.
+/// operator and pods know each other by, since without that nobody can tell a pod anything. Of the authorities the last
+/// counts: a new one comes before the one that it succeeds, and is pushed.
 pub fn restart_hash(document: &Document, facts: &Facts) -> String {
     let Facts { peer_secret, admin_password, internal_tls, .. } = facts;
-    let text =
-        [document.restart_only(), peer_secret.0.clone(), admin_password.0.clone(), internal_tls.ca.clone()];
+    let ca = internal_tls.ca.trim_end();
+    let last = ca.rfind("-----BEGIN").and_then(|start| ca.get(start..)).unwrap_or(ca).to_owned();
+    let text = [document.restart_only(), peer_secret.0.clone(), admin_password.0.clone(), last];
     render::meta::hash_bytes(text.join("\n").as_bytes())
 }

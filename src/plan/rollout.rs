@@ -18,6 +18,8 @@ pub struct Deployed {
     pub replicas: u32,
     /// Hash of its pod template.
     pub template_hash: String,
+    /// Which operator has made it.
+    pub made_by: Option<String>,
     /// Floor that its pod template gives each pod; 0: nobody limits them.
     pub floor: u32,
 }

@@ -13,7 +13,7 @@ use pgpooler_operator::plan::facts::{
 };
 use pgpooler_operator::plan::materials;
 use pgpooler_operator::plan::objects::{Fate, Objects, Rendered};
-use pgpooler_operator::plan::{Plan, Settings, plan, sum};
+use pgpooler_operator::plan::{Plan, Settings, Upgrade, plan, sum};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -172,7 +172,11 @@ fn planned(object: &PgPooler, world: &World) -> Plan {
     // an object from a manifest has none yet
     object.metadata.uid.get_or_insert_with(|| "made-up".to_owned());
     object.status = None;
-    plan(&object, &facts(&object, world), &Settings { pooler_image: world.image.clone(), namespace: None })
+    plan(
+        &object,
+        &facts(&object, world),
+        &Settings { pooler_image: world.image.clone(), namespace: None, upgrade: Upgrade::default() },
+    )
 }
 
 fn facts(object: &PgPooler, world: &World) -> Facts {
@@ -282,7 +286,7 @@ fn reckoned(object: &PgPooler, world: &World) -> Option<Sum> {
     sum(
         &object,
         &Facts { children, ..facts(&object, world) },
-        &Settings { pooler_image: world.image.clone(), namespace: None },
+        &Settings { pooler_image: world.image.clone(), namespace: None, upgrade: Upgrade::default() },
     )
 }
 

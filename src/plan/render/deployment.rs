@@ -15,6 +15,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::api::{Amount, Resources, Spread, WhenUnsatisfiable};
 use crate::names;
+use crate::plan::Upgrade;
 use crate::plan::pooler::{AUTH_DIR, CONFIG_DIR, Pooler, SpecError};
 
 use super::meta::{hash, meta, selector, unless_empty};
@@ -28,9 +29,16 @@ pub const HTTP_PORT: i32 = 9127;
 const UID: i64 = 65532;
 
 /// The Deployment.
-pub fn render(pooler: &Pooler, replicas: u32, template: PodTemplateSpec) -> Deployment {
+pub fn render(
+    pooler: &Pooler,
+    replicas: u32,
+    template: PodTemplateSpec,
+    maker: Option<String>,
+) -> Deployment {
+    let mut metadata = meta(pooler, names::workload(&pooler.name));
+    metadata.annotations = maker.map(|maker| BTreeMap::from([(names::MADE_BY.to_owned(), maker)]));
     Deployment {
-        metadata: meta(pooler, names::workload(&pooler.name)),
+        metadata,
         spec: Some(DeploymentSpec {
             replicas: Some(replicas as i32),
             selector: selector(pooler),
@@ -50,27 +58,38 @@ pub fn render(pooler: &Pooler, replicas: u32, template: PodTemplateSpec) -> Depl
     }
 }
 
-/// The pod template, with what the pods may hold without hearing from anybody, and its own hash last. Pods with floor 0
-/// are limited by nobody.
+/// The pod template, with what the pods may hold without hearing from anybody, and the hash of what it is made from. Pods
+/// with floor 0 are limited by nobody.
 pub fn template(pooler: &Pooler, floor: u32, restart_hash: &str) -> Result<PodTemplateSpec, SpecError> {
     let mut annotations = pooler.pod_template.annotations.clone();
     if floor > 0 {
         annotations.insert(names::FLOOR.to_owned(), floor.to_string());
     }
     annotations.insert(names::RESTART_HASH.to_owned(), restart_hash.to_owned());
-    let mut template = PodTemplateSpec {
+    annotations.insert(names::TEMPLATE_HASH.to_owned(), origin(pooler, floor, restart_hash));
+    Ok(PodTemplateSpec {
         metadata: Some(ObjectMeta {
             labels: Some(pooler.pod_labels()),
             annotations: Some(annotations),
             ..ObjectMeta::default()
         }),
         spec: Some(overlay::merged(pod(pooler, floor), &more(pooler)).map_err(SpecError::PodTemplate)?),
-    };
-    let hash = hash(&template);
-    if let Some(annotations) = template.metadata.as_mut().and_then(|metadata| metadata.annotations.as_mut()) {
-        annotations.insert(names::TEMPLATE_HASH.to_owned(), hash);
-    }
-    Ok(template)
+    })
+}
+
+/// A hash of all that people have a hand in, and of what this operator would make of it only where that is asked for: an
+/// operator that was upgraded does not replace pods on its own.
+fn origin(pooler: &Pooler, floor: u32, restart_hash: &str) -> String {
+    let maker = (pooler.upgrade == Upgrade::Always).then_some(&pooler.maker);
+    hash(&serde_json::json!({
+        "podTemplate": pooler.pod_template,
+        "topologySpread": pooler.availability.topology_spread,
+        "terminationGraceSeconds": pooler.termination_grace_seconds,
+        "image": pooler.own_image,
+        "floor": floor,
+        "restart": restart_hash,
+        "maker": maker,
+    }))
 }
 
 /// What users add that no field of ours is for.
