@@ -11,7 +11,7 @@ use pgpooler_operator::plan::facts::{
     ServerFact, Sharing,
 };
 use pgpooler_operator::plan::objects::Child;
-use pgpooler_operator::plan::plan;
+use pgpooler_operator::plan::{Plan, Settings, Upgrade, plan};
 use serde_json::{Value, json};
 
 use fixtures::{
