@@ -14,14 +14,9 @@
 mod cluster;
 mod fixtures;
 
-use std::time::Duration;
-
-use k8s_openapi::api::core::v1::Namespace;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::runtime::reflector;
-use kube::{Api, Client, Config, CustomResourceExt as _, ResourceExt as _};
+use kube::{Api, ResourceExt as _};
 use pgpooler_operator::api::PgPooler;
 use pgpooler_operator::apply::apply;
 use pgpooler_operator::fence::{Fences, Memory};

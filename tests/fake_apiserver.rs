@@ -21,7 +21,7 @@ use pgpooler_operator::api::PgPooler;
 use pgpooler_operator::apply::{ApplyError, apply};
 use pgpooler_operator::observe::caches;
 use pgpooler_operator::plan::conditions::{self, Seen};
-use pgpooler_operator::plan::facts::{Children, Facts, SecretFact, ServerFact};
+use pgpooler_operator::plan::facts::{Children, Facts, Kinds, SecretFact, ServerFact};
 use pgpooler_operator::plan::objects::{Applied, Objects};
 use pgpooler_operator::plan::{Plan, plan};
 use pgpooler_operator::status::StatusWriter;
@@ -198,7 +198,7 @@ async fn a_stored_pgpooler_that_cannot_be_read_does_not_hide_the_others() {
         "metadata": {"resourceVersion": "1"}, "items": [bad, good],
     });
     server.objects.lock().unwrap().insert("/apis/pgpooler.dev/v1alpha1/pgpoolers".into(), list);
-    let (caches, watches) = caches::open(&client, None);
+    let (caches, watches) = caches::open(&client, None, Kinds::default());
     let watch = watches.poolers.for_each(|_| std::future::ready(()));
     let ready = timeout(Duration::from_secs(5), caches.poolers.wait_until_ready());
     tokio::select! {

@@ -132,7 +132,8 @@ fn failed(fact: ServerFact) -> (Reason, String) {
 async fn tls_is_had_and_checked_as_the_spec_says() {
     let authority = Authority::new("the right one").unwrap();
     let certificate = authority.certify("db", &["127.0.0.1", "localhost"]).unwrap();
-    let hba = vec!["hostssl all all all scram-sha-256".to_owned(), "local all all trust".to_owned()];
+    let hba = ["hostssl all app all scram-sha-256", "host all postgres all scram-sha-256"];
+    let hba = hba.map(str::to_owned).to_vec();
     let options = PostgresOptions { tls: Some(certificate), hba, ..PostgresOptions::default() };
     let server = Postgres::start(&options).expect("PostgreSQL");
     server.create_user("app", "secret").expect("a role");

@@ -346,7 +346,7 @@ fn a_scale_up_waits_while_pods_with_larger_floors_exist() {
 #[test]
 fn a_larger_floor_waits_until_it_is_set_aside() {
     let deployed = Deployed { replicas: 2, template_hash: "old".into(), floor: 1, made_by: None };
-    let wanted = Wanted { replicas: 2, template_hash: "new", floor: 5, made_by: None };
+    let wanted = Wanted { replicas: 2, template_hash: "new", floor: 5 };
     let step = |floor, pods| {
         let coverage = Some(Coverage::Covered { pods, floor });
         next_step(&[], Some(&deployed), wanted, Room { reserve: 65, part: 700, max_pods: 13, coverage })
@@ -360,7 +360,7 @@ fn a_larger_floor_waits_until_it_is_set_aside() {
 fn floors_that_must_shrink_do_so_without_a_pod_less() {
     let deployed = Deployed { replicas: 6, template_hash: "old".into(), floor: 5, made_by: None };
     let old = PodFact { floor: 5, template_hash: "old".into(), life: Life::Ready, ..PodFact::default() };
-    let wanted = Wanted { replicas: 6, template_hash: "new", floor: 1, made_by: None };
+    let wanted = Wanted { replicas: 6, template_hash: "new", floor: 1 };
     let room = Room { reserve: 13, part: 80, max_pods: 13, coverage: Some(Coverage::Short) };
     let step = next_step(&vec![old; 6], Some(&deployed), wanted, room);
     assert_eq!((step.replicas, step.template), (6, Template::Replace));
