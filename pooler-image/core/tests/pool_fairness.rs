@@ -251,13 +251,19 @@ impl World {
 
     fn slot_came_free(&mut self, at: usize) {
         self.ledgers[at].slot_came_free();
-        for pool in self.ledgers[at].waiting_pools() {
+        self.pump_all(at);
+    }
+
+    fn pump_all(&mut self, at: usize) {
+        let mut last = None;
+        while let Some(pool) = self.ledgers[at].waiting_pool(last) {
             self.pump(at, pool);
+            last = Some(pool);
         }
     }
 
     fn spare_idle(&mut self, at: usize) {
-        let mut pools: Vec<_> = self.ledgers[at].pools().collect();
+        let mut pools: Vec<_> = self.ledgers[at].spare_pools().collect();
         pools.sort_by_key(|pool| -self.slots.surplus(*pool));
         for pool in pools {
             while self.ledgers[at].is_spare(pool) {
@@ -291,9 +297,7 @@ impl World {
 
     fn look(&mut self, at: usize) {
         self.close_excess(at, Reach::All);
-        for pool in self.ledgers[at].waiting_pools() {
-            self.pump(at, pool);
-        }
+        self.pump_all(at);
         for pool in 0..self.loads.len() as u32 {
             if self.loads[pool as usize].minimum > 0
                 && self.ledgers[at].open_ahead(PoolId(pool), true, self.now, &mut self.slots)

@@ -1,6 +1,7 @@
 //! One loop's idle connections and waiting clients.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 use std::time::{Duration, Instant};
 
 use super::slots::{Ahead, Cell, LoopId, PoolId, Slots, Taken, Verdict};
@@ -124,12 +125,14 @@ const AHEAD_PAUSE: Duration = Duration::from_secs(10);
 pub struct Ledger {
     me: LoopId,
     pools: BTreeMap<PoolId, Pool>,
+    /// Connections being opened, of all pools.
+    logins: u32,
 }
 
 impl Ledger {
     /// The ledger of a loop.
     pub fn new(me: LoopId) -> Self {
-        Self { me, pools: BTreeMap::new() }
+        Self { me, pools: BTreeMap::new(), logins: 0 }
     }
 
     /// Makes a pool known, or gives it other limits.
@@ -181,7 +184,7 @@ impl Ledger {
 
     /// Nobody on this loop waits for a connection of this pool.
     pub fn is_spare(&self, pool: PoolId) -> bool {
-        self.pools.get(&pool).is_none_or(|pool| pool.waiting.is_empty() || pool.paused)
+        self.pools.get(&pool).is_none_or(Pool::is_spare)
     }
 
     /// Since when the first in the pool's queue has waited; nobody, while it hands nothing out.
@@ -247,7 +250,6 @@ impl Ledger {
     /// What to do next for the clients that wait for `pool`. Call until it says [`Next::Nothing`] or [`Next::Lack`].
     pub fn next(&mut self, pool: PoolId, now: Instant, slots: &mut Slots) -> Next {
         let cell = (self.me, pool);
-        let logins: u32 = self.pools.values().map(|pool| pool.connecting).sum();
         let Some(this) = self.pools.get_mut(&pool) else { return Next::Nothing };
         let lacks = this.lacks();
         this.lacking = false;
@@ -257,7 +259,7 @@ impl Ledger {
             slots.want(cell, lacks, this.lacks_since());
             return Next::Lack;
         }
-        if lacks == 0 || this.retry_at.is_some_and(|at| at > now) || logins >= this.parallel_logins() {
+        if lacks == 0 || this.retry_at.is_some_and(|at| at > now) || self.logins >= this.parallel_logins() {
             slots.want(cell, 0, None);
             return Next::Nothing;
         }
@@ -267,6 +269,7 @@ impl Ledger {
             Taken::Slot => {
                 this.connecting += 1;
                 this.open += 1;
+                self.logins += 1;
                 slots.want(cell, lacks - 1, this.lacks_since());
                 Next::Connect
             }
@@ -294,6 +297,7 @@ impl Ledger {
         let opens = slots.take_ahead(cell, ahead, now);
         pool.connecting += u32::from(opens);
         pool.open += u32::from(opens);
+        self.logins += u32::from(opens);
         opens
     }
 
@@ -330,18 +334,24 @@ impl Ledger {
 
     /// A connection that was being opened is there; release it next.
     pub fn connected(&mut self, pool: PoolId) {
-        if let Some(pool) = self.pools.get_mut(&pool) {
-            pool.connecting = pool.connecting.saturating_sub(1);
+        if let Some(pool) = self.login_ended(pool) {
             pool.retry_at = None;
         }
     }
 
     /// Opening one failed; no further attempt before `retry_at`. Its slot is given back separately.
     pub fn connect_failed(&mut self, pool: PoolId, retry_at: Instant) {
-        if let Some(pool) = self.pools.get_mut(&pool) {
-            pool.connecting = pool.connecting.saturating_sub(1);
+        if let Some(pool) = self.login_ended(pool) {
             pool.retry_at = Some(retry_at);
         }
+    }
+
+    fn login_ended(&mut self, pool: PoolId) -> Option<&mut Pool> {
+        let pool = self.pools.get_mut(&pool)?;
+        let ended = pool.connecting.min(1);
+        pool.connecting -= ended;
+        self.logins -= ended;
+        Some(pool)
     }
 
     /// A slot to see whether a login succeeds, though nobody waits for one: taken, if nobody else sees to that and it is
@@ -356,6 +366,7 @@ impl Ledger {
         }
         pool.connecting += 1;
         pool.open += 1;
+        self.logins += 1;
         true
     }
 
@@ -434,10 +445,18 @@ impl Ledger {
         pool.idle.pop_back().map(|idle| (client, idle.server))
     }
 
-    /// Pools that [`Self::next`] has something to say about: clients wait, or a want is registered.
-    pub fn waiting_pools(&self) -> Vec<PoolId> {
+    /// The first pool behind `last` that [`Self::next`] has something to say about: clients wait, or a want is
+    /// registered. So all are gone through while each is seen to.
+    pub fn waiting_pool(&self, last: Option<PoolId>) -> Option<PoolId> {
+        let behind = last.map_or(Bound::Unbounded, Bound::Excluded);
         let unsettled = |pool: &Pool| !pool.waiting.is_empty() || pool.lacking;
-        self.pools.iter().filter(|(_, pool)| unsettled(pool)).map(|(id, _)| *id).collect()
+        let mut pools = self.pools.range((behind, Bound::Unbounded));
+        pools.find(|(_, pool)| unsettled(pool)).map(|(id, _)| *id)
+    }
+
+    /// Pools with an idle connection that nobody on this loop waits for.
+    pub fn spare_pools(&self) -> impl Iterator<Item = PoolId> {
+        self.pools.iter().filter(|(_, pool)| !pool.idle.is_empty() && pool.is_spare()).map(|(id, _)| *id)
     }
 
     /// All pools.
@@ -457,6 +476,10 @@ impl Ledger {
 }
 
 impl Pool {
+    fn is_spare(&self) -> bool {
+        self.waiting.is_empty() || self.paused
+    }
+
     /// After a failure one login tries whether others will succeed.
     fn parallel_logins(&self) -> u32 {
         if self.retry_at.is_some() && self.connecting > 0 { 0 } else { PARALLEL_LOGINS }

@@ -329,9 +329,15 @@ impl Worker {
     /// A slot came free for this loop.
     pub(crate) fn slot_came_free(self: &Rc<Self>) {
         self.ledger.borrow_mut().slot_came_free();
-        let now = Instant::now();
-        let waiting = self.ledger.borrow().waiting_pools();
-        for pool in waiting {
+        self.pump_all(Instant::now());
+    }
+
+    /// As [`Self::pump`], for all pools that it would do something for.
+    pub(crate) fn pump_all(self: &Rc<Self>, now: Instant) {
+        let mut last = None;
+        loop {
+            last = self.ledger.borrow().waiting_pool(last);
+            let Some(pool) = last else { return };
             self.pump(pool, now);
         }
     }
@@ -339,7 +345,7 @@ impl Worker {
     /// Another loop lacks connections: gives what lies idle here, first of those pools that have most beyond their due.
     pub(crate) fn spare_idle(self: &Rc<Self>) {
         let now = Instant::now();
-        let mut pools: Vec<_> = self.ledger.borrow().pools().collect();
+        let mut pools: Vec<_> = self.ledger.borrow().spare_pools().collect();
         self.process.slots(|slots| pools.sort_by_key(|pool| -slots.surplus(*pool)));
         for pool in pools {
             while self.ledger.borrow().is_spare(pool) {

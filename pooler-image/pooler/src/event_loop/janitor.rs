@@ -35,7 +35,8 @@ pub(crate) async fn run(worker: Rc<Worker>) {
         worker.expire_idle(now);
         worker.close_excess(Reach::All);
         worker.look_at_server(now);
-        worker.retry(now);
+        // attempts that had to wait, and wants whose turn may have come without a word
+        worker.pump_all(now);
         worker.open_ahead(now);
         if round % TRIM_ROUNDS == 0 {
             worker.scratch.borrow_mut().desk.trim();
@@ -105,14 +106,6 @@ impl Worker {
     /// The process does not leave.
     fn serves_on(&self) -> bool {
         *self.process.phase.borrow() != crate::report::Phase::Draining && !self.is_leaving()
-    }
-
-    /// Attempts that had to wait, and wants whose turn may have come without a word.
-    fn retry(self: &Rc<Self>, now: Instant) {
-        let waiting = self.ledger.borrow().waiting_pools();
-        for pool in waiting {
-            self.pump(pool, now);
-        }
     }
 }
 

@@ -102,6 +102,30 @@ fn three_to_one_on_four_connections_whoever_was_there_first() {
 }
 
 #[test]
+fn a_changed_weight_is_in_force_with_the_reload() {
+    let names = ["former", "latter"];
+    let options = users(names, options(4));
+    let weighted = |[former, latter]: [u32; 2]| {
+        let rule =
+            |name, weight| format!("[[pools]]\nname = \"{name}\"\nusers = [\"{name}\"]\nweight = {weight}\n");
+        options.clone().tables(&(rule(names[0], former) + &rule(names[1], latter)))
+    };
+    for workers in ["1", "2"] {
+        let with_loops = |options: PoolerOptions| options.setting("workers", workers);
+        let pooler = start(&with_loops(weighted([300, 100])));
+        under_load(&pooler, &names, 8, || {
+            wait_for("three to one", names, |counts| counts == [3, 1]);
+            reload(&pooler, &with_loops(weighted([100, 300])));
+            wait_for("one to three", names, |counts| counts == [1, 3]);
+            reload(&pooler, &with_loops(options.clone()));
+            wait_for("without a rule, two each", names, |counts| counts == [2, 2]);
+        });
+        drop(pooler);
+        wait_for("all are closed", names, |counts| counts == [0, 0]);
+    }
+}
+
+#[test]
 fn a_minimum_is_opened_ahead_is_kept_and_is_not_taken() {
     let names = ["keeper", "taker"];
     let rule =

@@ -112,10 +112,11 @@ fn a_want_ends_with_the_last_client_that_waits() {
     assert_eq!(ledger.next(P, now, &mut slots), Next::Lack);
     ledger.leave(P, ClientId(1));
     assert!(ledger.has_next(P));
-    assert_eq!(ledger.waiting_pools(), [P]);
+    assert_eq!(ledger.waiting_pool(None), Some(P));
+    assert_eq!(ledger.waiting_pool(Some(P)), None);
     assert_eq!(ledger.next(P, now, &mut slots), Next::Nothing);
     assert_eq!(slots.pressure(), crate::pool::Pressure::None, "nobody closes a connection for it any more");
-    assert!(ledger.waiting_pools().is_empty());
+    assert_eq!(ledger.waiting_pool(None), None);
 }
 
 #[test]

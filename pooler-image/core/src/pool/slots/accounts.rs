@@ -17,6 +17,8 @@ pub(super) struct PoolAccount {
     pub(super) kept: u32,
     /// Connections that it may have while others wait.
     pub(super) due: u32,
+    /// See [`Claim::deficit`].
+    pub(super) deficit: i64,
     pub(super) ahead: Ahead,
 }
 
@@ -57,6 +59,27 @@ impl PoolAccount {
     pub(super) fn minimum(&self, pool: PoolId, part: Option<(u32, u32)>) -> Claim {
         let size = self.terms.size.in_force(part).unwrap_or(u32::MAX);
         let least = self.terms.minimum.at_least(part).min(size);
-        Claim { pool, weight: self.terms.weight.max(1), least, most: least, live: 0, waits: false }
+        Claim::new(pool, self.terms.weight.max(1), least, least)
+    }
+
+    /// What it can use; `has_room`: it may have more connections.
+    pub(super) fn claim(&self, pool: PoolId, part: Option<(u32, u32)>, has_room: bool) -> Claim {
+        let most = if has_room { self.live() + self.wants } else { self.live() };
+        let size = self.terms.size.in_force(part).unwrap_or(u32::MAX);
+        let least = if self.ahead == Ahead::Yes { self.kept } else { self.kept.min(most) };
+        Claim {
+            live: self.live(),
+            waits: self.wants > 0,
+            deficit: self.deficit,
+            ..Claim::new(pool, self.terms.weight.max(1), least, most.min(size).max(least))
+        }
+    }
+
+    /// Connections that it keeps, and has not got; none, while they cannot be opened.
+    pub(super) fn shortage(&self) -> u32 {
+        match self.ahead {
+            Ahead::Yes => self.kept.saturating_sub(self.live()),
+            Ahead::No => 0,
+        }
     }
 }

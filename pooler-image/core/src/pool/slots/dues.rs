@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::accounts::{Ahead, PoolAccount};
+use super::accounts::PoolAccount;
 use super::shares::{self, Claim};
 use super::{PoolId, Slots};
 
@@ -33,8 +33,12 @@ impl Slots {
     /// Works out what pools are due, when that has changed or their turn is over.
     pub(super) fn settle(&mut self, now: Instant) {
         let turns = |since: Instant| {
-            let passed = now.saturating_duration_since(since).as_millis() / TURN.as_millis();
-            u32::try_from(passed).unwrap_or(u32::MAX)
+            let passed = now.saturating_duration_since(since);
+            if passed < TURN {
+                0
+            } else {
+                u32::try_from(passed.as_millis() / TURN.as_millis()).unwrap_or(u32::MAX)
+            }
         };
         let (since, turns) = match self.dues {
             Dues::Known(since) if turns(since) == 0 => return,
@@ -42,38 +46,35 @@ impl Slots {
             Dues::Known(since) | Dues::Stale(Some(since)) => (now, turns(since).min(MOST_TURNS)),
             Dues::Stale(None) => (now, 0),
         };
-        let claims = self.claims();
-        let due = self.deficits.turn(self.terms.limit, &claims, turns);
-        self.pools.values_mut().for_each(|account| account.due = 0);
-        for (claim, due) in claims.iter().zip(due) {
+        self.claim();
+        shares::turn(self.terms.limit, &mut self.claims, turns);
+        for account in self.pools.values_mut() {
+            (account.due, account.deficit) = (0, 0);
+        }
+        for claim in &self.claims {
             if let Some(account) = self.pools.get_mut(&claim.pool) {
-                account.due = due;
+                (account.due, account.deficit) = (claim.due, claim.deficit);
             }
         }
         self.dues = Dues::Known(since);
     }
 
-    fn claims(&self) -> Vec<Claim> {
-        let claim = |(pool, one): (&PoolId, &PoolAccount)| {
-            let most = if self.has_room(*pool) { one.live() + one.wants } else { one.live() };
-            let size = one.terms.size.in_force(self.terms.part).unwrap_or(u32::MAX);
-            let least = if one.ahead == Ahead::Yes { one.kept } else { one.kept.min(most) };
-            Claim {
-                pool: *pool,
-                weight: one.terms.weight.max(1),
-                least,
-                most: most.min(size).max(least),
-                live: one.live(),
-                waits: one.wants > 0,
-            }
-        };
-        self.pools.iter().map(claim).filter(|claim| claim.most > 0).collect()
+    /// In the same buffer each time: clients that have to wait come here often.
+    fn claim(&mut self) {
+        let (part, bars) = (self.terms.part, &self.bars);
+        let claims = self.pools.iter().map(|(pool, one)| {
+            let has_room = one.excess(part) < 0 && !bars.contains(*pool);
+            one.claim(*pool, part, has_room)
+        });
+        self.claims.clear();
+        self.claims.extend(claims.filter(|claim| claim.most > 0));
     }
 
     /// Works out what pools keep: all their minimums, or as much of them as there is. One connection is left to those
     /// that keep none: they could not be served otherwise.
     pub(super) fn share_minimums(&mut self) {
         self.changed();
+        self.pressure = None;
         let part = self.terms.part;
         let claims: Vec<Claim> = self.pools.iter().map(|(pool, one)| one.minimum(*pool, part)).collect();
         let limit = self.terms.limit;
@@ -88,10 +89,7 @@ impl Slots {
 
     /// Connections that the pool keeps, and has not got; none, while they cannot be opened.
     pub(super) fn shortage(&self, pool: PoolId) -> u32 {
-        match self.pools.get(&pool) {
-            Some(account) if account.ahead == Ahead::Yes => account.kept.saturating_sub(account.live()),
-            _ => 0,
-        }
+        self.pools.get(&pool).map_or(0, PoolAccount::shortage)
     }
 
     /// How many connections a pool has above its size, closing ones included; negative: room for so many.

@@ -17,7 +17,7 @@ use accounts::{Account, PoolAccount};
 use bars::Bars;
 use dues::Dues;
 pub use dues::TURN;
-use shares::Deficits;
+use shares::Claim;
 pub use terms::{PoolSize, PoolTerms, Terms};
 
 /// A (database, user) pool, the same number in all loops of a process.
@@ -42,8 +42,11 @@ pub struct Slots {
     cells: BTreeMap<Cell, Account>,
     pools: BTreeMap<PoolId, PoolAccount>,
     bars: Bars,
-    deficits: Deficits,
     dues: Dues,
+    /// What dues are worked out in.
+    claims: Vec<Claim>,
+    /// As long as it is known.
+    pressure: Option<Pressure>,
 }
 
 /// How far the connection has come that a slot is for.
@@ -102,8 +105,9 @@ impl Slots {
             cells: BTreeMap::new(),
             pools: BTreeMap::new(),
             bars: Bars::default(),
-            deficits: Deficits::default(),
             dues: Dues::Stale(None),
+            claims: Vec::new(),
+            pressure: None,
         }
     }
 
@@ -167,6 +171,7 @@ impl Slots {
             return Taken::Unknown;
         }
         self.held += 1;
+        self.pressure = None;
         let account = self.cells.entry(cell).or_default();
         account.held += 1;
         account.since = None;
@@ -180,6 +185,7 @@ impl Slots {
     pub fn take_ahead(&mut self, cell: Cell, ahead: Ahead, now: Instant) -> bool {
         let Some(account) = self.pools.get_mut(&cell.1) else { return false };
         if std::mem::replace(&mut account.ahead, ahead) != ahead {
+            self.pressure = None;
             self.changed();
         }
         self.shortage(cell.1) > 0 && self.take(cell, now) == Taken::Slot
@@ -192,12 +198,14 @@ impl Slots {
 
     /// A connection of the pool is being closed: its slot will come back.
     pub fn closing(&mut self, pool: PoolId) {
+        self.pressure = None;
         self.closing += 1;
         self.pools.entry(pool).or_default().closing += 1;
     }
 
     /// Gives back the slot of a connection whose end was read, after [`Self::closing`]. Returns the loop that lacks one most.
     pub fn give_back(&mut self, cell: Cell, stage: Stage) -> Option<LoopId> {
+        self.pressure = None;
         self.closing = self.closing.saturating_sub(1);
         self.held = self.held.saturating_sub(1);
         self.open = self.open.saturating_sub(u32::from(stage == Stage::Open)).min(self.held);
@@ -218,6 +226,7 @@ impl Slots {
 
     /// A connection goes to another loop with its slot.
     pub fn lend(&mut self, (from, pool): Cell, to: LoopId) {
+        self.pressure = None;
         if let Some(account) = self.cells.get_mut(&(from, pool)) {
             account.held = account.held.saturating_sub(1);
         }
@@ -233,8 +242,12 @@ impl Slots {
     /// Says how many clients wait in vain, the first of them since then.
     pub fn want(&mut self, cell: Cell, clients: u32, since: Option<Instant>) {
         let account = self.cells.entry(cell).or_default();
-        let before = std::mem::replace(&mut account.wants, clients);
         account.since = since;
+        let before = std::mem::replace(&mut account.wants, clients);
+        if before == clients {
+            return;
+        }
+        self.pressure = None;
         let pool = self.pools.entry(cell.1).or_default();
         let newly = pool.wants == 0 && clients > 0;
         pool.wants = (pool.wants + clients).saturating_sub(before);
@@ -279,11 +292,19 @@ impl Slots {
         self.cells.get(&cell).is_none_or(|account| self.closing >= account.wants + over)
     }
 
-    /// Whether anybody could need a connection that somebody else has.
-    pub fn pressure(&self) -> Pressure {
-        let over = |account: &PoolAccount| account.to_close(self.terms.part) > 0;
-        let short = |pool: &PoolId| self.held >= self.terms.limit && self.shortage(*pool) > 0;
-        if self.held > self.terms.limit || self.pools.values().any(over) || self.pools.keys().any(short) {
+    /// Whether anybody could need a connection that somebody else has. Worked out only when something has changed.
+    pub fn pressure(&mut self) -> Pressure {
+        let pressure = self.pressure.unwrap_or_else(|| self.feel_pressure());
+        debug_assert_eq!(pressure, self.feel_pressure(), "something has changed without a word");
+        self.pressure = Some(pressure);
+        pressure
+    }
+
+    fn feel_pressure(&self) -> Pressure {
+        let full = self.held >= self.terms.limit;
+        let strained =
+            |account: &PoolAccount| account.to_close(self.terms.part) > 0 || full && account.shortage() > 0;
+        if self.held > self.terms.limit || self.pools.values().any(strained) {
             return Pressure::Some;
         }
         let mut wanting = self.cells.iter().filter(|(_, one)| one.wants > 0).map(|(cell, _)| *cell);
@@ -316,7 +337,10 @@ impl Slots {
     /// The loop that should have a connection of the same pool. If somebody waits here too, only who has clearly fewer
     /// gets it, so that it does not come back, or who has none and waits longer by a turn.
     fn borrower(&self, cell: Cell, waits: Option<Instant>) -> Option<LoopId> {
-        let mine = self.cells.get(&cell).map_or(0, |account| account.held);
+        let (mine, wants) = self.cells.get(&cell).map_or((0, 0), |account| (account.held, account.wants));
+        if self.pools.get(&cell.1).is_none_or(|pool| pool.wants <= wants) {
+            return None;
+        }
         let starves = |one: &Account| {
             let longer = |since| waits.is_some_and(|waits| waits.saturating_duration_since(since) >= TURN);
             one.held == 0 && one.since.is_some_and(longer)
@@ -334,9 +358,9 @@ impl Slots {
         let others = self.pools.iter().filter(|(other, _)| **other != pool);
         others
             .map(|(other, one)| {
-                let wants = if self.has_room(*other) { one.wants } else { 0 };
-                let lacks = if all { wants } else { wants.min(one.due.saturating_sub(one.live())) };
-                lacks.max(self.shortage(*other))
+                let lacks = if all { one.wants } else { one.wants.min(one.due.saturating_sub(one.live())) };
+                let lacks = if lacks > 0 && self.has_room(*other) { lacks } else { 0 };
+                lacks.max(one.shortage())
             })
             .sum()
     }
@@ -357,8 +381,8 @@ impl Slots {
         let pools = match (has_due, has_kept) {
             (true, _) => self.lacked_beside(cell.1, false),
             (false, true) => {
-                let others = self.pools.keys().filter(|pool| **pool != cell.1);
-                others.map(|pool| self.shortage(*pool)).sum()
+                let others = self.pools.iter().filter(|(pool, _)| **pool != cell.1);
+                others.map(|(_, one)| one.shortage()).sum()
             }
             (false, false) => 0,
         };
@@ -369,7 +393,7 @@ impl Slots {
         let lacks = |(cell, one): &(&Cell, &Account)| one.wants > 0 && self.has_room(cell.1);
         let wanting = self.cells.iter().filter(lacks);
         let rank = |(cell, one): &(&Cell, &Account)| {
-            let deficit = self.deficits.of(cell.1);
+            let deficit = self.pools.get(&cell.1).map_or(0, |account| account.deficit);
             (self.surplus(cell.1).min(0), std::cmp::Reverse(deficit), one.since.is_none(), one.since)
         };
         wanting.min_by_key(rank).map(|((id, _), _)| *id)

@@ -5,11 +5,9 @@
 //! and the rest of it in turns: who has had least for longest is next. So whoever waits is served, and over time each pool
 //! has had its share.
 
-use std::collections::BTreeMap;
-
 use super::PoolId;
 
-/// What a pool can use, and what it has.
+/// What a pool can use, what it has, and what it is due of that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Claim {
     pub(super) pool: PoolId,
@@ -22,6 +20,12 @@ pub(super) struct Claim {
     pub(super) live: u32,
     /// Its clients wait.
     pub(super) waits: bool,
+    /// How much less than its share it has had, in parts of a connection for one turn.
+    pub(super) deficit: i64,
+    /// In parts of a connection.
+    pub(super) share: i64,
+    /// Connections that it is due; see [`turn`].
+    pub(super) due: u32,
 }
 
 /// One connection, or one connection for one turn: shares are fractions of it.
@@ -34,84 +38,98 @@ const NOTHING: i64 = ONE >> 12;
 /// what it has had too much, and they must not be without for minutes then.
 const LONGEST_MEMORY: i64 = 64 * ONE;
 
-/// How much less than its share each pool has had.
-#[derive(Debug, Default)]
-pub(super) struct Deficits(BTreeMap<PoolId, i64>);
-
-impl Deficits {
-    /// Connections that each claim is due from now on, in order; together not more than `limit`. `turns`: how many have
-    /// passed since the last time.
-    pub(super) fn turn(&mut self, limit: u32, claims: &[Claim], turns: u32) -> Vec<u32> {
-        let shares = shares(limit, claims);
-        self.note(claims, &shares, i64::from(turns));
-        let mut due: Vec<u32> = shares.iter().map(|share| ((share + NOTHING) / ONE) as u32).collect();
-        let could: u64 = claims.iter().map(|claim| u64::from(claim.most)).sum();
-        let all: u32 = due.iter().sum();
-        let rest = u64::from(limit).min(could).saturating_sub(u64::from(all)) as usize;
-        let part = |at: usize| shares.get(at).map_or(0, |share| (share + NOTHING) % ONE - NOTHING);
-        let mut next: Vec<usize> = (0..claims.len()).filter(|at| part(*at) > 0).collect();
-        let rank = |at: &usize| {
-            let pool = claims.get(*at).map(|claim| claim.pool);
-            std::cmp::Reverse((pool.map_or(0, |pool| self.of(pool)), part(*at)))
-        };
-        next.sort_by_key(rank);
-        for at in next.into_iter().take(rest) {
-            if let Some(due) = due.get_mut(at) {
-                *due += 1;
-            }
-        }
-        due
+impl Claim {
+    /// What the pool can use, with nothing that it has or has had.
+    pub(super) fn new(pool: PoolId, weight: u32, least: u32, most: u32) -> Self {
+        Self { pool, weight, least, most, live: 0, waits: false, deficit: 0, share: 0, due: 0 }
     }
 
-    /// How much less than its share the pool has had.
-    pub(super) fn of(&self, pool: PoolId) -> i64 {
-        self.0.get(&pool).copied().unwrap_or_default()
+    /// What it has of so much for each unit of weight, and whether it would have more of more.
+    fn at(&self, level: i64) -> (i64, bool) {
+        let (least, most) = (i64::from(self.least) * ONE, i64::from(self.most.max(self.least)) * ONE);
+        let by_weight = level.saturating_mul(i64::from(self.weight));
+        (by_weight.clamp(least, most), (least..most).contains(&by_weight))
     }
 
-    /// What was used is compared with the shares of as much: connections that change hands are nobody's for a while.
-    fn note(&mut self, claims: &[Claim], shares: &[i64], turns: i64) {
-        let used: i64 = claims.iter().map(|claim| i64::from(claim.live)).sum();
-        let whole: i64 = shares.iter().sum();
-        let mut noted = BTreeMap::new();
-        for (claim, share) in claims.iter().zip(shares).filter(|(claim, _)| claim.waits) {
-            let fair = i128::from(*share) * i128::from(used * ONE) / i128::from(whole.max(1));
-            let lost = (fair as i64 - i64::from(claim.live) * ONE).saturating_mul(turns);
-            let deficit = self.of(claim.pool).saturating_add(lost);
-            noted.insert(claim.pool, deficit.clamp(-LONGEST_MEMORY, LONGEST_MEMORY));
+    /// The part of its share that is less than a connection.
+    fn part(&self) -> i64 {
+        (self.share + NOTHING) % ONE - NOTHING
+    }
+
+    /// What was used by all is compared with the shares of as much: connections that change hands are nobody's for a
+    /// while. Who waits for nothing is owed nothing.
+    fn note(&mut self, used: i64, whole: i64, turns: i64) {
+        if !self.waits {
+            self.deficit = 0;
+            return;
         }
-        // who waits for nothing is owed nothing
-        self.0 = noted;
+        let fair = i128::from(self.share) * i128::from(used * ONE) / i128::from(whole.max(1));
+        let lost = (fair as i64 - i64::from(self.live) * ONE).saturating_mul(turns);
+        self.deficit = self.deficit.saturating_add(lost).clamp(-LONGEST_MEMORY, LONGEST_MEMORY);
+    }
+}
+
+/// Works out what each claim is due from now on, all together not more than `limit`, and its deficit. `turns`: how many
+/// have passed since the last time. The claims come back in another order.
+pub(super) fn turn(limit: u32, claims: &mut [Claim], turns: u32) {
+    share(limit, claims);
+    let used: i64 = claims.iter().map(|claim| i64::from(claim.live)).sum();
+    let whole: i64 = claims.iter().map(|claim| claim.share).sum();
+    for claim in claims.iter_mut() {
+        claim.note(used, whole, i64::from(turns));
+        claim.due = ((claim.share + NOTHING) / ONE) as u32;
+    }
+    let could: u64 = claims.iter().map(|claim| u64::from(claim.most)).sum();
+    let all: u64 = claims.iter().map(|claim| u64::from(claim.due)).sum();
+    let rest = u64::from(limit).min(could).saturating_sub(all) as usize;
+    if rest > 0 {
+        claims.sort_unstable_by_key(|claim| {
+            let part = claim.part();
+            (part <= 0, std::cmp::Reverse((claim.deficit, part)), claim.pool)
+        });
+        claims.iter_mut().take(rest).filter(|claim| claim.part() > 0).for_each(|claim| claim.due += 1);
     }
 }
 
 /// What each pool keeps, in whole connections: all that it is to keep, or parts by weight if that is more than there is;
-/// at least one each, if there are as many.
+/// at least one each, if there are as many. In the order of `claims`, which is that of the pools.
 pub(super) fn kept(limit: u32, claims: &[Claim]) -> Vec<u32> {
     let keepers = claims.iter().filter(|claim| claim.least > 0).count();
     let one = u32::from(keepers <= limit as usize);
-    let kept =
-        |claim: &Claim| Claim { least: claim.least.min(one), most: claim.least, waits: false, ..*claim };
-    let claims: Vec<Claim> = claims.iter().map(kept).collect();
-    Deficits::default().turn(limit, &claims, 0)
+    let kept = |claim: &Claim| Claim::new(claim.pool, claim.weight, claim.least.min(one), claim.least);
+    let mut claims: Vec<Claim> = claims.iter().map(kept).collect();
+    turn(limit, &mut claims, 0);
+    claims.sort_unstable_by_key(|claim| claim.pool);
+    claims.iter().map(|claim| claim.due).collect()
 }
 
-/// What each claim is due, in parts of a connection.
-fn shares(limit: u32, claims: &[Claim]) -> Vec<i64> {
+/// Works out the share of each claim: the highest level that fits, which is the same for all, by weight.
+fn share(limit: u32, claims: &mut [Claim]) {
+    let whole = i128::from(limit) * i128::from(ONE);
     let at = |level: i64| {
-        claims.iter().map(move |claim| {
-            let by_weight = level.saturating_mul(i64::from(claim.weight));
-            by_weight.clamp(i64::from(claim.least) * ONE, i64::from(claim.most.max(claim.least)) * ONE)
+        claims.iter().fold((0_i128, 0_i128), |(sum, slope), claim| {
+            let (has, grows) = claim.at(level);
+            (sum + i128::from(has), slope + if grows { i128::from(claim.weight) } else { 0 })
         })
     };
-    let whole = i128::from(limit) * i128::from(ONE);
-    let fits = |level: i64| at(level).map(i128::from).sum::<i128>() <= whole;
-    // the highest level that fits
     let (mut low, mut high) = (0, (i64::from(limit) + 1) * ONE);
+    let mut level = high - 1;
     while low + 1 < high {
-        let middle = low + (high - low) / 2;
-        if fits(middle) { low = middle } else { high = middle }
+        let (width, (sum, slope)) = (high - low, at(level));
+        if sum <= whole {
+            low = level
+        } else {
+            high = level
+        }
+        // on along the line, which mostly hits at once; halves where bends make that slow
+        level = if slope > 0 && (high - low) <= width / 2 {
+            let guess = i128::from(level) + (whole - sum).div_euclid(slope);
+            guess.clamp(i128::from(low) + 1, (i128::from(high) - 1).max(i128::from(low) + 1)) as i64
+        } else {
+            low + (high - low) / 2
+        };
     }
-    at(low).collect()
+    claims.iter_mut().for_each(|claim| claim.share = claim.at(low).0);
 }
 
 #[cfg(test)]
@@ -121,21 +139,29 @@ mod tests {
     use super::*;
 
     fn claim(pool: u32, weight: u32, least: u32, most: u32) -> Claim {
-        Claim { pool: PoolId(pool), weight, least, most, live: 0, waits: true }
+        Claim { waits: true, ..Claim::new(PoolId(pool), weight, least, most) }
+    }
+
+    /// In the order of the pools.
+    fn turned(limit: u32, claims: &[Claim], turns: u32) -> Vec<Claim> {
+        let mut claims = claims.to_vec();
+        turn(limit, &mut claims, turns);
+        claims.sort_by_key(|claim| claim.pool);
+        claims
     }
 
     fn due(limit: u32, claims: &[Claim]) -> Vec<u32> {
-        Deficits::default().turn(limit, claims, 0)
+        turned(limit, claims, 0).iter().map(|claim| claim.due).collect()
     }
 
     /// What each has had, as a part of a turn, when everybody gets at once what it is due.
     fn over_time(limit: u32, mut claims: Vec<Claim>, turns: u32) -> Vec<f64> {
-        let (mut deficits, mut had) = (Deficits::default(), vec![0_u32; claims.len()]);
+        let mut had = vec![0_u32; claims.len()];
         for _ in 0..turns {
-            let due = deficits.turn(limit, &claims, 1);
-            for ((claim, due), had) in claims.iter_mut().zip(due).zip(&mut had) {
-                claim.live = due;
-                *had += due;
+            claims = turned(limit, &claims, 1);
+            for (claim, had) in claims.iter_mut().zip(&mut had) {
+                claim.live = claim.due;
+                *had += claim.due;
             }
         }
         had.into_iter().map(|had| f64::from(had) / f64::from(turns)).collect()
@@ -180,12 +206,25 @@ mod tests {
             let kept = kept(limit, &claims);
             prop_assert!(kept.iter().sum::<u32>() <= limit);
             let claims: Vec<_> = claims.iter().zip(&kept).map(|(one, least)| Claim { least: *least, ..*one }).collect();
-            let due = due(limit, &claims);
-            for (one, due) in claims.iter().zip(&due) {
-                prop_assert!((one.least..=one.most).contains(due), "{due} of {one:?}");
+            let claims = turned(limit, &claims, 0);
+            for one in &claims {
+                prop_assert!((one.least..=one.most).contains(&one.due), "{one:?}");
             }
             let could: u32 = claims.iter().map(|claim| claim.most).sum();
-            prop_assert_eq!(due.iter().sum::<u32>(), could.min(limit));
+            prop_assert_eq!(claims.iter().map(|claim| claim.due).sum::<u32>(), could.min(limit));
+        }
+
+        #[test]
+        fn the_level_is_the_highest_that_fits(claims in claims(), limit in 0_u32..60) {
+            let whole = i64::from(limit) * ONE;
+            let sum = |level: i64| claims.iter().map(|claim| claim.at(level).0).sum::<i64>();
+            let shared: i64 = turned(limit, &claims, 0).iter().map(|claim| claim.share).sum();
+            let (mut low, mut high) = (0, whole + ONE);
+            while low + 1 < high {
+                let middle = low + (high - low) / 2;
+                if sum(middle) <= whole { low = middle } else { high = middle }
+            }
+            prop_assert_eq!(shared, sum(low));
         }
 
         #[test]
