@@ -1,4 +1,5 @@
-//! What the ledger takes for a transaction: a connection that is idle, and one that is handed on to who waits.
+//! What the ledger takes for a transaction: a connection that is idle, and one that is handed on to who waits; and what
+//! the account of slots takes when pools compete.
 
 use std::{
     hint::black_box,
@@ -7,7 +8,8 @@ use std::{
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use pgpooler_core::pool::{
-    Checkout, ClientId, Ledger, LoopId, Place, PoolId, PoolLimits, Release, ServerId, Verdict,
+    Checkout, ClientId, Ledger, LoopId, Place, PoolId, PoolLimits, PoolTerms, Release, ServerId, Slots, TURN,
+    Taken, Verdict,
 };
 
 const POOL: PoolId = PoolId(1);
@@ -57,5 +59,44 @@ fn handed_on(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(pool, idle, handed_on);
+/// Pools that all lack connections: what one of them is to do with a connection that comes back, within a turn and at its
+/// end, when everybody's dues are worked out again.
+fn contended(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("account");
+    for pools in [2, 40] {
+        let mut now = Instant::now();
+        let mut slots = contended_slots(pools, now);
+        let cell = (LoopId(0), POOL);
+        group.bench_function(format!("{pools} pools, within a turn"), |bencher| {
+            bencher.iter(|| slots.verdict(black_box(cell), Some(now), now));
+        });
+        group.bench_function(format!("{pools} pools, a turn's end"), |bencher| {
+            bencher.iter(|| {
+                now += TURN;
+                slots.verdict(black_box(cell), Some(now), now)
+            });
+        });
+        group.bench_function(format!("{pools} pools, pressure"), |bencher| {
+            bencher.iter(|| black_box(&mut slots).pressure());
+        });
+    }
+    group.finish();
+}
+
+/// Their weights differ, and all want more than there is.
+fn contended_slots(pools: u32, now: Instant) -> Slots {
+    let mut slots = Slots::new(SERVERS);
+    for pool in (1..=pools).map(PoolId) {
+        slots.set_pool(pool, PoolTerms { weight: 50 + pool.0, ..PoolTerms::default() });
+    }
+    for pool in (1..=pools).cycle().take(SERVERS as usize).map(PoolId) {
+        assert_eq!(slots.take((LoopId(0), pool), now), Taken::Slot);
+    }
+    for pool in (1..=pools).map(PoolId) {
+        slots.want((LoopId(0), pool), 8, Some(now));
+    }
+    slots
+}
+
+criterion_group!(pool, idle, handed_on, contended);
 criterion_main!(pool);

@@ -337,10 +337,12 @@ impl Slots {
     /// The loop that should have a connection of the same pool. If somebody waits here too, only who has clearly fewer
     /// gets it, so that it does not come back, or who has none and waits longer by a turn.
     fn borrower(&self, cell: Cell, waits: Option<Instant>) -> Option<LoopId> {
-        let (mine, wants) = self.cells.get(&cell).map_or((0, 0), |account| (account.held, account.wants));
-        if self.pools.get(&cell.1).is_none_or(|pool| pool.wants <= wants) {
+        let mine = self.cells.get(&cell);
+        let elsewhere = self.pools.get(&cell.1).map_or(0, |pool| pool.wants);
+        if elsewhere <= mine.map_or(0, |account| account.wants) {
             return None;
         }
+        let mine = mine.map_or(0, |account| account.held);
         let starves = |one: &Account| {
             let longer = |since| waits.is_some_and(|waits| waits.saturating_duration_since(since) >= TURN);
             one.held == 0 && one.since.is_some_and(longer)

@@ -117,9 +117,9 @@ fn share(limit: u32, claims: &mut [Claim]) {
     while low + 1 < high {
         let (width, (sum, slope)) = (high - low, at(level));
         if sum <= whole {
-            low = level
+            low = level;
         } else {
-            high = level
+            high = level;
         }
         // on along the line, which mostly hits at once; halves where bends make that slow
         level = if slope > 0 && (high - low) <= width / 2 {
@@ -129,7 +129,9 @@ fn share(limit: u32, claims: &mut [Claim]) {
             low + (high - low) / 2
         };
     }
-    claims.iter_mut().for_each(|claim| claim.share = claim.at(low).0);
+    for claim in claims {
+        claim.share = claim.at(low).0;
+    }
 }
 
 #[cfg(test)]
