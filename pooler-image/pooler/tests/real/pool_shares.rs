@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use pgpooler_test_support::{Login, Pooler, PoolerOptions, RawClient, wait_until};
+use pgpooler_test_support::{Login, Message, Pooler, PoolerOptions, RawClient, wait_until};
 
 use super::{options, server, start, value};
 
@@ -168,7 +168,7 @@ fn a_limit_smaller_than_the_minimums_is_shared_by_weight_and_held() {
     let mut admin =
         RawClient::login(&Login { database: "pgpooler".to_owned(), ..pooler.superuser() }).unwrap();
     let shown = admin.query("show databases").unwrap();
-    let mut rows = shown.iter().filter(|message| message.tag == b'D').map(|message| message.columns());
+    let mut rows = shown.iter().filter(|message| message.tag == b'D').map(Message::columns);
     let columns = rows.find(|columns| columns[0] == "postgres").unwrap();
     assert_eq!(columns[6], "4", "min_pool_size of {columns:?}");
     reload(&pooler, &options.clone().setting("min_pool_size", "2").setting("max_server_connections", "2"));
