@@ -79,9 +79,8 @@ pub(super) fn turn(limit: u32, claims: &mut [Claim], turns: u32) {
         claim.note(used, whole, i64::from(turns));
         claim.due = ((claim.share + NOTHING) / ONE) as u32;
     }
-    let could: u64 = claims.iter().map(|claim| u64::from(claim.most)).sum();
     let all: u64 = claims.iter().map(|claim| u64::from(claim.due)).sum();
-    let rest = u64::from(limit).min(could).saturating_sub(all) as usize;
+    let rest = u64::from(limit).min(could_use(claims)).saturating_sub(all) as usize;
     if rest > 0 {
         claims.sort_unstable_by_key(|claim| {
             let part = claim.part();
@@ -103,35 +102,52 @@ pub(super) fn kept(limit: u32, claims: &[Claim]) -> Vec<u32> {
     claims.iter().map(|claim| claim.due).collect()
 }
 
-/// Works out the share of each claim: the highest level that fits, which is the same for all, by weight.
+fn could_use(claims: &[Claim]) -> u64 {
+    claims.iter().map(|claim| u64::from(claim.most)).sum()
+}
+
+/// Works out the share of each claim: all that it could use, or the highest level that fits, the same for all, by weight.
 fn share(limit: u32, claims: &mut [Claim]) {
-    let whole = i128::from(limit) * i128::from(ONE);
+    if could_use(claims) <= u64::from(limit) {
+        for claim in claims {
+            claim.share = i64::from(claim.most) * ONE;
+        }
+        return;
+    }
+    let level = highest_that_fits(i64::from(limit) * ONE, claims);
+    for claim in claims {
+        claim.share = claim.at(level).0;
+    }
+}
+
+/// The highest level at which all together have not more than `whole`.
+fn highest_that_fits(whole: i64, claims: &[Claim]) -> i64 {
     let at = |level: i64| {
-        claims.iter().fold((0_i128, 0_i128), |(sum, slope), claim| {
+        claims.iter().fold((0_i64, 0_i64), |(sum, slope), claim| {
             let (has, grows) = claim.at(level);
-            (sum + i128::from(has), slope + if grows { i128::from(claim.weight) } else { 0 })
+            (sum.saturating_add(has), slope + if grows { i64::from(claim.weight) } else { 0 })
         })
     };
-    let (mut low, mut high) = (0, (i64::from(limit) + 1) * ONE);
-    let mut level = high - 1;
+    let (mut low, mut high) = (0, whole + ONE);
+    let weights: i64 = claims.iter().map(|claim| i64::from(claim.weight)).sum();
+    let (mut level, mut along) = (whole / weights.max(1), false);
     while low + 1 < high {
+        level = level.clamp(low + 1, high - 1);
         let (width, (sum, slope)) = (high - low, at(level));
         if sum <= whole {
             low = level;
         } else {
             high = level;
         }
-        // on along the line, which mostly hits at once; halves where bends make that slow
-        level = if slope > 0 && (high - low) <= width / 2 {
-            let guess = i128::from(level) + (whole - sum).div_euclid(slope);
-            guess.clamp(i128::from(low) + 1, (i128::from(high) - 1).max(i128::from(low) + 1)) as i64
+        // on along the line, which mostly hits soon; halves where bends make that slow
+        along = slope > 0 && (!along || high - low <= width / 2);
+        level = if along {
+            level.saturating_add((whole - sum).div_euclid(slope))
         } else {
             low + (high - low) / 2
         };
     }
-    for claim in claims {
-        claim.share = claim.at(low).0;
-    }
+    low
 }
 
 #[cfg(test)]
