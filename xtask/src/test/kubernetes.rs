@@ -58,7 +58,19 @@ pub(crate) fn pools(ready_made: Option<&Path>) -> Result<Count> {
     site.install_operator(&image)?;
     let mut count = pools::run(&site, &postgres)?;
     count += chart::upgrade::run(&site, &image);
-    count += whole::run(&site, &postgres)?;
+    command::output(
+        site.cluster().helm(["uninstall", "pgpooler", "--namespace", OPERATOR_NAMESPACE])?.arg("--wait"),
+    )?;
+    Ok(count)
+}
+
+/// The same, for what stands around the pods, what changes while they run, and an autoscaler.
+pub(crate) fn whole(ready_made: Option<&Path>) -> Result<Count> {
+    let site = Site::up(CLUSTER, 1)?;
+    let image = site.load_pgpooler(Profile::Dev, ready_made)?;
+    let postgres = site.load_postgres()?;
+    site.install_operator(&image)?;
+    let mut count = whole::run(&site, &postgres)?;
     count += autoscale::run(&site, &postgres)?;
     command::output(
         site.cluster().helm(["uninstall", "pgpooler", "--namespace", OPERATOR_NAMESPACE])?.arg("--wait"),

@@ -77,6 +77,11 @@ const GROUPS: &[Group] = &[
         run: |arguments| kubernetes::pools(arguments.programs.as_deref()),
     },
     Group {
+        name: "whole",
+        what: "all around the pods, live changes, an autoscaler, on a real node",
+        run: |arguments| kubernetes::whole(arguments.programs.as_deref()),
+    },
+    Group {
         name: "soak",
         what: "the budget under scaling, rollouts, kills, partitions and restarts, on a real node",
         run: |arguments| kubernetes::soak(arguments.programs.as_deref()),

@@ -51,6 +51,8 @@ const TESTS: &[(&str, Test)] = &[
 /// Runs all, in order.
 pub(crate) fn run(site: &Site, postgres: &Image) -> Result<Count> {
     site.run_postgres(SERVER, postgres)?;
+    // kube-proxy learns a moment later than the API server that a pod is ready
+    until("PostgreSQL is reached", || sql(site, "SELECT 1").map(drop))?;
     sql(site, "CREATE ROLE reporting LOGIN PASSWORD 'first-password'")?;
     certificate(site, "one")?;
     site.apply(WHOLE)?;
