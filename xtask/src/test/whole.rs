@@ -232,6 +232,8 @@ fn refuses_a_bad_template(site: &Site) -> Result<()> {
 
 fn holds_clients(site: &Site) -> Result<()> {
     let address = site.address("whole")?;
+    // who waits for longer than that is told so, hold or not
+    apply_live(site, r#"{"spec":{"queueTimeout":"2m"}}"#)?;
     let load = Load::Ramp { from: 40, to: 40, seconds: 40, pause: 100 };
     let report = std::thread::scope(|scope| {
         let fleet = scope.spawn(|| site.fleet(address, &load));
