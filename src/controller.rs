@@ -27,6 +27,7 @@ use crate::observe::Observer;
 use crate::observe::caches::{self, Caches, Watches};
 use crate::observe::kinds;
 use crate::observe::pods::pooler_of;
+use crate::observe::postgres::Age;
 use crate::plan::conditions::{self, Seen};
 use crate::plan::{self, Settings, materials};
 use crate::status::StatusWriter;
@@ -256,7 +257,8 @@ async fn step(object: &PgPooler, scope: &Scope) -> Result<Action, Error> {
     context.budgets.opened().await;
     let object = context.status.latest(object).await;
     release(&object, caches);
-    let mut facts = context.observer.facts(caches, &object).await?;
+    let age = if context.budgets.mourns(&object) { Age::Now } else { Age::Last };
+    let mut facts = context.observer.facts(caches, &object, age).await?;
     facts.sharing = context.budgets.sharing(&object, &facts);
     // the fence comes before what it guards
     let (object, sum) = scope.fences().sum(object, &mut facts, &context.settings).await?;

@@ -39,6 +39,13 @@ impl State {
         }
     }
 
+    /// Whether processes that run no more may still have sessions on the server of this one; also while it is not known
+    /// which server that is.
+    pub(super) fn mourns(&self, object: &PgPooler) -> bool {
+        let server = object.uid().and_then(|uid| self.poolers.get(&uid)?.server.as_ref());
+        server.and_then(|server| self.groups.get(server)).is_none_or(Group::mourns)
+    }
+
     /// Sessions that are not of any pooler.
     fn foreign(&self, server: &ServerKey, facts: &Facts) -> Option<u32> {
         let (backends, group) = (&facts.backends.as_ref()?.backends, self.groups.get(server)?);

@@ -114,6 +114,11 @@ impl Group {
         self.news = News::Some;
     }
 
+    /// Whether there is a grave.
+    pub(super) fn mourns(&self) -> bool {
+        !self.graves.is_empty()
+    }
+
     /// What a process left on the server is looked for from now on.
     pub(super) fn bury(&mut self, pod: PodId, address: Option<&str>, now: Instant) {
         let address = address.and_then(|address| address.parse().ok());

@@ -123,6 +123,11 @@ impl Budgets {
         self.state().sharing(object, facts, Instant::now())
     }
 
+    /// Whether the server is looked through for what pods that have gone left there.
+    pub fn mourns(&self, object: &PgPooler) -> bool {
+        self.state().mourns(object)
+    }
+
     /// Takes note of what is wanted and of the pods that exist; what the ledger knows after it.
     pub fn account(self: &Arc<Self>, object: &PgPooler, facts: &Facts, sum: Option<&Sum>) -> Option<Account> {
         let mut state = self.state();

@@ -12,7 +12,6 @@ pub mod postgres;
 pub mod session;
 
 use std::collections::HashMap;
-use std::time::Instant;
 
 use k8s_openapi::jiff::Timestamp;
 use kube::runtime::reflector::ObjectRef;
@@ -23,7 +22,7 @@ use crate::api::{CaKind, PgPooler};
 use crate::names;
 use crate::plan::checks;
 use crate::plan::facts::{
-    Children, Facts, Fencing, Hidden, InternalTls, Looked, LookupFact, SecretFact, ServerFact, Sharing,
+    Children, Facts, Fencing, Hidden, InternalTls, LookupFact, SecretFact, ServerFact, Sharing,
 };
 use crate::plan::materials::{self, Credentials, References};
 use crate::plan::target::Target;
@@ -32,7 +31,7 @@ use caches::Caches;
 use contents::Contents;
 use lookup::Lookups;
 use pods::Observed;
-use postgres::Sessions;
+use postgres::{Age, Sessions};
 
 /// The world could not be seen.
 #[derive(Debug, thiserror::Error)]
@@ -81,8 +80,9 @@ impl Observer {
         &self.sessions
     }
 
-    /// Everything that the plan needs. At rest nothing is read from the API server.
-    pub async fn facts(&self, caches: &Caches, pooler: &PgPooler) -> Result<Facts, ObserveError> {
+    /// Everything that the plan needs. At rest nothing is read from the API server. `age`: of what is told of the sessions on
+    /// the server.
+    pub async fn facts(&self, caches: &Caches, pooler: &PgPooler, age: Age) -> Result<Facts, ObserveError> {
         let (children, conflicts) = caches.children(pooler);
         let Observed { exists: pods, vanished } = caches.pods.observed(pooler);
         let uid = pooler.uid().unwrap_or_default();
@@ -111,9 +111,7 @@ impl Observer {
             facts.lookup = self.lookup(pooler, &target, &facts.references).await;
             facts.server = self.sessions.observe(&target, &ObjectRef::from_obj(pooler)).await;
             if matches!(facts.server, ServerFact::Seen(_)) {
-                let asked = Instant::now();
-                let backends = self.sessions.backends(&target).await;
-                facts.backends = backends.map(|backends| Looked { asked, backends });
+                facts.backends = self.sessions.looked(&target, age).await;
             }
         }
         Ok(facts)

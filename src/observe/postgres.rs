@@ -13,7 +13,7 @@ use tokio_postgres::Client;
 
 use crate::api::{PgPooler, Reason};
 use crate::plan::backends::Backends;
-use crate::plan::facts::{Server, ServerFact};
+use crate::plan::facts::{Looked, Server, ServerFact};
 use crate::plan::target::Target;
 
 use super::session::{Failure, Session, suits};
@@ -41,9 +41,18 @@ struct Monitor {
     asked_at: Instant,
 }
 
+/// How old an answer may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Age {
+    /// The server is asked.
+    Now,
+    /// What the session has seen last will do: it looks every half minute.
+    Last,
+}
+
 /// To the task of a session.
 enum Question {
-    Backends(oneshot::Sender<Backends>),
+    Backends(Age, oneshot::Sender<Looked>),
     /// Nothing is asked: the login role's CONNECTION LIMIT is this from now on.
     RoleLimit(Option<u32>, oneshot::Sender<()>),
 }
@@ -75,11 +84,16 @@ impl Sessions {
         }
     }
 
-    /// All sessions on a server that is observed; `None`: it cannot be asked. Cancel-safe.
+    /// All sessions on a server that is observed, as of now; `None`: it cannot be asked. Cancel-safe.
     pub async fn backends(&self, target: &Target) -> Option<Backends> {
+        self.looked(target, Age::Now).await.map(|looked| looked.backends)
+    }
+
+    /// The same, and when the server was asked. Cancel-safe.
+    pub async fn looked(&self, target: &Target, age: Age) -> Option<Looked> {
         let questions = self.monitors.lock().await.get(target)?.questions.clone();
         let (answer, answered) = oneshot::channel();
-        questions.send(Question::Backends(answer)).await.ok()?;
+        questions.send(Question::Backends(age, answer)).await.ok()?;
         answered.await.ok()
     }
 
@@ -142,7 +156,7 @@ struct Work {
     changed: broadcast::Sender<ObjectRef<PgPooler>>,
     asked: mpsc::Receiver<Question>,
     /// All sessions when they were last looked at.
-    last: Option<Backends>,
+    last: Option<Looked>,
 }
 
 impl Work {
@@ -194,9 +208,14 @@ impl Work {
     /// Nobody waits for it any more: nothing is lost.
     async fn answer(&mut self, session: &Session, question: Question) {
         match question {
-            Question::Backends(answer) => {
-                if let Some(backends) = self.look(session).await {
-                    let _ = answer.send(backends);
+            Question::Backends(age, answer) => {
+                let last = self.last.clone().filter(|_| age == Age::Last);
+                let looked = match last {
+                    Some(last) => Some(last),
+                    None => self.look(session).await,
+                };
+                if let Some(looked) = looked {
+                    let _ = answer.send(looked);
                 }
             }
             Question::RoleLimit(limit, done) => {
@@ -211,10 +230,12 @@ impl Work {
     }
 
     /// Looks at all sessions, and remembers them.
-    async fn look(&mut self, session: &Session) -> Option<Backends> {
-        let backends = session.backends().await.ok()?.since(self.last.as_ref());
-        self.last = Some(backends.clone());
-        Some(backends)
+    async fn look(&mut self, session: &Session) -> Option<Looked> {
+        let asked = std::time::Instant::now();
+        let before = self.last.as_ref().map(|last| &last.backends);
+        let looked = Looked { asked, backends: session.backends().await.ok()?.since(before) };
+        self.last = Some(looked.clone());
+        Some(looked)
     }
 
     /// Who asks meanwhile hears that nobody knows.

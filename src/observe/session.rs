@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, Row};
+use tokio_postgres::{Client, Row, Statement};
 
 use crate::api::{Reason, Role};
 use crate::names;
@@ -59,6 +59,15 @@ pub struct Session {
     /// The login role of the pods.
     role: String,
     system_identifier: Option<String>,
+    /// Asked every half minute, for as long as the session lasts.
+    prepared: Option<Prepared>,
+}
+
+/// What is asked again and again.
+#[derive(Clone)]
+struct Prepared {
+    question: Statement,
+    backends: Statement,
 }
 
 /// Why there is none.
@@ -89,7 +98,8 @@ impl Session {
         let address = host.address();
         let (client, connection) = login(target, host, target.monitor(), &target.database).await?;
         let role = target.user.clone();
-        let mut session = Self { client: Arc::new(client), connection, role, system_identifier: None };
+        let mut session =
+            Self { client: Arc::new(client), connection, role, system_identifier: None, prepared: None };
         session.prepare().await.map_err(|error| refusal_or_silence(error, &address))?;
         let server = session.ask().await.map_err(|error| refusal_or_silence(error, &address))?;
         suits(target.role, &server, &address)?;
@@ -116,18 +126,32 @@ impl Session {
         let identifier = "SELECT system_identifier::text FROM pg_control_system()";
         let row = within(self.client.query_one(identifier, &[])).await;
         self.system_identifier = row.ok().and_then(|row| row.try_get(0).ok());
+        let question = within(self.client.prepare(QUESTION)).await?;
+        let backends = within(self.client.prepare(BACKENDS)).await?;
+        self.prepared = Some(Prepared { question, backends });
         Ok(())
+    }
+
+    /// The answers to a prepared question. `Err(None)`: no answer in time.
+    async fn rows(
+        &self,
+        which: impl Fn(&Prepared) -> &Statement,
+    ) -> Result<Vec<Row>, Option<tokio_postgres::Error>> {
+        // a session is handed out only when it is prepared
+        let statement = which(self.prepared.as_ref().ok_or(None)?);
+        within(self.client.query(statement, &[&names::APPLICATION_NAME, &self.role])).await
     }
 
     /// What the budget needs. `Err(None)`: no answer in time.
     pub async fn ask(&self) -> Result<Server, Option<tokio_postgres::Error>> {
-        let row = within(self.client.query_one(QUESTION, &[&names::APPLICATION_NAME, &self.role])).await?;
+        // a role or a database that is gone is no server that could be used
+        let row = self.rows(|prepared| &prepared.question).await?.into_iter().next().ok_or(None)?;
         self.server(&row).map_err(Some)
     }
 
     /// All sessions on the server. `Err(None)`: no answer in time.
     pub async fn backends(&self) -> Result<Backends, Option<tokio_postgres::Error>> {
-        let rows = within(self.client.query(BACKENDS, &[&names::APPLICATION_NAME, &self.role])).await?;
+        let rows = self.rows(|prepared| &prepared.backends).await?;
         let now = rows.first().map_or(Ok(0.0), |row| row.try_get(5)).map_err(Some)?;
         let rows = rows.iter().map(backend).collect::<Result<_, _>>().map_err(Some)?;
         Ok(Backends { now, rows })
