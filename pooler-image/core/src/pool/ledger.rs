@@ -1,8 +1,12 @@
 //! One loop's idle connections and waiting clients.
 
+mod pool;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::time::{Duration, Instant};
+
+use pool::{Idle, Pool, Waiting};
 
 use super::slots::{Ahead, Cell, LoopId, PoolId, Slots, Taken, Verdict};
 
@@ -86,36 +90,6 @@ pub struct PoolCounts {
     /// Clients in the queue.
     pub waiting: u32,
 }
-
-#[derive(Debug)]
-struct Idle {
-    server: ServerId,
-    since: Instant,
-    place: Place,
-}
-
-#[derive(Debug)]
-struct Waiting {
-    client: ClientId,
-    since: Instant,
-}
-
-#[derive(Debug)]
-struct Pool {
-    limits: PoolLimits,
-    /// The next one to be taken is the last.
-    idle: VecDeque<Idle>,
-    waiting: VecDeque<Waiting>,
-    connecting: u32,
-    open: u32,
-    paused: bool,
-    retry_at: Option<Instant>,
-    /// A want is registered with the process's account.
-    lacking: bool,
-}
-
-/// Logins to PostgreSQL that one loop has under way at most: more at once only make each other slower.
-const PARALLEL_LOGINS: u32 = 16;
 
 /// After a failure, how much longer nobody opens a connection that nobody waits for.
 const AHEAD_PAUSE: Duration = Duration::from_secs(10);
@@ -472,31 +446,6 @@ impl Ledger {
             open: pool.open,
             waiting: pool.waiting.len() as u32,
         })
-    }
-}
-
-impl Pool {
-    fn is_spare(&self) -> bool {
-        self.waiting.is_empty() || self.paused
-    }
-
-    /// After a failure one login tries whether others will succeed.
-    fn parallel_logins(&self) -> u32 {
-        if self.retry_at.is_some() && self.connecting > 0 { 0 } else { PARALLEL_LOGINS }
-    }
-
-    /// Since when the first of those has waited.
-    fn lacks_since(&self) -> Option<Instant> {
-        let served = (self.connecting as usize).saturating_add(self.idle.len());
-        self.waiting.get(served).map(|waiting| waiting.since)
-    }
-
-    /// Clients that neither an idle connection nor one being opened will serve.
-    fn lacks(&self) -> u32 {
-        if self.paused {
-            return 0;
-        }
-        (self.waiting.len() as u32).saturating_sub(self.connecting + self.idle.len() as u32)
     }
 }
 
