@@ -39,10 +39,25 @@ pub enum Command {
     },
     /// Print the rights that the operator needs at the API server, as rules of roles.
     Rbac,
+    /// Print the reference of every field, in Markdown, or of every right with its reason.
+    Reference {
+        /// Which.
+        #[arg(value_enum, default_value = "fields")]
+        page: Reference,
+    },
     /// Check an operator that runs: exit code 0 when all is well. What `helm test` runs.
     Check(Check),
     /// Print how the budget of a `PgPooler` comes about, without a cluster and without a server.
     Explain(Explain),
+}
+
+/// A page of the reference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Reference {
+    /// Every field of a `PgPooler`.
+    Fields,
+    /// Every right of the operator.
+    Rights,
 }
 
 /// Options of `explain`.

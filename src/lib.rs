@@ -31,6 +31,7 @@ pub mod names;
 pub mod observe;
 pub mod plan;
 pub mod rbac;
+pub mod reference;
 pub mod run;
 pub mod status;
 pub mod telemetry;

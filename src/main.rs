@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use pgpooler_operator::cli::{Cli, Command};
-use pgpooler_operator::{check, crd, error, explain, rbac, run, telemetry};
+use pgpooler_operator::cli::{Cli, Command, Reference};
+use pgpooler_operator::{check, crd, error, explain, rbac, reference, run, telemetry};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -14,6 +14,10 @@ fn main() -> ExitCode {
         Some(Command::Crd) => return print(crd::yaml()),
         Some(Command::AuthQuerySql { user }) => {
             return print(Ok::<_, std::convert::Infallible>(pgpooler_config::auth_query_sql(&user)));
+        }
+        Some(Command::Reference { page: Reference::Fields }) => return print(reference::fields()),
+        Some(Command::Reference { page: Reference::Rights }) => {
+            return print(Ok::<_, std::convert::Infallible>(reference::rights()));
         }
         Some(Command::Rbac) => return print(rbac::yaml()),
         Some(Command::Check(options)) => return finished(check::run(&options)),

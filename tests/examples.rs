@@ -3,28 +3,8 @@
 
 mod fixtures;
 
+use fixtures::{is_within, pooler, settings, world};
 use pgpooler_operator::plan::plan;
-use serde_json::Value;
-
-use fixtures::{pooler, settings, world};
-
-/// Every field of `part` is in `whole`: nothing was dropped as unknown.
-fn is_within(part: &Value, whole: &Value, path: &str) {
-    match (part, whole) {
-        (Value::Object(part), Value::Object(whole)) => {
-            for (key, value) in part {
-                let known = whole.get(key).unwrap_or_else(|| panic!("unknown field {path}.{key}"));
-                is_within(value, known, &format!("{path}.{key}"));
-            }
-        }
-        (Value::Array(part), Value::Array(whole)) => {
-            for (index, (part, whole)) in part.iter().zip(whole).enumerate() {
-                is_within(part, whole, &format!("{path}[{index}]"));
-            }
-        }
-        _ => assert_eq!(part, whole, "{path}"),
-    }
-}
 
 #[test]
 fn every_example_is_parsed_and_planned() {
