@@ -60,48 +60,53 @@ impl Effect {
     }
 }
 
+const SPEC_HEAD: &str = "| Field | Type | Default | Change | Meaning |\n|---|---|---|---|---|\n";
+const STATUS_HEAD: &str = "| Field | Type | Meaning |\n|---|---|---|\n";
+const COLUMNS: &str = "
+## Columns
+
+`kubectl get pgpooler` shows:
+
+| Column | From | Meaning |
+|---|---|---|
+";
+
 /// Every field of `spec` and `status`, and the columns of `kubectl get`.
 pub fn fields() -> Result<String, ReferenceError> {
     let definition = serde_json::to_value(PgPooler::crd())?;
     let version = &definition["spec"]["versions"][0];
     let root = &version["schema"]["openAPIV3Schema"];
-    let mut page = String::new();
+    let mut page = Vec::new();
     for part in ["spec", "status"] {
-        page.push_str(&format!("\n## {part}\n"));
+        page.push(format!("\n## {part}\n"));
         section(part, &root["properties"][part], &mut page);
     }
-    page.push_str(
-        "\n## Columns\n\n`kubectl get pgpooler` shows:\n\n| Column | From | Meaning |\n|---|---|---|\n",
-    );
+    page.push(COLUMNS.to_owned());
     for column in version["additionalPrinterColumns"].as_array().into_iter().flatten() {
         let part = |key: &str| cell(column[key].as_str().unwrap_or_default());
         let name = part("name").to_uppercase();
-        page.push_str(&format!("| `{name}` | `{}` | {} |\n", part("jsonPath"), part("description")));
+        page.push(format!("| `{name}` | `{}` | {} |\n", part("jsonPath"), part("description")));
     }
-    Ok(page)
+    Ok(page.concat())
 }
 
 /// The fields of an object, then the sections of those that have fields themselves.
-fn section(path: &str, schema: &Value, page: &mut String) {
+fn section(path: &str, schema: &Value, page: &mut Vec<String>) {
     let is_spec = path.starts_with("spec");
-    page.push_str(&format!("\n{}\n\n", schema::description(schema)));
-    page.push_str(if is_spec {
-        "| Field | Type | Default | Change | Meaning |\n|---|---|---|---|---|\n"
-    } else {
-        "| Field | Type | Meaning |\n|---|---|---|\n"
-    });
+    page.push(format!("\n{}\n\n", schema::description(schema)));
+    page.push(if is_spec { SPEC_HEAD } else { STATUS_HEAD }.to_owned());
     let fields = schema::properties(schema);
     for (name, field) in &fields {
-        page.push_str(&row(path, name, field, schema, is_spec));
+        page.push(row(path, name, field, schema, is_spec));
     }
-    page.push_str(&rules(schema));
+    page.push(rules(schema));
     for (name, field) in fields {
         let (path, of) = match kind(&format!("{path}.{name}"), field) {
             Kind::Object => (format!("{path}.{name}"), field),
             Kind::ListOfObjects => (format!("{path}.{name}[]"), &field["items"]),
             _ => continue,
         };
-        page.push_str(&format!("\n### {path}\n"));
+        page.push(format!("\n### {path}\n"));
         section(&path, of, page);
     }
 }

@@ -4,26 +4,20 @@ use crate::rbac::{CALLS, Calls, Scope};
 
 /// Every call that the operator makes, and what for.
 pub fn rights() -> String {
-    let mut page = String::new();
+    let mut page = Vec::new();
     for (scope, title) in [
         (Scope::Watched, "In every namespace that is watched"),
         (Scope::Own, "In the operator's own namespace"),
     ] {
-        page.push_str(&format!(
-            "\n## {title}\n\n| API group | Resource | Verbs | For |\n|---|---|---|---|\n"
-        ));
+        page.push(format!("\n## {title}\n\n| API group | Resource | Verbs | For |\n|---|---|---|---|\n"));
         for calls in CALLS.iter().filter(|calls| calls.scope == scope) {
             let Calls { group, resource, verbs, .. } = calls;
             let group = if group.is_empty() { "core".to_owned() } else { format!("`{group}`") };
             let verbs: Vec<_> = verbs.iter().map(|verb| format!("`{verb}`")).collect();
-            page.push_str(&format!(
-                "| {group} | `{resource}` | {} | {} |\n",
-                verbs.join(", "),
-                reason(resource)
-            ));
+            page.push(format!("| {group} | `{resource}` | {} | {} |\n", verbs.join(", "), reason(resource)));
         }
     }
-    page
+    page.concat()
 }
 
 /// What for; empty for what nobody has given a reason for.

@@ -1,6 +1,7 @@
 //! Development tasks of pgpooler: `cargo xtask cluster`, `image`, `demo`, `test`, `fuzz`, `bench`, `scale`, `generate`.
 
 mod bench;
+mod book;
 mod cluster;
 mod command;
 mod demo;
@@ -38,6 +39,9 @@ enum Task {
     Image(image::ImageArgs),
     /// What is checked in and follows from the code: the CRD and its copies.
     Generate(generate::GenerateArgs),
+    /// For mdBook, which gives it the book: links out of `docs` lead to the repository.
+    #[command(hide = true)]
+    Book(book::BookArgs),
     /// Every check of the repository, as CI runs them.
     Test(test::TestArgs),
     /// Every fuzz target for some minutes.
@@ -67,6 +71,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Demo(arguments) => demo::run(&arguments),
         Task::Image(arguments) => image::run(&arguments),
         Task::Generate(arguments) => generate::run(&arguments),
+        Task::Book(arguments) => book::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),

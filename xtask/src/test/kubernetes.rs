@@ -12,7 +12,7 @@ use crate::{
     soak, ui, workspace,
 };
 
-use super::{Count, autoscale, chart, counting, pools, whole};
+use super::{Count, autoscale, chart, counting, docs_commands, pools, whole};
 
 /// A cluster of its own: the developer's stays as it is.
 const CLUSTER: &str = "test";
@@ -75,6 +75,17 @@ pub(crate) fn whole(ready_made: Option<&Path>) -> Result<Count> {
     command::output(
         site.cluster().helm(["uninstall", "pgpooler", "--namespace", OPERATOR_NAMESPACE])?.arg("--wait"),
     )?;
+    Ok(count)
+}
+
+/// What a newcomer does, the operator's installation included.
+pub(crate) fn guide(ready_made: Option<&Path>) -> Result<Count> {
+    let site = Site::up(CLUSTER, 1)?;
+    let image = site.load_pgpooler(Profile::Dev, ready_made)?;
+    let postgres = site.load_postgres()?;
+    let count = docs_commands::run(&site, &image, &postgres)?;
+    let mut uninstall = site.cluster().helm(["uninstall", "pgpooler", "--ignore-not-found"])?;
+    command::output(uninstall.args(["--namespace", OPERATOR_NAMESPACE, "--wait"]))?;
     Ok(count)
 }
 

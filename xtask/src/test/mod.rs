@@ -4,6 +4,7 @@ mod autoscale;
 pub(crate) mod chart;
 mod code;
 mod counting;
+mod docs_commands;
 mod drivers;
 mod kubernetes;
 mod pools;
@@ -64,7 +65,7 @@ const GROUPS: &[Group] = &[
         what: "Helm chart, alerts and dashboard, without a cluster",
         run: |_| Ok(chart::run()),
     },
-    Group { name: "docs", what: "rustdoc, warnings denied", run: |_| code::docs() },
+    Group { name: "docs", what: "rustdoc, warnings denied, and the book", run: |_| code::docs() },
     Group { name: "api", what: "tests against a real API server", run: |_| kubernetes::api() },
     Group {
         name: "chart-api",
@@ -80,6 +81,11 @@ const GROUPS: &[Group] = &[
         name: "whole",
         what: "all around the pods, live changes, an autoscaler, on a real node",
         run: |arguments| kubernetes::whole(arguments.programs.as_deref()),
+    },
+    Group {
+        name: "guide",
+        what: "the commands of docs/getting-started.md, on a real node",
+        run: |arguments| kubernetes::guide(arguments.programs.as_deref()),
     },
     Group {
         name: "soak",
