@@ -49,15 +49,14 @@ fn chapters(value: &mut Value) {
 /// The page with links out of `docs` made absolute.
 fn with_links(page: &str, path: &Path) -> String {
     let mut parts = page.split("](../");
-    let mut out = parts.next().unwrap_or_default().to_owned();
+    let mut out = vec![parts.next().unwrap_or_default().to_owned()];
     for part in parts {
         let (link, rest) = part.split_at(part.find(')').unwrap_or(part.len()));
-        match outside(path, &format!("../{link}")) {
-            Some(file) => out.push_str(&format!("]({REPOSITORY}{file}{rest}")),
-            None => out.push_str(&format!("](../{link}{rest}")),
-        }
+        let link = format!("../{link}");
+        let link = outside(path, &link).map_or(link, |file| format!("{REPOSITORY}{file}"));
+        out.extend(["](".to_owned(), link, rest.to_owned()]);
     }
-    out
+    out.concat()
 }
 
 /// The file of the repository that a link of this page leads to, if it is not a page of the book.
