@@ -102,9 +102,8 @@ impl Fences<'_> {
             if other.uid() == object.uid() {
                 continue;
             }
-            let other = self.status.latest(&other).await;
             let leaving = other.metadata.deletion_timestamp.is_some();
-            let Some(status) = other.status.and_then(|status| status.fence) else { continue };
+            let Some(status) = self.status.fence(&other).await else { continue };
             if place.is_meant(&status, id) {
                 let needs = u32::try_from(status.needs).unwrap_or(0);
                 guards.push(Guard { needs, original: fence::claim(Some(&status)), leaving });

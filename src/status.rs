@@ -11,7 +11,7 @@ use kube::{Api, Client, Resource as _, ResourceExt as _};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use crate::api::{ConditionType, PgPooler, PgPoolerStatus, Reason};
+use crate::api::{ConditionType, FenceStatus, PgPooler, PgPoolerStatus, Reason};
 use crate::names;
 
 /// Notes of events may have 1024 bytes.
@@ -56,6 +56,16 @@ impl StatusWriter {
             object.status = Some(written.status.clone());
         }
         object
+    }
+
+    /// The fence of its status as last written, without all the rest of it: everybody's are asked for by everybody.
+    pub async fn fence(&self, object: &PgPooler) -> Option<FenceStatus> {
+        let written = self.written.lock().await;
+        let written = written.get(&ObjectRef::from_obj(object));
+        match written.filter(|written| written.uid == object.metadata.uid) {
+            Some(written) => written.status.fence.clone(),
+            None => object.status.as_ref()?.fence.clone(),
+        }
     }
 
     /// Forgets an object that is no more.

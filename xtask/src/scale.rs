@@ -270,11 +270,12 @@ impl Server {
     /// Nobody may see which database cluster it is: each address is taken for a server of its own.
     fn wait(&self, cluster: &Cluster) -> Result<()> {
         let end = Instant::now() + Duration::from_secs(30);
+        // rights on functions are those of one database, and a new one is a copy of this
         let statement = "REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC; \
-                         CREATE ROLE app LOGIN; CREATE DATABASE app OWNER app";
+                         CREATE ROLE app LOGIN; CREATE DATABASE app OWNER app TEMPLATE template1";
         loop {
             let mut psql = cluster.netns_command("psql")?;
-            psql.args(["-h", "127.0.0.1", "-p", &POSTGRES.to_string(), "-U", "postgres", "-q"]);
+            psql.args(["-h", "127.0.0.1", "-p", &POSTGRES.to_string(), "-U", "postgres", "-q", "template1"]);
             for one in statement.split("; ") {
                 psql.args(["-c", one]);
             }
