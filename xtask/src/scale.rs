@@ -240,9 +240,10 @@ impl Server {
         fs::create_dir(&data)?;
         command::output(Command::new("chown").arg("-R").arg("postgres").arg(folder.path()))?;
         let as_postgres = |cluster: &Cluster| -> Result<Command> {
-            let mut runuser = cluster.netns_command("runuser")?;
-            runuser.args(["-u", "postgres", "--"]).current_dir("/");
-            Ok(runuser)
+            // unlike `runuser` it becomes the program, so that signals reach it
+            let mut setpriv = cluster.netns_command("setpriv")?;
+            setpriv.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]).current_dir("/");
+            Ok(setpriv)
         };
         let initdb = format!("{PROGRAMS}/initdb");
         let options = ["--auth=trust", "--no-sync", "--username=postgres", "--no-instructions"];
@@ -300,7 +301,14 @@ fn prepare(site: &Site, count: u32) -> Result<()> {
     let crd = crate::workspace::root().join("crds/pgpooler.dev_pgpoolers.yaml");
     let crd = crd.to_str().context("a path that is no text")?;
     kubectl(site.cluster(), &["apply", "--server-side", "--filename", crd])?;
-    kubectl(site.cluster(), &["wait", "--for=condition=Established", "crd/pgpoolers.pgpooler.dev"])?;
+    let end = Instant::now() + Duration::from_secs(30);
+    // until it has a status there is nothing to wait for
+    while let Err(error) =
+        kubectl(site.cluster(), &["wait", "--for=condition=Established", "crd/pgpoolers.pgpooler.dev"])
+    {
+        ensure!(Instant::now() < end, "{error:#}");
+        sleep(Duration::from_millis(200));
+    }
     let mut text = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {NAMESPACE}}}\n");
     for number in 0..count {
         write!(
