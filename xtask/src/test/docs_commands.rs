@@ -24,6 +24,8 @@ use super::Count;
 
 const PAGE: &str = include_str!("../../../docs/getting-started.md");
 const SERVER: Server = Server { name: "getting-started-db", max_connections: 100, options: "" };
+/// Seconds that a reader takes at least for a block: kube-proxy learns up to a second after a pod is Ready that it is.
+const READS: u64 = 2;
 /// What the script says before each block.
 const MARK: &str = "docs-block";
 
@@ -68,7 +70,7 @@ fn script(blocks: &[String]) -> String {
     let mut script = "set -eu\n".to_owned();
     for (number, block) in blocks.iter().enumerate() {
         // writing to a String cannot fail
-        let _ = write!(script, "echo {MARK} {number}\n{block}\n");
+        let _ = write!(script, "sleep {READS}\necho {MARK} {number}\n{block}\n");
     }
     let _ = writeln!(script, "echo {MARK} {}", blocks.len());
     script
