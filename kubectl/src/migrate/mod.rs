@@ -53,7 +53,7 @@ pub enum MigrateError {
     BadName(String),
 }
 
-/// What is asked of [`pgbouncer`].
+/// What is asked of [`pgbouncer()`].
 #[derive(Debug, Clone, Default)]
 pub struct PgBouncer {
     /// `pgbouncer.ini`
