@@ -227,7 +227,8 @@ fn poolers_with<K: Resource<DynamicType = ()>>(
 
 async fn reconcile(object: Arc<PgPooler>, scope: Arc<Scope>) -> Result<Action, Error> {
     let started = Instant::now();
-    let result = step(&object, &scope).await;
+    // large, and there are sixteen at most
+    let result = Box::pin(step(&object, &scope)).await;
     scope.context.metrics.reconciled(started.elapsed(), result.as_ref().err().map(Error::label));
     if result.is_ok() {
         scope.context.failures().remove(&ObjectRef::from_obj(&*object));

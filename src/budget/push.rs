@@ -152,6 +152,7 @@ impl State {
 mod tests {
     use super::*;
 
+    #[expect(clippy::unnecessary_wraps, reason = "as it is sent")]
     fn push(hash: &str) -> Option<Arc<Push>> {
         Some(Arc::new(Push { hash: hash.to_owned(), command: Zeroizing::default() }))
     }

@@ -70,15 +70,16 @@ pub(super) fn tls(target: &Target, host: &Host) -> Result<(Connect, SslMode), Fa
     })?;
     let mut connect = MakeRustlsConnect::new(config);
     // a name that cannot be checked, such as one with `_`, does for whoever does not check it
-    let made = MakeTlsConnect::<TcpStream>::make_tls_connect(&mut connect, &host.name).or_else(|error| {
-        let checks = target.tls.mode == TlsMode::VerifyFull;
-        if checks {
-            Err(error)
-        } else {
-            MakeTlsConnect::<TcpStream>::make_tls_connect(&mut connect, "postgresql")
-        }
-    });
-    made.map(|made| (made, mode)).map_err(|error| {
+    let connector =
+        MakeTlsConnect::<TcpStream>::make_tls_connect(&mut connect, &host.name).or_else(|error| {
+            let checks = target.tls.mode == TlsMode::VerifyFull;
+            if checks {
+                Err(error)
+            } else {
+                MakeTlsConnect::<TcpStream>::make_tls_connect(&mut connect, "postgresql")
+            }
+        });
+    connector.map(|connector| (connector, mode)).map_err(|error| {
         failure(Reason::SpecInvalid, format!("`{}` is no name for a certificate: {error}", host.name))
     })
 }

@@ -126,7 +126,7 @@ impl Host {
 
     /// The host as the operator reaches it from its own namespace: a name without dots is a Service beside the
     /// `PgPooler`. No cluster domain is needed, since the resolver's search list completes `<service>.<namespace>.svc`.
-    fn from_elsewhere(self, namespace: &str) -> Self {
+    fn seen_from_elsewhere(self, namespace: &str) -> Self {
         if self.name.contains(['.', ':']) || self.name == "localhost" {
             return self;
         }
@@ -144,7 +144,7 @@ impl Target {
     /// The same with hosts that can be resolved from there.
     #[must_use]
     pub fn from_elsewhere(self, namespace: &str) -> Self {
-        let hosts = self.hosts.into_iter().map(|host| host.from_elsewhere(namespace)).collect();
+        let hosts = self.hosts.into_iter().map(|host| host.seen_from_elsewhere(namespace)).collect();
         Self { hosts, ..self }
     }
 

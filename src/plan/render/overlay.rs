@@ -30,7 +30,7 @@ pub fn merged(pod: PodSpec, more: &Map<String, Value>) -> Result<PodSpec, String
     // what the type does not know would be lost, and a misspelt field with it
     let pod: PodSpec = serde_json::from_value(whole.clone()).map_err(|error| error.to_string())?;
     let known = serde_json::to_value(&pod).map_err(|error| error.to_string())?;
-    match lost(&whole, &known, String::new()) {
+    match lost(&whole, &known, "") {
         Some(path) => Err(format!("unknown field `{path}`")),
         None => Ok(pod),
     }
@@ -70,12 +70,12 @@ fn merge_lists(field: &str, into: &mut Vec<Value>, more: &[Value]) {
 }
 
 /// The first field of `whole` that is not in `known`.
-fn lost(whole: &Value, known: &Value, path: String) -> Option<String> {
+fn lost(whole: &Value, known: &Value, path: &str) -> Option<String> {
     match (whole, known) {
         (Value::Object(whole), Value::Object(known)) => whole.iter().find_map(|(key, value)| {
             let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
             match known.get(key) {
-                Some(known) => lost(value, known, path),
+                Some(known) => lost(value, known, &path),
                 // an empty one says nothing
                 None if is_empty(value) => None,
                 None => Some(path),
@@ -83,7 +83,7 @@ fn lost(whole: &Value, known: &Value, path: String) -> Option<String> {
         }),
         (Value::Array(whole), Value::Array(known)) => {
             let pairs = whole.iter().zip(known).enumerate();
-            pairs.into_iter().find_map(|(at, (whole, known))| lost(whole, known, format!("{path}[{at}]")))
+            pairs.into_iter().find_map(|(at, (whole, known))| lost(whole, known, &format!("{path}[{at}]")))
         }
         _ => None,
     }
@@ -115,7 +115,7 @@ mod tests {
         .unwrap()
     }
 
-    fn with(more: Value) -> Result<PodSpec, String> {
+    fn with(more: &Value) -> Result<PodSpec, String> {
         merged(pod(), more.as_object().unwrap())
     }
 
@@ -128,7 +128,7 @@ mod tests {
                 {"name": "sidecar", "image": "s"},
             ],
         });
-        let pod = with(more).unwrap();
+        let pod = with(&more).unwrap();
         let names: Vec<_> = pod.containers.iter().map(|container| container.name.as_str()).collect();
         assert_eq!(names, ["pgpooler", "sidecar"]);
         let Container { image, env, args, .. } = &pod.containers[0];
@@ -140,14 +140,14 @@ mod tests {
 
     #[test]
     fn null_takes_away() {
-        assert_eq!(with(json!({"volumes": null})).unwrap().volumes, None);
+        assert_eq!(with(&json!({"volumes": null})).unwrap().volumes, None);
     }
 
     #[test]
     fn what_is_no_field_of_a_pod_is_named() {
-        assert_eq!(with(json!({"afinity": {"a": 1}})), Err("unknown field `afinity`".to_owned()));
+        assert_eq!(with(&json!({"afinity": {"a": 1}})), Err("unknown field `afinity`".to_owned()));
         let more = json!({"containers": [{"name": "pgpooler", "livenesProbe": {"periodSeconds": 1}}]});
-        assert_eq!(with(more), Err("unknown field `containers[0].livenesProbe`".to_owned()));
-        assert!(with(json!({"containers": "none"})).is_err());
+        assert_eq!(with(&more), Err("unknown field `containers[0].livenesProbe`".to_owned()));
+        assert!(with(&json!({"containers": "none"})).is_err());
     }
 }
