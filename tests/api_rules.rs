@@ -3,7 +3,13 @@
 //!
 //! `PGPOOLER_TEST_KUBECONFIG` names a kubeconfig for a throw-away cluster where no operator runs; without it these
 //! tests do nothing.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    clippy::too_many_lines,
+    reason = "tests"
+)]
 
 #[path = "fixtures/cluster.rs"]
 mod cluster;

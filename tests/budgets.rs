@@ -71,7 +71,9 @@ impl Fleet {
         for (_, path) in document.files() {
             bundle.insert(path, fs::read(self.folder.path().join(path)).unwrap());
         }
-        files.iter().for_each(|(path, content)| bundle.insert(Path::new(path), *content));
+        for (path, content) in files {
+            bundle.insert(Path::new(path), *content);
+        }
         Configuration { hash: bundle.hash(&document), paused: document.paused, bundle }
     }
 

@@ -264,12 +264,12 @@ impl Server {
         }
         let process = settings.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
         let server = Self { process, _folder: folder };
-        server.wait(cluster)?;
+        Self::wait(cluster)?;
         Ok(server)
     }
 
     /// Nobody may see which database cluster it is: each address is taken for a server of its own.
-    fn wait(&self, cluster: &Cluster) -> Result<()> {
+    fn wait(cluster: &Cluster) -> Result<()> {
         let end = Instant::now() + Duration::from_secs(30);
         // rights on functions are those of one database, and a new one is a copy of this
         let statement = "REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC; \
