@@ -70,9 +70,10 @@ fn script(blocks: &[String]) -> String {
     let mut script = "set -eu\n".to_owned();
     for (number, block) in blocks.iter().enumerate() {
         // writing to a String cannot fail
-        let _ = write!(script, "sleep {READS}\necho {MARK} {number}\n{block}\n");
+        // what a command prints may have no line end
+        let _ = write!(script, "sleep {READS}\necho\necho {MARK} {number}\n{block}\n");
     }
-    let _ = writeln!(script, "echo {MARK} {}", blocks.len());
+    let _ = writeln!(script, "echo\necho {MARK} {}", blocks.len());
     script
 }
 
