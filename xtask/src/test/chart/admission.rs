@@ -42,6 +42,8 @@ pub(crate) fn dry_run(site: &Site) -> Result<Count> {
     // the tests that come after begin without these kinds
     let monitoring = ["podmonitors", "prometheusrules"].map(|kind| format!("{kind}.monitoring.coreos.com"));
     site.kubectl(&["delete", "customresourcedefinitions", &monitoring[0], &monitoring[1], "--timeout=60s"])?;
+    // and with no account that Helm would find to be another's
+    site.kubectl(&[&["delete", "namespaces", "--timeout=90s"][..], &NAMESPACES[..]].concat())?;
     Ok(Count { passed: VALUES.len() as u64 + 1, failed: 0 })
 }
 
