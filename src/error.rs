@@ -8,9 +8,6 @@ use crate::status::StatusError;
 /// One variant per step.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The caches will not be filled any more: the operator ends.
-    #[error("the watches have ended")]
-    CachesGone,
     /// Observing.
     #[error("cannot observe")]
     Observe(#[from] ObserveError),
@@ -29,7 +26,6 @@ impl Error {
     /// A closed label for metrics.
     pub fn label(&self) -> &'static str {
         match self {
-            Self::CachesGone => "caches",
             Self::Observe(_) => "observe",
             Self::Apply(ApplyError::NameConflict { .. }) => "name-conflict",
             Self::Apply(ApplyError::Rejected { .. }) => "rejected",

@@ -1,7 +1,10 @@
 //! The fence, carried out: SQL over the monitor session, and the finalizer. What is done is decided in
 //! [`plan::fence`].
 
+mod places;
 mod sql;
+
+pub(crate) use places::Places;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -98,8 +101,9 @@ impl Fences<'_> {
 
     async fn guards(&self, object: &PgPooler, place: &Place, id: Option<&str>) -> Vec<Guard> {
         let mut guards = Vec::new();
-        for other in self.poolers.state() {
-            if other.uid() == object.uid() {
+        for (namespace, name) in self.status.near(place, id) {
+            let Some(other) = self.poolers.get(&ObjectRef::new(&name).within(&namespace)) else { continue };
+            if other.metadata.uid == object.metadata.uid {
                 continue;
             }
             let leaving = other.metadata.deletion_timestamp.is_some();

@@ -12,18 +12,27 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::api::{ConditionType, FenceStatus, PgPooler, PgPoolerStatus, Reason};
+use crate::fence::Places;
 use crate::names;
+use crate::plan::fence::Place;
+use crate::plan::figures::FIGURES;
 
 /// Notes of events may have 1024 bytes.
 const LONGEST_NOTE: usize = 1000;
-
-/// Figures that move by themselves are not written more often.
-const FIGURES: Duration = Duration::from_secs(29);
 
 /// The status could not be written.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write the status")]
 pub struct StatusError(#[source] pub kube::Error);
+
+/// Whether a status says all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// It does.
+    All,
+    /// Figures have moved, and it is too early to write them.
+    Later,
+}
 
 /// Writes status and events.
 pub struct StatusWriter {
@@ -31,6 +40,7 @@ pub struct StatusWriter {
     recorder: Recorder,
     /// What was written last: the cache may not have seen it yet, and an event must not come twice.
     written: Mutex<HashMap<ObjectRef<PgPooler>, Written>>,
+    places: std::sync::Mutex<Places>,
 }
 
 /// A status, and the object that it was written to: one of the same name may come after it.
@@ -44,7 +54,12 @@ impl StatusWriter {
     /// `instance` is the name of the operator's pod.
     pub fn new(client: Client, instance: Option<String>) -> Self {
         let reporter = Reporter { controller: names::MANAGER.to_owned(), instance };
-        Self { recorder: Recorder::new(client.clone(), reporter), client, written: Mutex::default() }
+        Self {
+            recorder: Recorder::new(client.clone(), reporter),
+            client,
+            written: Mutex::default(),
+            places: std::sync::Mutex::default(),
+        }
     }
 
     /// The object with its status as last written, if that is known better than the cache does.
@@ -55,10 +70,33 @@ impl StatusWriter {
         if let Some(written) = written.filter(|written| written.uid == object.metadata.uid) {
             object.status = Some(written.status.clone());
         }
+        self.note(&object);
         object
     }
 
-    /// The fence of its status as last written, without all the rest of it: everybody's are asked for by everybody.
+    /// Takes note of the fence that a status speaks of.
+    pub fn note(&self, object: &PgPooler) {
+        self.note_fence(object, object.status.as_ref().and_then(|status| status.fence.as_ref()));
+    }
+
+    fn note_fence(&self, object: &PgPooler, fence: Option<&FenceStatus>) {
+        self.places().note(&(object.namespace().unwrap_or_default(), object.name_any()), fence);
+    }
+
+    fn places(&self) -> std::sync::MutexGuard<'_, Places> {
+        self.places.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Namespaces and names of all whose fence may be about this role on this server.
+    pub fn near(
+        &self,
+        place: &Place,
+        system_identifier: Option<&str>,
+    ) -> impl Iterator<Item = (String, String)> {
+        self.places().near(place, system_identifier).into_iter()
+    }
+
+    /// The fence of its status as last written, without all the rest of it.
     pub async fn fence(&self, object: &PgPooler) -> Option<FenceStatus> {
         let written = self.written.lock().await;
         let written = written.get(&ObjectRef::from_obj(object));
@@ -71,15 +109,17 @@ impl StatusWriter {
     /// Forgets an object that is no more.
     pub async fn forget(&self, object: &ObjectRef<PgPooler>) {
         self.written.lock().await.remove(object);
+        self.places().forget(&(object.namespace.clone().unwrap_or_default(), object.name.clone()));
     }
 
     /// Writes `status` if it is not the one that `object` has, figures only now and then. The events come after it, so that a write that failed
     /// and is tried again tells of each transition once.
-    pub async fn write(&self, object: &PgPooler, status: PgPoolerStatus) -> Result<(), StatusError> {
+    pub async fn write(&self, object: &PgPooler, status: PgPoolerStatus) -> Result<Told, StatusError> {
         let key = ObjectRef::from_obj(object);
         let since = self.written.lock().await.get(&key).map(|written| written.at.elapsed());
         if !is_due(object.status.as_ref(), &status, since) {
-            return Ok(());
+            let is_same = object.status.as_ref() == Some(&status);
+            return Ok(if is_same { Told::All } else { Told::Later });
         }
         let namespace = object.namespace().unwrap_or_default();
         let api: Api<PgPooler> = Api::namespaced(self.client.clone(), &namespace);
@@ -91,17 +131,19 @@ impl StatusWriter {
         });
         let params = PatchParams::apply(names::MANAGER).force();
         match api.patch_status(&object.name_any(), &params, &Patch::Apply(patch)).await {
-            Err(kube::Error::Api(answer)) if answer.is_not_found() => return Ok(()),
+            Err(kube::Error::Api(answer)) if answer.is_not_found() => return Ok(Told::All),
             answer => answer.map_err(StatusError)?,
         };
+        tracing::debug!(name = object.name_any(), namespace, "status written");
         let old = object.status.as_ref().map_or(&[][..], |status| status.conditions.as_slice());
         let turned: Vec<_> = turned(old, &status.conditions).cloned().collect();
+        self.note_fence(object, status.fence.as_ref());
         let written = Written { uid: object.uid(), status, at: Instant::now() };
         self.written.lock().await.insert(key, written);
         for condition in turned {
             self.tell(object, &condition).await;
         }
-        Ok(())
+        Ok(Told::All)
     }
 
     /// Warns of something that is no condition.

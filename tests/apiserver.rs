@@ -18,7 +18,7 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::runtime::reflector;
 use kube::{Api, ResourceExt as _};
 use pgpooler_operator::api::PgPooler;
-use pgpooler_operator::apply::apply;
+use pgpooler_operator::apply::{OwnWrites, Writer, apply};
 use pgpooler_operator::fence::{Fences, Memory};
 use pgpooler_operator::names;
 use pgpooler_operator::observe::postgres::Sessions;
@@ -176,18 +176,20 @@ async fn children_applied_twice_are_written_once() {
     let created = api.create(&PostParams::default(), &object("orders", spec)).await.expect("created");
     let first = plan(&created, &facts(), &settings());
     assert_eq!(first.verdict.blocked, None);
+    let own = OwnWrites::default();
+    let writer = Writer { client: &client, own: &own };
     let first =
-        children(apply(&client, &created, first.objects, &Children::default()).await.expect("applied"));
+        children(apply(writer, &created, first.objects, &Children::default()).await.expect("applied"));
 
     let seen = Facts { children: first.clone(), ..facts() };
     let again = plan(&created, &seen, &settings());
-    let second = children(apply(&client, &created, again.objects, &seen.children).await.expect("applied"));
+    let second = children(apply(writer, &created, again.objects, &seen.children).await.expect("applied"));
     assert_eq!(versions(&first), versions(&second), "nothing differs, so nothing is written");
 
     // and what is written in spite of it changes nothing
     let again = plan(&created, &seen, &settings());
     let forced =
-        children(apply(&client, &created, again.objects, &Children::default()).await.expect("applied"));
+        children(apply(writer, &created, again.objects, &Children::default()).await.expect("applied"));
     assert_eq!(versions(&first), versions(&forced), "a server-side apply of the same changes nothing");
     remove(&client, &namespace).await;
 }

@@ -18,7 +18,7 @@ use kube::Client;
 use kube::client::Body;
 use kube::runtime::reflector::ObjectRef;
 use pgpooler_operator::api::PgPooler;
-use pgpooler_operator::apply::{ApplyError, apply};
+use pgpooler_operator::apply::{ApplyError, OwnWrites, Writer, apply};
 use pgpooler_operator::observe::caches;
 use pgpooler_operator::plan::conditions::{self, Seen};
 use pgpooler_operator::plan::facts::{Children, Facts, Kinds, SecretFact, ServerFact};
@@ -114,6 +114,12 @@ fn planned(object: &PgPooler, facts: &Facts) -> Plan {
     plan(object, facts, &settings())
 }
 
+/// What is planned, written by an operator that remembers nothing.
+async fn applied(client: &Client, object: &PgPooler, facts: &Facts) -> Result<Objects<Applied>, ApplyError> {
+    let writer = Writer { client, own: &OwnWrites::default() };
+    apply(writer, object, planned(object, facts).objects, &facts.children).await
+}
+
 #[tokio::test]
 async fn everything_is_created_once_and_then_left_alone() {
     let server = Server::default();
@@ -121,8 +127,7 @@ async fn everything_is_created_once_and_then_left_alone() {
     let object =
         pooler_with(json!({"podTemplate": {"resources": {"limits": {"cpu": 1, "memory": "1024Mi"}}}}));
 
-    let first =
-        apply(&client, &object, planned(&object, &facts()).objects, &Children::default()).await.unwrap();
+    let first = applied(&client, &object, &facts()).await.unwrap();
     let namespaced = |kind: &str, name: &str| format!("PATCH {kind}/namespaces/shop/{name}");
     assert_eq!(
         server.writes(),
@@ -138,7 +143,7 @@ async fn everything_is_created_once_and_then_left_alone() {
     );
 
     let after = Facts { children: children(first), ..facts() };
-    apply(&client, &object, planned(&object, &after).objects, &after.children).await.unwrap();
+    applied(&client, &object, &after).await.unwrap();
     assert_eq!(server.requests.lock().unwrap().as_slice(), <[String; 0]>::default(), "not even a read");
 }
 
@@ -147,15 +152,14 @@ async fn what_others_change_is_put_right_and_what_is_not_wanted_any_more_is_remo
     let server = Server::default();
     let client = server.start();
     let object = pooler_with(json!({}));
-    let first =
-        apply(&client, &object, planned(&object, &facts()).objects, &Children::default()).await.unwrap();
+    let first = applied(&client, &object, &facts()).await.unwrap();
     let mut after = Facts { children: children(first), ..facts() };
     server.writes();
 
     let mut service = (**after.children.service.as_ref().unwrap()).clone();
     service.spec.as_mut().unwrap().ports.as_mut().unwrap()[0].port = 1;
     after.children.service = Some(Arc::new(service));
-    apply(&client, &object, planned(&object, &after).objects, &after.children).await.unwrap();
+    applied(&client, &object, &after).await.unwrap();
     assert_eq!(server.writes(), ["PATCH /api/v1/namespaces/shop/services/orders"]);
 
     let single = pooler_with(json!({"replicas": 1}));
@@ -164,7 +168,7 @@ async fn what_others_change_is_put_right_and_what_is_not_wanted_any_more_is_remo
         secret: SecretFact::Missing,
         ..after
     };
-    apply(&client, &single, planned(&single, &after).objects, &after.children).await.unwrap();
+    applied(&client, &single, &after).await.unwrap();
     let writes = server.writes();
     assert!(
         writes.contains(&"DELETE /apis/policy/v1/namespaces/shop/poddisruptionbudgets/orders".to_owned())
@@ -179,7 +183,7 @@ async fn an_object_of_somebody_else_is_not_touched_and_nothing_is_half_done() {
         json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "orders", "namespace": "shop"}});
     server.objects.lock().unwrap().insert("/api/v1/namespaces/shop/services/orders".into(), foreign);
     let object = pooler_with(json!({}));
-    let result = apply(&client, &object, planned(&object, &facts()).objects, &Children::default()).await;
+    let result = applied(&client, &object, &facts()).await;
     let Err(ApplyError::NameConflict { what }) = result else { panic!("must be refused") };
     assert_eq!(what, "Service `orders`");
     assert_eq!(server.writes(), <[String; 0]>::default());
@@ -198,7 +202,8 @@ async fn a_stored_pgpooler_that_cannot_be_read_does_not_hide_the_others() {
         "metadata": {"resourceVersion": "1"}, "items": [bad, good],
     });
     server.objects.lock().unwrap().insert("/apis/pgpooler.dev/v1alpha1/pgpoolers".into(), list);
-    let (caches, watches) = caches::open(&client, None, Kinds::default());
+    let (_known, kinds) = tokio::sync::watch::channel(Kinds::default());
+    let (caches, watches) = caches::open(&client, None, kinds, &std::sync::Arc::default());
     let watch = watches.poolers.for_each(|_| std::future::ready(()));
     let ready = timeout(Duration::from_secs(5), caches.poolers.wait_until_ready());
     tokio::select! {

@@ -1,6 +1,7 @@
 //! The only place that writes children.
 
 pub mod diff;
+mod own;
 pub mod ssa;
 
 use kube::Client;
@@ -9,6 +10,8 @@ use crate::api::{PgPooler, Reason};
 use crate::plan::checks::{self, Blocked};
 use crate::plan::facts::Children;
 use crate::plan::objects::{Applied, Objects, Rendered};
+
+pub use own::OwnWrites;
 
 /// A child could not be applied.
 #[derive(Debug, thiserror::Error)]
@@ -54,13 +57,22 @@ impl ApplyError {
     }
 }
 
+/// What writes children.
+#[derive(Clone, Copy)]
+pub struct Writer<'a> {
+    /// The API server.
+    pub client: &'a Client,
+    /// What it has stored of ours.
+    pub own: &'a OwnWrites,
+}
+
 /// Applies the children.
 ///
 /// Flow: nothing is written while an object of somebody else has one of the names; then what the pods need comes
 /// before the Deployment, so that no pod starts with half of it, and the Services before it too, so that the first
 /// ready pod is found. A set applied twice is written once. Not cancel-safe as a whole, but every write is idempotent.
 pub async fn apply(
-    client: &Client,
+    writer: Writer<'_>,
     owner: &PgPooler,
     rendered: Objects<Rendered>,
     live: &Children,
@@ -78,30 +90,30 @@ pub async fn apply(
         pod_monitor,
         deployment,
     } = rendered;
-    ssa::probe(client, owner, &service_account, live.service_account.as_ref()).await?;
-    ssa::probe(client, owner, &auth, live.auth.as_ref()).await?;
-    ssa::probe(client, owner, &config, live.config.as_ref()).await?;
-    ssa::probe(client, owner, &peers, live.peers.as_ref()).await?;
-    ssa::probe(client, owner, &service, live.service.as_ref()).await?;
-    ssa::probe(client, owner, &disruption_budget, live.disruption_budget.as_ref()).await?;
-    ssa::probe(client, owner, &network_policy, live.network_policy.as_ref()).await?;
-    ssa::probe(client, owner, &connection, live.connection.as_ref()).await?;
-    ssa::probe(client, owner, &certificate, live.certificate.as_ref()).await?;
-    ssa::probe(client, owner, &pod_monitor, live.pod_monitor.as_ref()).await?;
-    ssa::probe(client, owner, &deployment, live.deployment.as_ref()).await?;
-    ssa::dry_run(client, owner, &deployment, live.deployment.as_ref()).await?;
+    ssa::probe(writer, owner, &service_account, live.service_account.as_ref()).await?;
+    ssa::probe(writer, owner, &auth, live.auth.as_ref()).await?;
+    ssa::probe(writer, owner, &config, live.config.as_ref()).await?;
+    ssa::probe(writer, owner, &peers, live.peers.as_ref()).await?;
+    ssa::probe(writer, owner, &service, live.service.as_ref()).await?;
+    ssa::probe(writer, owner, &disruption_budget, live.disruption_budget.as_ref()).await?;
+    ssa::probe(writer, owner, &network_policy, live.network_policy.as_ref()).await?;
+    ssa::probe(writer, owner, &connection, live.connection.as_ref()).await?;
+    ssa::probe(writer, owner, &certificate, live.certificate.as_ref()).await?;
+    ssa::probe(writer, owner, &pod_monitor, live.pod_monitor.as_ref()).await?;
+    ssa::probe(writer, owner, &deployment, live.deployment.as_ref()).await?;
+    ssa::dry_run(writer, owner, &deployment, live.deployment.as_ref()).await?;
     Ok(Objects {
-        service_account: ssa::apply(client, owner, service_account, live.service_account.as_ref()).await?,
-        auth: ssa::apply(client, owner, auth, live.auth.as_ref()).await?,
-        config: ssa::apply(client, owner, config, live.config.as_ref()).await?,
-        peers: ssa::apply(client, owner, peers, live.peers.as_ref()).await?,
-        service: ssa::apply(client, owner, service, live.service.as_ref()).await?,
-        disruption_budget: ssa::apply(client, owner, disruption_budget, live.disruption_budget.as_ref())
+        service_account: ssa::apply(writer, owner, service_account, live.service_account.as_ref()).await?,
+        auth: ssa::apply(writer, owner, auth, live.auth.as_ref()).await?,
+        config: ssa::apply(writer, owner, config, live.config.as_ref()).await?,
+        peers: ssa::apply(writer, owner, peers, live.peers.as_ref()).await?,
+        service: ssa::apply(writer, owner, service, live.service.as_ref()).await?,
+        disruption_budget: ssa::apply(writer, owner, disruption_budget, live.disruption_budget.as_ref())
             .await?,
-        network_policy: ssa::apply(client, owner, network_policy, live.network_policy.as_ref()).await?,
-        connection: ssa::apply(client, owner, connection, live.connection.as_ref()).await?,
-        certificate: ssa::apply(client, owner, certificate, live.certificate.as_ref()).await?,
-        pod_monitor: ssa::apply(client, owner, pod_monitor, live.pod_monitor.as_ref()).await?,
-        deployment: ssa::apply(client, owner, deployment, live.deployment.as_ref()).await?,
+        network_policy: ssa::apply(writer, owner, network_policy, live.network_policy.as_ref()).await?,
+        connection: ssa::apply(writer, owner, connection, live.connection.as_ref()).await?,
+        certificate: ssa::apply(writer, owner, certificate, live.certificate.as_ref()).await?,
+        pod_monitor: ssa::apply(writer, owner, pod_monitor, live.pod_monitor.as_ref()).await?,
+        deployment: ssa::apply(writer, owner, deployment, live.deployment.as_ref()).await?,
     })
 }

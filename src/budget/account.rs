@@ -7,9 +7,8 @@ use pgpooler_core::budget::{Charge, MemberId, Phase, Report};
 use tokio::time::Instant;
 
 use super::groups::{Group, ServerKey};
-use super::state::{Pod, Pooler, State};
+use super::state::{Pod, State};
 use crate::api::PgPooler;
-use crate::plan::backends::Roles;
 use crate::plan::facts::{Account, Coverage, Facts, PodAccount, PodPhase, Sharing};
 
 impl State {
@@ -20,8 +19,8 @@ impl State {
         else {
             return Sharing::default();
         };
-        let on = |one: &&Pooler| one.server.as_ref() == Some(&server) && one.member != pooler.member;
-        let mut others: Vec<_> = self.poolers.values().filter(on).map(|one| one.neighbour.clone()).collect();
+        let others = self.poolers_on(&server).filter(|one| one.member != pooler.member);
+        let mut others: Vec<_> = others.map(|one| one.neighbour.clone()).collect();
         others.sort_by(|a, b| a.name.cmp(&b.name));
         let foreign = self.foreign(&server, facts);
         if let Some(pooler) = self.poolers.get_mut(&uid) {
@@ -46,14 +45,22 @@ impl State {
         server.and_then(|server| self.groups.get(server)).is_none_or(Group::mourns)
     }
 
+    /// Whether its budget is written down as soon as the ledger has decided.
+    pub(super) fn is_about_to_write(&self, object: &PgPooler) -> bool {
+        let pooler = object.uid().and_then(|uid| self.poolers.get(&uid));
+        let group = pooler.and_then(|pooler| self.groups.get(pooler.server.as_ref()?));
+        pooler.zip(group).is_some_and(|(pooler, group)| {
+            let committed = group.ledger.totals().committed;
+            group.max_connections.is_some() && (committed < group.budget || pooler.committed < committed)
+        })
+    }
+
     /// Sessions that are not of any pooler.
     fn foreign(&self, server: &ServerKey, facts: &Facts) -> Option<u32> {
         let (backends, group) = (&facts.backends.as_ref()?.backends, self.groups.get(server)?);
         let living = self.on(server).filter_map(|pod| pod.fact.address.as_ref()?.parse::<IpAddr>().ok());
         let addresses: Vec<IpAddr> = living.chain(group.addresses()).collect();
-        let on = |pooler: &&Pooler| pooler.server.as_ref() == Some(server);
-        let poolers = self.poolers.values().filter(on);
-        let roles = poolers.fold(Roles::default(), |all, pooler| all.and(&pooler.roles));
+        let roles = self.roles_on(server);
         // what pods could hold rather than what they said last: a connection that has just been opened is nobody else's
         Some(backends.foreign(&addresses, &roles, group.ledger.totals().charged))
     }
@@ -63,8 +70,7 @@ impl State {
         let uid = object.uid()?;
         let pooler = self.poolers.get(&uid)?;
         let group = self.groups.get(pooler.server.as_ref()?)?;
-        let mut pods: Vec<PodAccount> =
-            self.pods.values().filter(|pod| pod.pooler == uid).map(|pod| one(pod, group)).collect();
+        let mut pods: Vec<PodAccount> = self.pods_of(pooler).map(|pod| one(pod, group)).collect();
         for pod in &mut pods {
             if facts.vanished.iter().any(|vanished| vanished.name == pod.name) {
                 pod.phase = PodPhase::Vanished;
@@ -94,7 +100,7 @@ fn coverage(group: &Group, member: MemberId) -> Coverage {
 }
 
 fn one(pod: &Pod, group: &Group) -> PodAccount {
-    let charge = group.ledger.charges().find(|charge| charge.pod == pod.id);
+    let charge = group.ledger.charge_of(pod.id);
     let usage = pod.report.map(|report| report.usage).unwrap_or_default();
     PodAccount {
         name: pod.fact.name.clone(),

@@ -21,14 +21,23 @@ impl State {
     pub(super) fn lost(&mut self, uid: &str) {
         if let Some(pod) = self.pods.get_mut(uid) {
             pod.reach = Reach::Silent;
+            if let Some(pooler) = self.poolers.get_mut(&pod.pooler) {
+                pooler.stir = News::Some;
+            }
         }
     }
 
     /// What a pod says; the epoch of another leader, if it follows one.
     pub(super) fn heard(&mut self, uid: &str, link: Link, report: &Report, now: Instant) -> Option<u64> {
         let pod = self.pods.get_mut(uid)?;
-        pod.reach = Reach::Connected;
+        let was = std::mem::replace(&mut pod.reach, Reach::Connected);
         let before = pod.report.replace(*report);
+        let moved = before.is_none_or(|before| figures(&before) != figures(report));
+        if (moved || was != Reach::Connected)
+            && let Some(pooler) = self.poolers.get_mut(&pod.pooler)
+        {
+            pooler.stir = News::Some;
+        }
         let Some(group) = pod.server.as_ref().and_then(|server| self.groups.get_mut(server)) else {
             if let Some(pooler) = self.poolers.get_mut(&pod.pooler) {
                 pooler.peak = pooler.peak.max(report.usage.active + report.usage.waiting.min(1));
@@ -78,7 +87,7 @@ impl State {
     fn refused(&mut self, pooler: &str, server: &ServerKey, now: Instant) {
         let held: u32 = self.on(server).filter_map(|pod| pod.report).map(|report| report.usage.held).sum();
         let Some(of) = self.poolers.get(pooler) else { return };
-        let sessions = self.poolers.values().filter(|one| one.server.as_ref() == Some(server)).count() as u32;
+        let sessions = self.uids_on(server).count() as u32;
         let known = held + of.foreign.unwrap_or(0) + sessions;
         let usable = of.usable;
         if let Some(group) = self.groups.get_mut(server) {
@@ -86,19 +95,23 @@ impl State {
             tracing::warn!(server = ?server, usable, known, "the server refused a login although it should have room (53300)");
         }
         self.changed.insert(pooler.to_owned());
-    }
-
-    pub(super) fn on<'a>(&'a self, server: &'a ServerKey) -> impl Iterator<Item = &'a Pod> {
-        self.pods.values().filter(move |pod| pod.server.as_ref() == Some(server))
+        self.stir(server);
     }
 
     fn note_peak(&mut self, pooler: &str) {
-        let pods = self.pods.values().filter(|pod| pod.pooler == pooler);
-        let active: u32 = pods.filter_map(|pod| pod.report).map(|report| report.usage.active).sum();
+        let Some(of) = self.poolers.get(pooler) else { return };
+        let reports = self.pods_of(of).filter_map(|pod| pod.report);
+        let active: u32 = reports.map(|report| report.usage.active).sum();
         if let Some(pooler) = self.poolers.get_mut(pooler) {
             pooler.peak = pooler.peak.max(active);
         }
     }
+}
+
+/// What a status shows of a report.
+fn figures(report: &Report) -> (Phase, u32, u32, u32, u32) {
+    let usage = &report.usage;
+    (report.phase, report.limit, usage.held, usage.active, usage.waiting)
 }
 
 impl Pod {

@@ -11,9 +11,11 @@
 //! operator still leads, when a pod is met for the first time.
 
 mod account;
+mod balance;
 mod duties;
 mod groups;
 mod hear;
+mod index;
 mod push;
 mod state;
 mod talk;
@@ -133,7 +135,7 @@ impl Budgets {
         let mut state = self.state();
         let news = state.reconcile(object, facts, sum, Instant::now());
         let account = state.account(object, facts);
-        let greetings = state.greetings();
+        let greetings = state.greetings(object);
         drop(state);
         for greeting in greetings {
             talk::begin(self, greeting);
@@ -142,6 +144,11 @@ impl Budgets {
             self.wake.notify_one();
         }
         account
+    }
+
+    /// Whether the budget of a `PgPooler` is to be written down before anything is given to its pods.
+    pub fn is_about_to_write(&self, object: &PgPooler) -> bool {
+        self.state().is_about_to_write(object)
     }
 
     /// A `PgPooler` is no more; `pods` of it still exist.
@@ -175,6 +182,12 @@ impl Budgets {
         }
     }
 
+    /// What went unnoticed is noticed: every `PgPooler` is looked at soon.
+    pub fn look_at_all(&self) {
+        self.state().doubt_all();
+        self.wake.notify_one();
+    }
+
     /// Keeps the ledgers; never returns.
     pub async fn keep(self: Arc<Self>) {
         self.opened().await;
@@ -182,7 +195,11 @@ impl Budgets {
         loop {
             tokio::select! {
                 () = self.wake.notified() => sleep(TOGETHER).await,
-                _ = ticks.tick() => self.state().tick(Instant::now()),
+                _ = ticks.tick() => {
+                    let mut state = self.state();
+                    state.tick(Instant::now());
+                    state.balance(Instant::now());
+                }
             }
             let (orders, changed) = {
                 let mut state = self.state();

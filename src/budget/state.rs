@@ -6,9 +6,10 @@ use std::net::IpAddr;
 use kube::ResourceExt as _;
 use kube::runtime::reflector::ObjectRef;
 use pgpooler_core::budget::{Command, Demand, Mark, Member, MemberId, PodId, Report};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use super::balance::Balance;
 use super::groups::{Group, News, ServerKey};
 use super::push::{Mind, Newest};
 use super::talk::{Greeting, Spoken};
@@ -33,8 +34,12 @@ pub(super) struct State {
     pub(super) groups: BTreeMap<ServerKey, Group>,
     /// By uid.
     pub(super) poolers: HashMap<String, Pooler>,
+    /// Uids of the `PgPoolers` on each server: there may be thousands on others.
+    pub(super) on: HashMap<ServerKey, BTreeSet<String>>,
     /// By uid.
     pub(super) pods: HashMap<String, Pod>,
+    /// Uids of pods.
+    pub(super) uids: HashMap<PodId, String>,
     pub(super) changed: BTreeSet<String>,
     /// Servers whose budgets are being written down.
     pub(super) writing: BTreeSet<ServerKey>,
@@ -45,6 +50,8 @@ pub(super) struct Pooler {
     pub(super) key: ObjectRef<PgPooler>,
     pub(super) member: MemberId,
     pub(super) server: Option<ServerKey>,
+    /// Uids of its pods.
+    pub(super) pods: BTreeSet<String>,
     pub(super) neighbour: Neighbour,
     /// The budget that its status has.
     pub(super) committed: u32,
@@ -60,6 +67,12 @@ pub(super) struct Pooler {
     pub(super) roles: Roles,
     pub(super) usable: u32,
     pub(super) sight: Sight,
+    /// When it was last looked at as a whole.
+    pub(super) looked_at: Instant,
+    /// Figures have moved since, or something around it: it is looked at when that was long enough ago.
+    pub(super) stir: News,
+    /// Of clients between its pods.
+    pub(super) balance: Balance,
 }
 
 /// Whether the server's sessions could be looked at last.
@@ -91,6 +104,8 @@ pub(super) struct Talk {
     address: IpAddr,
     ca: String,
     pub(super) commands: mpsc::UnboundedSender<Command>,
+    /// How many clients it should shed.
+    pub(super) sheds: watch::Sender<u32>,
 }
 
 impl State {
@@ -100,7 +115,9 @@ impl State {
             last_id: 0,
             groups: BTreeMap::new(),
             poolers: HashMap::new(),
+            on: HashMap::new(),
             pods: HashMap::new(),
+            uids: HashMap::new(),
             changed: BTreeSet::new(),
             writing: BTreeSet::new(),
         }
@@ -117,19 +134,20 @@ impl State {
         let committed = status.ledger.as_ref().map_or(0, |ledger| unsigned(ledger.committed));
         let (Some(server), true) = (ServerKey::remembered(status), committed > 0) else { return };
         let uid = self.enter(object);
+        self.settle(&uid, &server);
         let Some(pooler) = self.poolers.get_mut(&uid) else { return };
-        (pooler.server, pooler.committed) = (Some(server.clone()), committed);
+        pooler.committed = committed;
         let member = pooler.member;
         let epoch = self.epoch;
         let before = self.groups.get(&server).map_or(0, |group| group.ledger.totals().committed);
         if committed > before {
             // nothing has been decided yet, so the account can still be begun anew with the larger budget
             let mut group = Group::new(epoch, committed);
-            for other in self.poolers.values().filter(|one| one.server.as_ref() == Some(&server)) {
+            for other in self.poolers_on(&server) {
                 group.ledger.set_member(other.member, remembered(None));
                 group.ledger.suspect(other.member);
             }
-            for pod in self.pods.values().filter(|pod| pod.server.as_ref() == Some(&server)) {
+            for pod in self.on(&server) {
                 let of = self.poolers.get(&pod.pooler).map_or(member, |pooler| pooler.member);
                 group.ledger.add_pod(pod.id, of, pod.fact.floor);
             }
@@ -162,6 +180,7 @@ impl State {
                 key: ObjectRef::from_obj(object),
                 member,
                 server: None,
+                pods: BTreeSet::new(),
                 neighbour: Neighbour::default(),
                 committed: 0,
                 ca: String::new(),
@@ -172,6 +191,9 @@ impl State {
                 roles: Roles::default(),
                 usable: 0,
                 sight: Sight::None,
+                looked_at: Instant::now(),
+                stir: News::None,
+                balance: Balance::default(),
             };
             self.poolers.insert(uid.clone(), pooler);
         }
@@ -189,32 +211,39 @@ impl State {
             // pods that have not heard of it, or are gone, may still have those of before
             pooler.roles = std::mem::take(&mut pooler.roles).and(&found.roles(object, target));
         }
+        let mut is_other = false;
         if let Some(target) = target {
             let budget = &object.spec.budget;
-            pooler.neighbour = Neighbour {
+            let neighbour = Neighbour {
                 name: format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any()),
                 weight: unsigned(budget.weight.into()),
                 keep_free: unsigned(budget.keep_free.into()),
                 role: target.user,
                 database: target.database,
             };
+            is_other = neighbour != pooler.neighbour;
+            pooler.neighbour = neighbour;
         }
         pooler.ca.clone_from(&facts.internal_tls.ca);
         pooler.password.clone_from(&facts.admin_password.0);
-        if let Some(server) = seen.filter(|server| pooler.server.as_ref() != Some(server)) {
+        let on = pooler.server.clone();
+        if let Some(server) = seen.filter(|server| on.as_ref() != Some(server)) {
             self.moves(&uid, &server);
+        } else if let Some(server) = on.filter(|_| is_other) {
+            self.stir(&server);
         }
         uid
     }
 
     /// To another server, or to the first. Its pods come along with all that they could hold.
     fn moves(&mut self, uid: &str, server: &ServerKey) {
-        let Some(pooler) = self.poolers.get_mut(uid) else { return };
-        let before = pooler.server.replace(server.clone());
+        let before = self.settle(uid, server);
+        let Some(pooler) = self.poolers.get(uid) else { return };
         let (member, committed, epoch) = (pooler.member, pooler.committed, self.epoch);
         let mut pods = Vec::new();
         if let Some(group) = before.and_then(|before| self.groups.get_mut(&before)) {
-            for pod in self.pods.values_mut().filter(|pod| pod.pooler == uid) {
+            for pod in &pooler.pods {
+                let Some(pod) = self.pods.get_mut(pod) else { continue };
                 pods.push((pod.id, pod.fact.floor, group.ledger.charge(pod.id)));
                 group.ledger.remove_pod(pod.id);
                 // a conversation of its own with each ledger: the next one claims the pod for the new one
@@ -245,6 +274,7 @@ impl State {
         let uid = self.note(object, facts);
         let Some(pooler) = self.poolers.get_mut(&uid) else { return false };
         pooler.sight = if facts.backends.is_some() { Sight::Clear } else { Sight::None };
+        (pooler.looked_at, pooler.stir) = (now, News::None);
         let enforced = object.spec.budget.mode == BudgetMode::Enforce;
         if let (Some(sum), Some(server)) = (sum, &pooler.server)
             && let Some(group) = self.groups.get_mut(server)
@@ -288,6 +318,10 @@ impl State {
             Some(pod) => pod.id,
             None => PodId(self.next_id()),
         };
+        if let Some(pooler) = self.poolers.get_mut(uid) {
+            pooler.pods.insert(fact.uid.clone());
+        }
+        self.uids.insert(id, fact.uid.clone());
         let pod = self.pods.entry(fact.uid.clone()).or_insert_with(|| Pod {
             id,
             fact: fact.clone(),
@@ -311,14 +345,11 @@ impl State {
     }
 
     fn remove_pods(&mut self, uid: &str, is_gone: impl Fn(&str) -> bool, now: Instant) {
-        let gone: Vec<String> = self
-            .pods
-            .iter()
-            .filter(|(id, pod)| pod.pooler == uid && is_gone(id))
-            .map(|(id, _)| id.clone())
-            .collect();
+        let Some(pooler) = self.poolers.get_mut(uid) else { return };
+        let gone: Vec<String> = pooler.pods.extract_if(.., |id| is_gone(id)).collect();
         for id in gone {
             let Some(pod) = self.pods.remove(&id) else { continue };
+            self.uids.remove(&pod.id);
             let Some(group) = pod.server.as_ref().and_then(|server| self.groups.get_mut(server)) else {
                 continue;
             };
@@ -332,19 +363,23 @@ impl State {
     fn look_at_graves(&mut self, uid: &str, facts: &Facts) {
         let Some(looked) = &facts.backends else { return };
         let Some(server) = self.poolers.get(uid).and_then(|pooler| pooler.server.clone()) else { return };
-        let pods = self.pods.values().filter(|pod| pod.server.as_ref() == Some(&server));
+        let Some(group) = self.groups.get(&server) else { return };
+        if group.ledger.departed().is_empty() && !group.mourns() {
+            return;
+        }
         let living: BTreeSet<IpAddr> =
-            pods.filter_map(|pod| pod.fact.address.as_ref()?.parse().ok()).collect();
-        let on = self.poolers.values().filter(|pooler| pooler.server.as_ref() == Some(&server));
-        let roles = on.fold(Roles::default(), |all, pooler| all.and(&pooler.roles));
+            self.on(&server).filter_map(|pod| pod.fact.address.as_ref()?.parse().ok()).collect();
+        let roles = self.roles_on(&server);
         if let Some(group) = self.groups.get_mut(&server) {
             group.look_at_graves(looked, &living, &roles);
         }
-        let pods = self.pods.values().filter(|pod| pod.pooler == uid);
-        let processes: Vec<_> =
-            pods.filter_map(|pod| Some((pod.fact.address.as_ref()?.parse().ok()?, pod.started?))).collect();
-        let member = self.poolers.get(uid).map(|pooler| pooler.member);
-        if let (Some(member), Some(group)) = (member, self.groups.get_mut(&server)) {
+        let Some(pooler) = self.poolers.get(uid) else { return };
+        let processes: Vec<_> = self
+            .pods_of(pooler)
+            .filter_map(|pod| Some((pod.fact.address.as_ref()?.parse().ok()?, pod.started?)))
+            .collect();
+        let member = pooler.member;
+        if let Some(group) = self.groups.get_mut(&server) {
             group.look_back(member, looked, &processes);
         }
     }
@@ -362,21 +397,24 @@ impl State {
         if let Some(group) = server.as_ref().and_then(|server| self.groups.get_mut(server)) {
             group.leaves(member);
         }
-        if exists.is_empty() {
-            self.poolers.remove(&uid);
+        if !exists.is_empty() {
+            return;
         }
-        if let Some(server) = server
-            && !self.poolers.values().any(|pooler| pooler.server.as_ref() == Some(&server))
-        {
-            self.groups.remove(&server);
+        self.poolers.remove(&uid);
+        if let Some(server) = server {
+            self.leave_server(&uid, &server);
+            if !self.on.contains_key(&server) {
+                self.groups.remove(&server);
+            }
         }
     }
 
-    /// Pods that have an address, and are not talked to.
-    pub(super) fn greetings(&mut self) -> Vec<Greeting> {
+    /// Pods of a `PgPooler` that have an address, and are not talked to.
+    pub(super) fn greetings(&mut self, object: &PgPooler) -> Vec<Greeting> {
         let mut greetings = Vec::new();
-        for (uid, pod) in &mut self.pods {
-            let Some(pooler) = self.poolers.get(&pod.pooler) else { continue };
+        let Some(pooler) = object.uid().and_then(|uid| self.poolers.get(&uid)) else { return greetings };
+        for uid in &pooler.pods {
+            let Some(pod) = self.pods.get_mut(uid) else { continue };
             let address = pod.fact.address.as_ref().and_then(|address| address.parse::<IpAddr>().ok());
             let Some(address) = address.filter(|_| !pooler.ca.is_empty()) else { continue };
             let talked_to =
@@ -388,7 +426,8 @@ impl State {
                 continue;
             }
             let (commands, receiver) = mpsc::unbounded_channel();
-            pod.talk = Some(Talk { address, ca: pooler.ca.clone(), commands });
+            let (sheds, shed) = watch::channel(0);
+            pod.talk = Some(Talk { address, ca: pooler.ca.clone(), commands, sheds });
             greetings.push(Greeting {
                 uid: uid.clone(),
                 pod: if pod.server.is_some() { Spoken::Limited } else { Spoken::Measured },
@@ -396,6 +435,7 @@ impl State {
                 ca: pooler.ca.clone(),
                 password: pooler.password.clone(),
                 commands: receiver,
+                shed,
                 mind: Mind::new(pooler.newest.subscribe()),
             });
         }

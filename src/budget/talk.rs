@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use pgpooler_core::budget::{BadReport, Command, Link, Report};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Notification, SimpleQueryMessage, SimpleQueryRow};
@@ -38,6 +38,7 @@ pub(super) struct Greeting {
     pub(super) ca: String,
     pub(super) password: String,
     pub(super) commands: mpsc::UnboundedReceiver<Command>,
+    pub(super) shed: watch::Receiver<u32>,
     pub(super) mind: Mind,
 }
 
@@ -89,6 +90,15 @@ pub(super) fn begin(budgets: &Arc<Budgets>, mut greeting: Greeting) {
     });
 }
 
+/// Until a pod is told anew how many clients it should shed. Cancel-safe.
+async fn ordered(shed: &mut watch::Receiver<u32>) -> u32 {
+    if shed.changed().await.is_err() {
+        // its `PgPooler` is no more, and the commands end with it
+        std::future::pending::<()>().await;
+    }
+    *shed.borrow_and_update()
+}
+
 /// What could not be sent is sent again by the ledger, which knows that the connection was lost.
 async fn closed(commands: &mut mpsc::UnboundedReceiver<Command>) {
     while commands.recv().await.is_some() {}
@@ -104,10 +114,8 @@ async fn converse(budgets: &Arc<Budgets>, greeting: &mut Greeting) -> Result<(),
     let address = SocketAddr::new(greeting.address, port);
     let connected = link::connect(address, greeting.ca.as_bytes(), &greeting.password).await;
     let (client, driver) = connected.map_err(|error| (error.into(), false))?;
-    Talk { budgets, uid: &greeting.uid, number, client }
-        .run(greeting.pod, driver, &mut greeting.commands, &mut greeting.mind)
-        .await
-        .map_err(|error| (error, true))
+    let uid = greeting.uid.clone();
+    Talk { budgets, uid: &uid, number, client }.run(driver, greeting).await.map_err(|error| (error, true))
 }
 
 struct Talk<'a> {
@@ -118,13 +126,8 @@ struct Talk<'a> {
 }
 
 impl Talk<'_> {
-    async fn run(
-        &self,
-        pod: Spoken,
-        driver: Driver,
-        commands: &mut mpsc::UnboundedReceiver<Command>,
-        mind: &mut Mind,
-    ) -> Result<(), TalkError> {
+    async fn run(&self, driver: Driver, greeting: &mut Greeting) -> Result<(), TalkError> {
+        let Greeting { pod, commands, shed, mind, .. } = greeting;
         let (notes, mut heard) = mpsc::unbounded_channel();
         // ends with the session, which ends with `self`
         tokio::spawn(drive(driver, notes));
@@ -136,6 +139,10 @@ impl Talk<'_> {
         if let Err(TalkError::Refused(error, _)) = self.ask("LISTEN configuration").await {
             // it is of a version that cannot be told, and says nothing of what it runs
             tracing::warn!(error = chain(&*error), "a pod takes no configuration");
+        }
+        if *shed.borrow() > 0 {
+            // another process may answer by now, which was told nothing
+            shed.mark_changed();
         }
         loop {
             self.configure(mind).await?;
@@ -150,9 +157,14 @@ impl Talk<'_> {
                 }
                 note = heard.recv() => self.hear(&note.ok_or(TalkError::Ended)?, mind)?,
                 () = mind.changed() => {}
+                clients = ordered(shed) => self.shed(clients).await?,
                 () = sleep(SILENCE) => self.say("SHOW BUDGET".to_owned()).await?,
             }
         }
+    }
+
+    async fn shed(&self, clients: u32) -> Result<(), TalkError> {
+        self.say(format!("SHED {clients} EPOCH {}", self.budgets.epoch)).await
     }
 
     /// Says it, and takes note of the answer.

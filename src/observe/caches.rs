@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 
-use futures::StreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
 use kube::core::{NamespaceResourceScope, PartialObjectMeta};
-use kube::runtime::reflector::store::WriterDropped;
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
+use tokio::sync::{Notify, watch};
 
 use crate::api::{CaKind, Certificate, Monitor, PgPooler};
 use crate::names;
@@ -38,14 +40,16 @@ pub struct Caches {
     certificates: Store<Certificate>,
     pod_monitors: Store<Monitor>,
     deployments: Store<Deployment>,
-    /// Which kinds of other operators there were when the watches began.
-    pub kinds: Kinds,
+    /// Which kinds of other operators there are.
+    pub kinds: watch::Receiver<Kinds>,
     /// Their pods.
     pub pods: Pods,
     /// Names and versions of all Secrets; what is in them is read only where a `PgPooler` names them.
     pub secrets: Store<PartialObjectMeta<Secret>>,
     /// The same of all `ConfigMaps`.
     pub config_maps: Store<PartialObjectMeta<ConfigMap>>,
+    /// How many caches have not been filled yet.
+    unfilled: Arc<watch::Sender<usize>>,
 }
 
 /// What fills the caches; nothing happens unless they are polled.
@@ -78,22 +82,30 @@ pub struct Watches {
     pub config_maps: Touched<PartialObjectMeta<ConfigMap>>,
 }
 
-/// The caches of one namespace, or of all.
-pub fn open(client: &Client, namespace: Option<&str>, kinds: Kinds) -> (Caches, Watches) {
+/// The caches of one namespace, or of all. `relisted` is told when a watch had to begin anew.
+pub fn open(
+    client: &Client,
+    namespace: Option<&str>,
+    kinds: watch::Receiver<Kinds>,
+    relisted: &Arc<Notify>,
+) -> (Caches, Watches) {
     let ours = watcher::Config::default().labels(&names::watched());
-    let (poolers, poolers_watch) = poolers(api(client, namespace));
-    let (service_accounts, service_accounts_watch) = cache(api(client, namespace), ours.clone(), |_| {});
-    let (auths, auths_watch) = cache(api(client, namespace), ours.clone(), |_| {});
-    let (configs, configs_watch) = cache(api(client, namespace), ours.clone(), |_| {});
-    let (services, services_watch) = cache(api(client, namespace), ours.clone(), |_| {});
-    let (disruption_budgets, disruption_budgets_watch) = cache(api(client, namespace), ours.clone(), |_| {});
-    let (network_policies, network_policies_watch) = cache(api(client, namespace), ours.clone(), |_| {});
-    let (certificates, certificates_watch) = maybe(kinds.certificate, client, namespace, &ours);
-    let (pod_monitors, pod_monitors_watch) = maybe(kinds.pod_monitor, client, namespace, &ours);
-    let (deployments, deployments_watch) = cache(api(client, namespace), ours.clone(), |_| {});
+    let any = watcher::Config::default();
+    let unfilled = Arc::new(watch::Sender::new(0));
+    let cached = Source { client, namespace, relisted, unfilled: &unfilled };
+    let (poolers, poolers_watch) = poolers(cached);
+    let (service_accounts, service_accounts_watch) = cache(cached, &ours, |_| {});
+    let (auths, auths_watch) = cache(cached, &ours, |_| {});
+    let (configs, configs_watch) = cache(cached, &ours, |_| {});
+    let (services, services_watch) = cache(cached, &ours, |_| {});
+    let (disruption_budgets, disruption_budgets_watch) = cache(cached, &ours, |_| {});
+    let (network_policies, network_policies_watch) = cache(cached, &ours, |_| {});
+    let (certificates, certificates_watch) = maybe(&kinds, |kinds| kinds.certificate, cached, &ours);
+    let (pod_monitors, pod_monitors_watch) = maybe(&kinds, |kinds| kinds.pod_monitor, cached, &ours);
+    let (deployments, deployments_watch) = cache(cached, &ours, |_| {});
     let (pods, pods_watch) = Pods::filled_by(watcher(api(client, namespace), ours).default_backoff());
-    let (secrets, secrets_watch) = cache(api(client, namespace), watcher::Config::default(), bare);
-    let (config_maps, config_maps_watch) = cache(api(client, namespace), watcher::Config::default(), bare);
+    let (secrets, secrets_watch) = cache(cached, &any, bare);
+    let (config_maps, config_maps_watch) = cache(cached, &any, bare);
     (
         Caches {
             poolers,
@@ -110,6 +122,7 @@ pub fn open(client: &Client, namespace: Option<&str>, kinds: Kinds) -> (Caches, 
             pods,
             secrets,
             config_maps,
+            unfilled,
         },
         Watches {
             poolers: poolers_watch,
@@ -140,24 +153,13 @@ impl Caches {
         }
     }
 
-    /// Waits until every cache has been filled once; a plan made earlier would take children for absent.
-    pub async fn ready(&self) -> Result<(), WriterDropped> {
-        tokio::try_join!(
-            self.poolers.wait_until_ready(),
-            self.service_accounts.wait_until_ready(),
-            self.auths.wait_until_ready(),
-            self.configs.wait_until_ready(),
-            self.services.wait_until_ready(),
-            self.disruption_budgets.wait_until_ready(),
-            self.network_policies.wait_until_ready(),
-            self.certificates.wait_until_ready(),
-            self.pod_monitors.wait_until_ready(),
-            self.deployments.wait_until_ready(),
-            self.pods.wait_until_ready(),
-            self.secrets.wait_until_ready(),
-            self.config_maps.wait_until_ready(),
-        )?;
-        Ok(())
+    /// Waits until every cache has been filled once; a plan made earlier would take children for absent. Cancel-safe, and
+    /// for as many as like: of those that wait for one store by kube's own means, only the last one is woken.
+    pub async fn ready(&self) {
+        let mut unfilled = self.unfilled.subscribe();
+        // the sender lives as long as this
+        let _ = unfilled.wait_for(|unfilled| *unfilled == 0).await;
+        self.pods.ready().await;
     }
 
     /// The children of a `PgPooler`, and the names that objects of others hold.
@@ -198,11 +200,11 @@ impl Caches {
     }
 }
 
-/// The cache of a kind that may not be there: then it is empty, and filled at once.
+/// The cache of a kind that may not be there: then it is empty, and filled, until the kind has come.
 fn maybe<K>(
-    kind: Served,
-    client: &Client,
-    namespace: Option<&str>,
+    kinds: &watch::Receiver<Kinds>,
+    which: fn(&Kinds) -> Served,
+    source: Source<'_>,
     ours: &watcher::Config,
 ) -> (Store<K>, Touched<K>)
 where
@@ -215,13 +217,22 @@ where
         + Sync
         + 'static,
 {
-    if kind == Served::Present {
-        return cache(api(client, namespace), ours.clone(), |_| {});
+    if which(&kinds.borrow()) == Served::Present {
+        return cache(source, ours, |_| {});
     }
     let (store, writer) = reflector::store();
     let nothing = futures::stream::iter([Ok(watcher::Event::Init), Ok(watcher::Event::InitDone)]);
-    let watch = nothing.chain(futures::stream::pending()).reflect(writer).touched_objects();
-    (store, watch.boxed())
+    let (mut kinds, api, ours) = (kinds.clone(), api(source.client, source.namespace), ours.clone());
+    let begin = async move {
+        if kinds.wait_for(|kinds| which(kinds) == Served::Present).await.is_err() {
+            // nobody will ask any more
+            std::future::pending::<()>().await;
+        }
+        watcher(api, ours).default_backoff()
+    };
+    let watch = nothing.chain(futures::stream::once(begin).flatten());
+    let watch = watch.modify(|object: &mut K| object.managed_fields_mut().clear()).reflect(writer);
+    (store, watch.map_ok(told(source)).touched_objects().boxed())
 }
 
 fn child<K>(store: &Store<K>, owner: &PgPooler, name: &str, taken: &mut Vec<String>) -> Option<Arc<K>>
@@ -237,6 +248,15 @@ where
     None
 }
 
+/// What all caches are filled from.
+#[derive(Clone, Copy)]
+struct Source<'a> {
+    client: &'a Client,
+    namespace: Option<&'a str>,
+    relisted: &'a Arc<Notify>,
+    unfilled: &'a Arc<watch::Sender<usize>>,
+}
+
 fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
@@ -247,16 +267,18 @@ where
     }
 }
 
-fn poolers(api: Api<Stored>) -> (Store<PgPooler>, Touched<PgPooler>) {
+fn poolers(source: Source<'_>) -> (Store<PgPooler>, Touched<PgPooler>) {
     let (store, writer) = reflector::store();
+    let api: Api<Stored> = api(source.client, source.namespace);
     let watch = readable(watcher(api, watcher::Config::default()).default_backoff(), store.clone());
     let drop_fields = |object: &mut PgPooler| object.managed_fields_mut().clear();
-    (store, watch.modify(drop_fields).reflect(writer).touched_objects().boxed())
+    let watch = watch.modify(drop_fields).reflect(writer).map_ok(told(source));
+    (store, watch.touched_objects().boxed())
 }
 
-fn cache<K>(api: Api<K>, config: watcher::Config, slim: fn(&mut K)) -> (Store<K>, Touched<K>)
+fn cache<K>(source: Source<'_>, config: &watcher::Config, slim: fn(&mut K)) -> (Store<K>, Touched<K>)
 where
-    K: Resource<DynamicType = ()>
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
         + reflector::Lookup<DynamicType = ()>
         + Clone
         + DeserializeOwned
@@ -268,8 +290,33 @@ where
         object.managed_fields_mut().clear();
         slim(object);
     };
-    let watch = watcher(api, config).default_backoff().modify(drop_fields).reflect(writer).touched_objects();
-    (store, watch.boxed())
+    let api: Api<K> = api(source.client, source.namespace);
+    let watch = watcher(api, config.clone()).default_backoff().modify(drop_fields).reflect(writer);
+    (store, watch.map_ok(told(source)).touched_objects().boxed())
+}
+
+/// What is in no event of a watch is told beside it: what went while nobody watched, and that an object which is deleted
+/// without a grace period, and looks as it did before, is gone.
+fn told<K: Resource>(source: Source<'_>) -> impl FnMut(watcher::Event<K>) -> watcher::Event<K> + use<K> {
+    let (relisted, unfilled) = (Arc::clone(source.relisted), Arc::clone(source.unfilled));
+    unfilled.send_modify(|unfilled| *unfilled += 1);
+    let mut lists = 0_u64;
+    move |event| match event {
+        watcher::Event::InitDone => {
+            lists += 1;
+            if lists > 1 {
+                relisted.notify_one();
+            } else {
+                unfilled.send_modify(|unfilled| *unfilled -= 1);
+            }
+            watcher::Event::InitDone
+        }
+        watcher::Event::Delete(mut object) => {
+            object.meta_mut().deletion_timestamp.get_or_insert(Time(Timestamp::UNIX_EPOCH));
+            watcher::Event::Delete(object)
+        }
+        event => event,
+    }
 }
 
 /// The annotation that `kubectl apply` leaves holds what is in the Secret.

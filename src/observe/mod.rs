@@ -87,10 +87,11 @@ impl Observer {
         let Observed { exists: pods, vanished } = caches.pods.observed(pooler);
         let uid = pooler.uid().unwrap_or_default();
         let (secret, references) = self.named(caches, pooler).await?;
+        let kinds = *caches.kinds.borrow();
         let mut facts = Facts {
             secret,
             references,
-            kinds: caches.kinds,
+            kinds,
             server: ServerFact::NotAsked,
             lookup: LookupFact::NotAsked,
             admin_password: self.generated(&uid, names::ADMIN_PASSWORD_KEY, &children).await?,

@@ -7,9 +7,10 @@ use futures::{Stream, TryStreamExt as _};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodSpec};
 use kube::ResourceExt as _;
 use kube::runtime::WatchStreamExt as _;
-use kube::runtime::reflector::store::WriterDropped;
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::watcher::{Error, Event};
+
+use tokio::sync::watch;
 
 use crate::api::PgPooler;
 use crate::names;
@@ -22,6 +23,8 @@ pub struct Pods {
     /// A pod may be missing in the store, or belong to another one by now, but none is missing here.
     by_owner: Arc<Mutex<HashMap<ObjectRef<PgPooler>, BTreeSet<String>>>>,
     vanished: Arc<Mutex<Vanished>>,
+    /// The first list is complete.
+    listed: Arc<watch::Sender<bool>>,
 }
 
 /// What is known of the pods of one `PgPooler`. A pod that is in neither list, and was in one before, has ended.
@@ -41,7 +44,12 @@ impl Pods {
         W: Stream<Item = Result<Event<Pod>, Error>>,
     {
         let (store, writer) = reflector::store();
-        let pods = Self { store, by_owner: Arc::default(), vanished: Arc::default() };
+        let pods = Self {
+            store,
+            by_owner: Arc::default(),
+            vanished: Arc::default(),
+            listed: Arc::new(watch::Sender::new(false)),
+        };
         let (before, after) = (pods.clone(), pods.clone());
         // a pod is known as vanished before it leaves the store, and the index is thinned out by what the store has
         let watch = watch
@@ -52,9 +60,11 @@ impl Pods {
         (pods, watch.touched_objects())
     }
 
-    /// Waits until the first list is complete.
-    pub async fn wait_until_ready(&self) -> Result<(), WriterDropped> {
-        self.store.wait_until_ready().await
+    /// Waits until the first list is complete. Cancel-safe.
+    pub async fn ready(&self) {
+        let mut listed = self.listed.subscribe();
+        // the sender lives as long as this
+        let _ = listed.wait_for(|listed| *listed).await;
     }
 
     /// The pods of a `PgPooler` that have not ended, by name.
@@ -115,15 +125,18 @@ impl Pods {
                 }
             }
             // what went while nobody watched is in no event
-            Event::InitDone => index.retain(|owner, names| {
-                let mut key = ObjectRef::<Pod>::new("");
-                key.namespace.clone_from(&owner.namespace);
-                names.retain(|name| {
-                    key.name.clone_from(name);
-                    self.store.get(&key).is_some()
+            Event::InitDone => {
+                index.retain(|owner, names| {
+                    let mut key = ObjectRef::<Pod>::new("");
+                    key.namespace.clone_from(&owner.namespace);
+                    names.retain(|name| {
+                        key.name.clone_from(name);
+                        self.store.get(&key).is_some()
+                    });
+                    !names.is_empty()
                 });
-                !names.is_empty()
-            }),
+                self.listed.send_replace(true);
+            }
         }
     }
 }
@@ -292,6 +305,21 @@ mod tests {
         });
         let facts = pods.observed(&serde_json::from_value(pooler).unwrap()).exists;
         assert_eq!(facts.into_iter().map(|pod| pod.name).collect::<Vec<_>>(), ["a", "b"]);
+    }
+
+    #[tokio::test]
+    async fn however_many_wait_for_the_first_list_all_go_on() {
+        let (pods, watch) = Pods::filled_by(futures::stream::iter(listed(vec![]).into_iter().map(Ok)));
+        let waits = |_| {
+            let pods = pods.clone();
+            tokio::spawn(async move { pods.ready().await })
+        };
+        let waiting = futures::future::join_all((0..3).map(waits));
+        // all of them have asked
+        tokio::task::yield_now().await;
+        watch.for_each(|_| std::future::ready(())).await;
+        let ended = tokio::time::timeout(std::time::Duration::from_secs(5), waiting).await;
+        assert!(ended.is_ok(), "somebody waits for ever");
     }
 
     #[test]

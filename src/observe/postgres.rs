@@ -20,15 +20,27 @@ use super::session::{Failure, Session, suits};
 
 /// How old figures may be.
 const FRESH: Duration = Duration::from_secs(29);
-/// A session that nobody asked for as long belongs to a target that is no more.
+/// The same on a server on which nothing has changed when it was last looked at.
+const CALM: Duration = Duration::from_secs(58);
+/// A session that no `PgPooler` has for its target, and that nobody has asked for as long.
 const FORGOTTEN: Duration = Duration::from_mins(5);
+/// How often such sessions are looked for.
+const SWEEP: Duration = Duration::from_secs(10);
 /// Changes that nobody has fetched yet; who misses one looks again half a minute later.
 const CHANGES: usize = 1024;
 
 /// All monitor sessions.
 pub struct Sessions {
-    monitors: Mutex<HashMap<Target, Monitor>>,
+    monitors: Mutex<Monitors>,
     changed: broadcast::Sender<ObjectRef<PgPooler>>,
+}
+
+#[derive(Default)]
+struct Monitors {
+    by_target: HashMap<Target, Monitor>,
+    /// Which target a `PgPooler` has asked for last.
+    of: HashMap<Key, Target>,
+    swept: Option<Instant>,
 }
 
 /// The session to one target; ends with this.
@@ -91,7 +103,7 @@ impl Sessions {
 
     /// The same, and when the server was asked. Cancel-safe.
     pub async fn looked(&self, target: &Target, age: Age) -> Option<Looked> {
-        let questions = self.monitors.lock().await.get(target)?.questions.clone();
+        let questions = self.monitors.lock().await.by_target.get(target)?.questions.clone();
         let (answer, answered) = oneshot::channel();
         questions.send(Question::Backends(age, answer)).await.ok()?;
         answered.await.ok()
@@ -99,14 +111,16 @@ impl Sessions {
 
     /// The session to a target that is observed, if it is up.
     pub async fn client(&self, target: &Target) -> Option<Arc<Client>> {
-        let client = self.monitors.lock().await.get(target)?.client.borrow().clone();
+        let client = self.monitors.lock().await.by_target.get(target)?.client.borrow().clone();
         client.filter(|client| !client.is_closed())
     }
 
     /// The login role's CONNECTION LIMIT is this from now on: what was read before is out of date. Cancel-safe.
     pub async fn role_limit_is(&self, target: &Target, limit: Option<u32>) {
         let monitors = self.monitors.lock().await;
-        let Some(questions) = monitors.get(target).map(|monitor| monitor.questions.clone()) else { return };
+        let Some(questions) = monitors.by_target.get(target).map(|monitor| monitor.questions.clone()) else {
+            return;
+        };
         drop(monitors);
         let (done, noted) = oneshot::channel();
         // a session that is lost asks again by itself
@@ -121,16 +135,51 @@ impl Sessions {
     }
 
     async fn monitor(&self, target: &Target, whom: &ObjectRef<PgPooler>) -> watch::Receiver<ServerFact> {
-        let now = Instant::now();
         let mut monitors = self.monitors.lock().await;
-        monitors.retain(|_, monitor| now - monitor.asked_at < FORGOTTEN && !monitor.task.is_finished());
-        let monitor = monitors
+        let key = key_of(whom);
+        if monitors.of.get(&key).is_some_and(|last| last != target) {
+            monitors.leave(&key);
+        }
+        let now = Instant::now();
+        monitors.sweep(now);
+        let Monitors { by_target, of, .. } = &mut *monitors;
+        let monitor = by_target
             .entry(target.clone())
             .or_insert_with(|| Monitor::start(target.clone(), self.changed.clone()));
         monitor.asked_at = now;
-        let key = (whom.namespace.clone().unwrap_or_default(), whom.name.clone());
-        monitor.users.send_if_modified(|users| users.insert(key));
+        if monitor.users.send_if_modified(|users| users.insert(key.clone())) {
+            of.insert(key, target.clone());
+        }
         monitor.fact.clone()
+    }
+
+    /// A `PgPooler` is no more. Cancel-safe.
+    pub async fn forget(&self, whom: &ObjectRef<PgPooler>) {
+        self.monitors.lock().await.leave(&key_of(whom));
+    }
+}
+
+fn key_of(whom: &ObjectRef<PgPooler>) -> Key {
+    (whom.namespace.clone().unwrap_or_default(), whom.name.clone())
+}
+
+impl Monitors {
+    /// The `PgPooler` has another target from now on, or none.
+    fn leave(&mut self, key: &Key) {
+        if let Some(monitor) = self.of.remove(key).and_then(|target| self.by_target.get(&target)) {
+            monitor.users.send_if_modified(|users| users.remove(key));
+        }
+    }
+
+    fn sweep(&mut self, now: Instant) {
+        if self.swept.is_some_and(|swept| now - swept < SWEEP) {
+            return;
+        }
+        self.swept = Some(now);
+        self.by_target.retain(|_, monitor| {
+            let of_use = !monitor.users.borrow().is_empty() || now - monitor.asked_at < FORGOTTEN;
+            of_use && !monitor.task.is_finished()
+        });
     }
 }
 
@@ -191,14 +240,15 @@ impl Work {
             tokio::select! {
                 () = session.lost() => return,
                 () = sleep_until(next) => {
-                    let Ok(server) = session.ask().await else { return };
+                    let asked = std::time::Instant::now();
+                    let Ok((server, backends)) = session.look().await else { return };
                     // one that was promoted, or another behind the same name
                     if suits(self.target.role, &server, &self.target.address()).is_err() {
                         return;
                     }
                     self.say(ServerFact::Seen(server));
-                    self.look(&session).await;
-                    next = Instant::now() + FRESH;
+                    let before = self.remember(Looked { asked, backends });
+                    next = Instant::now() + self.after(before.as_ref());
                 }
                 Some(question) = self.asked.recv() => self.answer(&session, question).await,
             }
@@ -232,10 +282,27 @@ impl Work {
     /// Looks at all sessions, and remembers them.
     async fn look(&mut self, session: &Session) -> Option<Looked> {
         let asked = std::time::Instant::now();
-        let before = self.last.as_ref().map(|last| &last.backends);
-        let looked = Looked { asked, backends: session.backends().await.ok()?.since(before) };
-        self.last = Some(looked.clone());
-        Some(looked)
+        let backends = session.backends().await.ok()?;
+        self.remember(Looked { asked, backends });
+        self.last.clone()
+    }
+
+    /// What was remembered before.
+    fn remember(&mut self, looked: Looked) -> Option<Looked> {
+        let before = self.last.take();
+        let backends = looked.backends.since(before.as_ref().map(|before| &before.backends));
+        self.last = Some(Looked { backends, ..looked });
+        before
+    }
+
+    /// Tells those who want to know that sessions have come or gone; when to look again.
+    fn after(&self, before: Option<&Looked>) -> Duration {
+        let pair = before.zip(self.last.as_ref());
+        if pair.is_some_and(|(before, now)| before.backends.has_those_of(&now.backends)) {
+            return CALM;
+        }
+        self.tell();
+        FRESH
     }
 
     /// Who asks meanwhile hears that nobody knows.
@@ -254,10 +321,14 @@ impl Work {
         let news = is_news(&self.says.borrow(), &fact);
         self.says.send_replace(fact);
         if news {
-            for (namespace, name) in self.used_by.borrow().iter() {
-                // who does not listen looks again by itself
-                let _ = self.changed.send(ObjectRef::new(name).within(namespace));
-            }
+            self.tell();
+        }
+    }
+
+    fn tell(&self) {
+        for (namespace, name) in self.used_by.borrow().iter() {
+            // who does not listen looks again by itself
+            let _ = self.changed.send(ObjectRef::new(name).within(namespace));
         }
     }
 }

@@ -149,6 +149,12 @@ impl Session {
         self.server(&row).map_err(Some)
     }
 
+    /// Both at once: one trip for them.
+    pub async fn look(&self) -> Result<(Server, Backends), Option<tokio_postgres::Error>> {
+        // both are sent before either is answered, and answered in this order
+        futures::try_join!(self.ask(), self.backends())
+    }
+
     /// All sessions on the server. `Err(None)`: no answer in time.
     pub async fn backends(&self) -> Result<Backends, Option<tokio_postgres::Error>> {
         let rows = self.rows(|prepared| &prepared.backends).await?;

@@ -64,6 +64,17 @@ pub enum Whose {
     Others,
 }
 
+impl Backends {
+    /// Whether the sessions are the same ones, whatever they are at.
+    pub fn has_those_of(&self, other: &Self) -> bool {
+        self.rows.len() == other.rows.len() && self.ids() == other.ids()
+    }
+
+    fn ids(&self) -> BTreeSet<(i32, &str)> {
+        self.rows.iter().map(|row| (row.pid, row.role.as_str())).collect()
+    }
+}
+
 /// The roles that poolers log in as.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Roles {

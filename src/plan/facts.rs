@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 
-use crate::api::{Certificate, Monitor, Reason};
+use crate::api::{Certificate, Monitor, PgPooler, Reason};
 
 use super::fence::Outcome;
 use super::materials::References;
@@ -61,6 +61,16 @@ pub struct Kinds {
     pub certificate: Served,
     /// The Prometheus operator's.
     pub pod_monitor: Served,
+}
+
+impl Kinds {
+    /// Whether a `PgPooler` asks for something of a kind that is not there.
+    pub fn lack(&self, object: &PgPooler) -> bool {
+        let spec = &object.spec;
+        let orders = spec.clients.tls.as_ref().is_some_and(|tls| tls.issuer_ref.is_some())
+            && self.certificate == Served::Absent;
+        orders || spec.monitoring.pod_monitor.enabled && self.pod_monitor == Served::Absent
+    }
 }
 
 /// Whether the API server has a kind.

@@ -1,11 +1,15 @@
 //! Figures of the status: what the budget was reckoned from, and what of it is in use.
 
+use std::time::Duration;
+
 use crate::api::{BudgetMode, BudgetStatus, ClientsStatus, PodStatus, Recommendation};
 
 use super::budget::Sum;
 use super::conditions::Seen;
 use super::facts::{Account, Facts, PodAccount};
 
+/// Figures that move by themselves are not written more often.
+pub const FIGURES: Duration = Duration::from_secs(29);
 /// Longer lists are for the metrics.
 const MOST_PODS: usize = 32;
 /// The least that is kept free for people who look after the server.

@@ -14,6 +14,7 @@ pub mod objects;
 pub mod pooler;
 pub mod push;
 pub mod render;
+pub mod rest;
 pub mod rollout;
 pub mod target;
 pub mod within;

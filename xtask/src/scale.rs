@@ -1,7 +1,7 @@
 //! `cargo xtask scale`: what many `PgPoolers` cost the operator and the API server.
 //!
-//! A control plane without nodes, so that nothing but the operator's own work is seen, a PostgreSQL server with an address
-//! for each target, and the operator as a process. CPU and memory are the process's own, from `/proc`; requests are those
+//! A control plane without nodes, so that nothing but the operator's own work is seen, PostgreSQL servers with an address
+//! for each target (each for as many targets as a server has: whoever looks at its sessions sees those of the others too), and the operator as a process. CPU and memory are the process's own, from `/proc`; requests are those
 //! that it counts itself (`pgpooler_operator_kube_requests_total`).
 
 use std::{
@@ -29,7 +29,10 @@ use crate::{
 const CLUSTER: &str = "scale";
 const NAMESPACE: &str = "scale";
 const METRICS: u16 = 18_080;
+/// Of the first server; the others follow.
 const POSTGRES: u16 = 15_432;
+/// Targets of one server.
+const TARGETS: u32 = 50;
 /// Debian's.
 const PROGRAMS: &str = "/usr/lib/postgresql/15/bin";
 /// How long a step may take.
@@ -69,9 +72,12 @@ pub(crate) fn run(arguments: &ScaleArgs) -> Result<()> {
 
 fn measure(site: &Site, program: &Path, arguments: &ScaleArgs) -> Result<String> {
     let cluster = site.cluster();
-    let _postgres = Server::start(cluster, arguments.count)?;
+    let servers = arguments.count.div_ceil(TARGETS);
+    ui::say(&format!("starting {servers} PostgreSQL servers"));
+    let _postgres: Vec<_> =
+        (0..servers).map(|number| Server::start(cluster, number)).collect::<Result<_>>()?;
     prepare(site, arguments.count)?;
-    let mut rows = vec![row(["step", "seconds", "CPU s", "reads", "writes", "memory MiB"])];
+    let mut rows = vec![row(["step", "seconds", "CPU s", "reads", "writes", "looks", "memory MiB"])];
     let mut operator = Operator::start(cluster, program)?;
     let before = operator.figures(cluster)?;
     ui::say(&format!("creating {} PgPoolers", arguments.count));
@@ -108,6 +114,7 @@ struct Figures {
     cpu: f64,
     memory: f64,
     requests: BTreeMap<String, u64>,
+    reconciliations: u64,
     took: f64,
 }
 
@@ -128,6 +135,7 @@ impl Figures {
             cpu: self.cpu - before.cpu,
             memory: self.memory,
             requests: self.requests.iter().map(less).collect(),
+            reconciliations: self.reconciliations - before.reconciliations,
             took: began.elapsed().as_secs_f64(),
         }
     }
@@ -135,11 +143,12 @@ impl Figures {
     fn row(&self, step: &str) -> Vec<String> {
         let (cpu, memory) = (format!("{:.2}", self.cpu), format!("{:.0}", self.memory));
         let took = format!("{:.0}", self.took);
-        row([step, &took, &cpu, &self.reads().to_string(), &self.writes().to_string(), &memory])
+        let counts = [self.reads(), self.writes(), self.reconciliations].map(|count| count.to_string());
+        row([step, &took, &cpu, &counts[0], &counts[1], &counts[2], &memory])
     }
 }
 
-fn row(cells: [&str; 6]) -> Vec<String> {
+fn row(cells: [&str; 7]) -> Vec<String> {
     cells.map(str::to_owned).to_vec()
 }
 
@@ -179,7 +188,14 @@ impl Operator {
             Some((method.to_owned(), count.trim().parse().ok()?))
         });
         let pid = self.0.id();
-        Ok(Figures { requests: requests.collect(), took: 0.0, ..process(pid)? })
+        let looks = "pgpooler_operator_reconciliations_total ";
+        let reconciliations = text.lines().find_map(|line| line.strip_prefix(looks)?.trim().parse().ok());
+        Ok(Figures {
+            reconciliations: reconciliations.unwrap_or(0),
+            requests: requests.collect(),
+            took: 0.0,
+            ..process(pid)?
+        })
     }
 
     /// Waits until it asks nothing of the API server any more; figures of that moment.
@@ -234,7 +250,7 @@ struct Server {
 }
 
 impl Server {
-    fn start(cluster: &Cluster, sessions: u32) -> Result<Self> {
+    fn start(cluster: &Cluster, number: u32) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let data = folder.path().join("data");
         fs::create_dir(&data)?;
@@ -248,15 +264,15 @@ impl Server {
         let initdb = format!("{PROGRAMS}/initdb");
         let options = ["--auth=trust", "--no-sync", "--username=postgres", "--no-instructions"];
         command::output(as_postgres(cluster)?.arg(initdb).args(options).arg("--pgdata").arg(&data))?;
-        let connections = format!("max_connections={}", sessions + 50);
-        let port = format!("port={POSTGRES}");
+        let connections = format!("max_connections={}", TARGETS + 50);
+        let port = format!("port={}", port(number));
         let mut settings = as_postgres(cluster)?;
         settings.arg(format!("{PROGRAMS}/postgres")).arg("-D").arg(&data);
         for setting in [
             connections.as_str(),
             &port,
             "listen_addresses=*",
-            "unix_socket_directories=/tmp",
+            "unix_socket_directories=",
             "shared_buffers=16MB",
             "fsync=off",
         ] {
@@ -264,19 +280,28 @@ impl Server {
         }
         let process = settings.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
         let server = Self { process, _folder: folder };
-        Self::wait(cluster)?;
+        Self::wait(cluster, number)?;
         Ok(server)
     }
 
     /// Nobody may see which database cluster it is: each address is taken for a server of its own.
-    fn wait(cluster: &Cluster) -> Result<()> {
+    fn wait(cluster: &Cluster, number: u32) -> Result<()> {
         let end = Instant::now() + Duration::from_secs(30);
         // rights on functions are those of one database, and a new one is a copy of this
         let statement = "REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC; \
                          CREATE ROLE app LOGIN; CREATE DATABASE app OWNER app TEMPLATE template1";
         loop {
             let mut psql = cluster.netns_command("psql")?;
-            psql.args(["-h", "127.0.0.1", "-p", &POSTGRES.to_string(), "-U", "postgres", "-q", "template1"]);
+            psql.args([
+                "-h",
+                "127.0.0.1",
+                "-p",
+                &port(number).to_string(),
+                "-U",
+                "postgres",
+                "-q",
+                "template1",
+            ]);
             for one in statement.split("; ") {
                 psql.args(["-c", one]);
             }
@@ -295,6 +320,10 @@ impl Drop for Server {
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::INT);
         let _ = self.process.wait();
     }
+}
+
+fn port(server: u32) -> u16 {
+    POSTGRES + server as u16
 }
 
 fn prepare(site: &Site, count: u32) -> Result<()> {
@@ -327,8 +356,9 @@ fn manifests(count: u32, clients: u32) -> String {
             text,
             "---\napiVersion: pgpooler.dev/v1alpha1\nkind: PgPooler\n\
              metadata: {{name: pooler-{number}, namespace: {NAMESPACE}}}\n\
-             spec:\n  target: {{secretRef: {{name: db-{number}}}, host: {address}, port: {POSTGRES}}}\n  \
-             clients: {{max: {clients}}}\n"
+             spec:\n  target: {{secretRef: {{name: db-{number}}}, host: {address}, port: {}}}\n  \
+             clients: {{max: {clients}}}\n",
+            port(number / TARGETS)
         );
         text
     })

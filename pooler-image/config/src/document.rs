@@ -35,6 +35,9 @@ pub const AUTH_QUERY: &str = "SELECT username, password FROM pgpooler.user_looku
 /// [`PoolRule::weight`] of pools whose rule gives none, or that have no rule.
 pub const DEFAULT_WEIGHT: u32 = 100;
 
+/// [`Document::max_client_logins`] by itself: a whole fleet may come in one instant.
+const FEWEST_LOGINS: u32 = 10_000;
+
 /// The whole configuration of one pooler process.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -78,10 +81,22 @@ pub struct Document {
     pub max_server_connections: u32,
     /// How long a client may wait for a server connection; 0: for ever.
     pub query_wait_timeout: Seconds,
-    /// How long a client may take to log in.
+    /// How long a client may take to log in, TLS included.
     pub client_login_timeout: Seconds,
+    /// Most connections that have not logged in yet; 0: as many as [`max_client_conn`](Self::max_client_conn), 10,000 at
+    /// least. Beyond it, the address that has the most of them loses its oldest.
+    pub max_client_logins: u32,
+    /// Most connections of one address (IPv6: of one /64 network) that have not logged in yet, beyond which it loses
+    /// its oldest; 0: only [`max_client_logins`](Self::max_client_logins) counts.
+    pub max_client_logins_per_address: u32,
+    /// Most failed logins of one address (IPv6: of one /64 network) in a second; beyond it, its connections are served
+    /// at that pace until it fails less, and those for which it would take longer than a second are refused; 0: no limit.
+    pub max_failed_logins_per_address: u32,
     /// A client silent for longer, outside a transaction, is closed; 0: never.
     pub client_idle_timeout: Seconds,
+    /// A client that holds a server connection with a part of a message is closed when for so long less than a kilobyte
+    /// a second has come of the rest; 0: never.
+    pub client_message_timeout: Seconds,
     /// A server connection unused for longer is closed; 0: never.
     pub server_idle_timeout: Seconds,
     /// A server connection older than this is closed when it is next idle; 0: never.
@@ -133,8 +148,12 @@ pub struct Document {
     /// The key of [`internal_tls_cert_file`](Self::internal_tls_cert_file), PEM.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub internal_tls_key_file: Option<PathBuf>,
-    /// After SIGTERM: how long running transactions may go on.
+    /// After SIGTERM: how long clients are still served that cannot be closed without harm, after two seconds in which
+    /// none is closed. Then all are closed as their transactions end, and after five seconds more those are cancelled.
     pub drain_timeout: Seconds,
+    /// After SIGTERM: how long a client must have been silent behind a transaction to be closed before `drain_timeout`;
+    /// 0: none is for its silence. Pools that test their connections do so before they use one that was idle for a second.
+    pub drain_idle_timeout: Seconds,
     /// Number of this process among its [`peers`](Self::peers); 0: it has none. Change needs a restart.
     pub peer_id: u16,
     /// Name whose addresses are those of all peers, with or without a port; empty: [`peers`](Self::peers) says who they
@@ -308,7 +327,11 @@ impl Default for Document {
             max_server_connections: 20,
             query_wait_timeout: Seconds::from_secs(120),
             client_login_timeout: Seconds::from_secs(60),
+            max_client_logins: 0,
+            max_client_logins_per_address: 0,
+            max_failed_logins_per_address: 100,
             client_idle_timeout: Seconds::ZERO,
+            client_message_timeout: Seconds::from_secs(60),
             server_idle_timeout: Seconds::from_secs(600),
             server_lifetime: Seconds::from_secs(3600),
             server_connect_timeout: Seconds::from_secs(15),
@@ -328,7 +351,8 @@ impl Default for Document {
             internal_tls_ca_file: None,
             internal_tls_cert_file: None,
             internal_tls_key_file: None,
-            drain_timeout: Seconds::from_secs(30),
+            drain_timeout: Seconds::from_secs(300),
+            drain_idle_timeout: Seconds::from_millis(1200),
             peer_id: 0,
             peers_dns: String::new(),
             peer_secret_file: PathBuf::new(),
@@ -389,6 +413,14 @@ impl Document {
         let used = tls.into_iter().filter(|(is_used, ..)| *is_used);
         files.extend(used.filter_map(|(_, setting, path)| Some((setting, path?.as_path()))));
         files
+    }
+
+    /// [`max_client_logins`](Self::max_client_logins), or what stands for it.
+    pub fn most_client_logins(&self) -> u32 {
+        match self.max_client_logins {
+            0 => self.max_client_conn.max(FEWEST_LOGINS),
+            most => most,
+        }
     }
 
     /// All settings, as a table.

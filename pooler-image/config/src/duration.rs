@@ -49,6 +49,11 @@ impl Seconds {
         if seconds > LONGEST.as_secs() { Self(LONGEST) } else { Self(Duration::from_secs(seconds)) }
     }
 
+    /// Milliseconds; ten years when there are more.
+    pub const fn from_millis(millis: u64) -> Self {
+        if millis > LONGEST.as_secs() * 1000 { Self(LONGEST) } else { Self(Duration::from_millis(millis)) }
+    }
+
     /// The duration.
     pub const fn as_duration(self) -> Duration {
         self.0

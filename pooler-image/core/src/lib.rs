@@ -3,9 +3,11 @@
 //! Bytes come in, bytes and decisions go out; time and nonces are arguments. [`wire`] is the codec, the other
 //! modules are state machines over it.
 
+pub mod admission;
 pub mod budget;
 pub mod cancel;
 pub mod certificate;
+pub mod drain;
 pub mod handshake;
 pub mod hold;
 pub mod login;

@@ -89,6 +89,13 @@ pub enum Order {
     Command(budget::Command),
     /// By hand.
     Lower(u32),
+    /// So many clients are to leave when they do not notice; 0: none, if some were to.
+    Shed {
+        /// How many.
+        clients: u32,
+        /// That of the operator which says so.
+        epoch: Option<u64>,
+    },
 }
 
 /// An order that was not carried out; nothing has changed.
@@ -107,7 +114,7 @@ pub struct RefusedOrder {
 pub enum ShutdownMode {
     /// When every client has left by itself.
     WaitForClients,
-    /// When running transactions have ended, at the latest after `drain_timeout`.
+    /// When clients have left as they do not notice, and after `drain_timeout` as their transactions end.
     WaitForServers,
     /// Now.
     Immediate,
@@ -133,7 +140,7 @@ impl Readiness {
             Self::Ready => "ready",
             Self::Starting => "starting: not listening yet",
             Self::AwaitingGrant => "starting: no server connections granted yet",
-            Self::Draining => "draining: no new clients are taken",
+            Self::Draining => "draining: clients leave",
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Drives a client's handshake over its socket.
 
+use std::future::pending;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -71,9 +72,33 @@ pub enum HandshakeError {
     /// Not done in time.
     #[error("client did not log in within {0:?}")]
     Timeout(Duration),
+    /// There are too many that have not logged in.
+    #[error("too many connections have not logged in")]
+    Crowded,
+    /// The process leaves.
+    #[error("shutting down")]
+    Leaving,
     /// No random bytes for the exchange.
     #[error("cannot start the authentication")]
     Random(#[from] RandomError),
+}
+
+/// Why a connection has to go that has not logged in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Eviction {
+    /// There are too many.
+    Crowded,
+    /// The process leaves.
+    Leaving,
+}
+
+impl From<Eviction> for HandshakeError {
+    fn from(why: Eviction) -> Self {
+        match why {
+            Eviction::Crowded => Self::Crowded,
+            Eviction::Leaving => Self::Leaving,
+        }
+    }
 }
 
 /// Takes a new connection to the point where its user is known, within `limit`. `tls`: what it is offered.
@@ -87,6 +112,17 @@ pub async fn accept(
     tls: &Tls,
     limit: Duration,
 ) -> Result<Accepted, HandshakeError> {
+    accept_unless(stream, auth, tls, limit, pending()).await
+}
+
+/// The same, until `eviction` says that it has to go.
+pub(crate) async fn accept_unless(
+    stream: impl Into<Socket>,
+    auth: &impl Gate,
+    tls: &Tls,
+    limit: Duration,
+    eviction: impl Future<Output = Eviction>,
+) -> Result<Accepted, HandshakeError> {
     let mut stream = Transport::from(stream.into());
     let mut shell = Shell {
         stream: &mut stream,
@@ -96,9 +132,18 @@ pub async fn accept(
         input: Vec::new(),
         out: Vec::new(),
     };
-    let Ok(outcome) = timeout(limit, shell.run(auth)).await else {
-        say_too_late(&mut stream);
-        return Err(HandshakeError::Timeout(limit));
+    // boxed, since it would be in this future several times over: ten thousand may wait here
+    let work = Box::pin(shell.run(auth));
+    let ended = tokio::select! {
+        outcome = timeout(limit, work) => outcome.map_err(|_| HandshakeError::Timeout(limit)),
+        why = eviction => Err(why.into()),
+    };
+    let outcome = match ended {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            say_why(&mut stream, &error);
+            return Err(error);
+        }
     };
     let (input, out) = (unless_empty(shell.input), shell.out);
     match outcome? {
@@ -140,6 +185,15 @@ impl Shell<'_> {
             Started::Cancel(key) => return Ok(Outcome::Cancel(key)),
             Started::Client(parameters) => parameters,
         };
+        // what comes now is large, and most who never log in do not come so far
+        Box::pin(self.prove(parameters, auth)).await
+    }
+
+    async fn prove(
+        &mut self,
+        parameters: StartupParameters,
+        auth: &impl Gate,
+    ) -> Result<Outcome, HandshakeError> {
         let certificate = certificate(self.stream);
         let common_name = certificate.as_ref().and_then(|shown| shown.common_name.as_deref());
         let challenge = match auth.challenge(Applicant { parameters: &parameters, common_name }).await {
@@ -159,7 +213,7 @@ impl Shell<'_> {
             match state.receive(&mut self.input, &mut self.out) {
                 StartupStep::More(next) => state = next,
                 StartupStep::Secure(next, by) => {
-                    self.secure(by).await?;
+                    Box::pin(self.secure(by)).await?;
                     state = next;
                     continue;
                 }
@@ -188,7 +242,7 @@ impl Shell<'_> {
                 Greeting::Internal => {
                     self.tls = Some(&internal.server);
                     self.origin = Origin::Fleet;
-                    return self.secure(SecuredBy::Direct).await;
+                    return Box::pin(self.secure(SecuredBy::Direct)).await;
                 }
             }
         }
@@ -312,8 +366,15 @@ fn unless_empty(input: Vec<u8>) -> Vec<u8> {
     if input.is_empty() { Vec::new() } else { input }
 }
 
-/// Best effort: the client may be gone or stuck.
-fn say_too_late(stream: &mut Transport) {
-    let told = "canceling authentication due to timeout";
-    stream.try_send(&ErrorResponse::fatal(SqlState::QUERY_CANCELED, told).to_bytes());
+/// To those who have to go before they have logged in. Best effort: the client may be gone or stuck.
+fn say_why(stream: &mut Transport, error: &HandshakeError) {
+    let (state, told) = match error {
+        HandshakeError::Crowded => (
+            SqlState::TOO_MANY_CONNECTIONS,
+            "too many connections have not logged in yet (max_client_logins)",
+        ),
+        HandshakeError::Leaving => (SqlState::CANNOT_CONNECT_NOW, "the database system is shutting down"),
+        _ => (SqlState::QUERY_CANCELED, "canceling authentication due to timeout"),
+    };
+    stream.try_send(&ErrorResponse::fatal(state, told).to_bytes());
 }

@@ -29,5 +29,6 @@ mod socket;
 pub mod telemetry;
 pub mod tls;
 pub mod transport;
+mod wall;
 
 pub use run::{Allowance, RunError, run};

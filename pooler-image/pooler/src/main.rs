@@ -31,9 +31,10 @@ fn start(cli: &Cli) -> Exit {
         println!("{}: ok", config.display());
         return Exit::Clean;
     }
-    if let Err(error) = telemetry::init(&cli.log_level, settings.document.log_format) {
-        return complain(Exit::Failure, &error);
-    }
+    let _log = match telemetry::init(&cli.log_level, settings.document.log_format) {
+        Ok(log) => log,
+        Err(error) => return complain(Exit::Failure, &error),
+    };
     match pgpooler::run(source, settings, allowance(cli)) {
         Ok(()) => Exit::Clean,
         Err(error) => {

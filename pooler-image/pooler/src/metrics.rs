@@ -1,7 +1,8 @@
 //! `/metrics`: a report as `OpenMetrics` text. Pure.
 //!
 //! Nothing is counted here: every figure comes from the loops' own counters when somebody scrapes. Labels are bounded
-//! by what clients were let in to: database, user and the pool's rule, SQLSTATE classes, and closed sets of words.
+//! by what clients were let in to: database, user and the pool's rule, SQLSTATE classes, and closed sets of words; of
+//! applications' names, which clients choose, by their number.
 
 mod encoder;
 
@@ -13,10 +14,11 @@ use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::registry::{Registry, Unit};
 
 use pgpooler_config::Place;
+use pgpooler_core::drain::{Way, by_name};
 use pgpooler_core::session::Holds;
 
 use crate::reload::Loaded;
-use crate::report::{PoolReport, Report, ServerCounts};
+use crate::report::{Failure, PoolReport, Refused, Report, ServerCounts};
 use crate::tls::InternalTls;
 use encoder::Encoder;
 
@@ -45,6 +47,7 @@ impl Collector for Scrape {
         self.server(&mut encoder)?;
         self.slots(&mut encoder)?;
         self.clients(&mut encoder)?;
+        self.drain(&mut encoder)?;
         self.traffic(&mut encoder)?;
         self.durations(&mut encoder)?;
         self.logins(&mut encoder)?;
@@ -70,6 +73,8 @@ impl Scrape {
         encoder.gauge("buffered_limit_bytes", help, limit)?;
         let help = "Bytes held for peers that have not taken them";
         encoder.gauge("buffered_bytes", help, self.report.work.buffered_bytes)?;
+        let help = "Lines of the log that were dropped, since nobody took them";
+        encoder.counter("log_lines_dropped", help, crate::telemetry::dropped())?;
         self.certificates(encoder)
     }
 
@@ -141,6 +146,8 @@ impl Scrape {
         let limit = u64::from(self.settings.document.max_client_conn);
         encoder.gauge("clients_limit", "Most clients connected at once", limit)?;
         encoder.gauge("clients_login", "Clients that are logging in", u64::from(work.login_clients))?;
+        let limit = u64::from(self.settings.document.most_client_logins());
+        encoder.gauge("clients_login_limit", "Most connections that have not logged in yet", limit)?;
         encoder.gauge("clients_console", "Sessions on the admin console", u64::from(work.console_clients))?;
         let help = "Clients that hold a server connection";
         self.pool_gauges(encoder, "clients_active", help, |pool| u64::from(pool.clients.active))?;
@@ -160,6 +167,24 @@ impl Scrape {
         encoder.seconds("longest_wait", help, |family| {
             self.pools()
                 .try_for_each(|pool| family.point(&pool_labels(pool, &[]), &pool.max_wait.as_secs_f64()))
+        })
+    }
+
+    fn drain(&self, encoder: &mut Encoder<'_>) -> fmt::Result {
+        let drain = &self.report.process.drain;
+        let help = "Clients that left while clients were to leave, by application and how";
+        encoder.counters("clients_left", help, None, |family| {
+            drain.departures.by_name().iter().try_for_each(|(name, counts)| {
+                Way::ALL.iter().zip(counts).try_for_each(|(way, count)| {
+                    family.point(&[("application", name), ("way", way.as_str())], *count)
+                })
+            })
+        })?;
+        let help = "Clients that are still there while clients are to leave, by application";
+        encoder.gauges("clients_staying", help, |family| {
+            by_name(&drain.stay)
+                .iter()
+                .try_for_each(|(name, count)| family.point(&[("application", name)], count))
         })
     }
 
@@ -213,8 +238,22 @@ impl Scrape {
         let logins = &self.report.work.logins;
         encoder.counters("client_logins", "Logins of clients, by how they ended", None, |family| {
             family.point(&[("result", "succeeded")], logins.client_succeeded)?;
-            family.point(&[("result", "failed")], logins.client_failed)?;
-            family.point(&[("result", "refused")], logins.client_refused)
+            family.point(&[("result", "failed")], logins.client_failures.iter().sum())?;
+            family.point(&[("result", "refused")], logins.client_refusals.iter().sum())
+        })?;
+        encoder.counters(
+            "client_login_failures",
+            "Logins of clients that failed, by why",
+            None,
+            |family| {
+                let mut counts = Failure::ALL.iter().zip(logins.client_failures);
+                counts.try_for_each(|((_, reason), count)| family.point(&[("reason", reason)], count))
+            },
+        )?;
+        let help = "Clients that were turned away, by why";
+        encoder.counters("client_logins_refused", help, None, |family| {
+            let mut counts = Refused::ALL.iter().zip(logins.client_refusals);
+            counts.try_for_each(|((_, reason), count)| family.point(&[("reason", reason)], count))
         })?;
         encoder.counters("server_logins", "Logins to PostgreSQL, by how they ended", None, |family| {
             family.point(&[("result", "succeeded")], logins.server_succeeded)?;

@@ -10,7 +10,8 @@ mod presence;
 mod sockets;
 
 pub use counts::{
-    ClientCounts, ErrorCounts, LoginCounts, LookupCounts, ServerCounts, SqlstateClass, Traffic,
+    ClientCounts, ErrorCounts, Failure, LoginCounts, LookupCounts, Refused, ServerCounts, SqlstateClass,
+    Traffic,
 };
 pub use histogram::{BOUNDS, Histogram};
 pub use presence::{AbsenceReport, PresenceReport};
@@ -21,6 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use pgpooler_config::PoolMode;
+use pgpooler_core::drain::{Application, Departures};
 use pgpooler_core::pool::PoolId;
 use pgpooler_core::session::Holds;
 
@@ -133,6 +135,17 @@ pub struct ProcessReport {
     pub sizes: Sizes,
     /// Which server there is, or since when there is none.
     pub server: PresenceReport,
+    /// Who has left while clients were to leave.
+    pub drain: DrainReport,
+}
+
+/// Clients that left while the process drained or shed some.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DrainReport {
+    /// How those left that are gone.
+    pub departures: Departures,
+    /// Those that are there, as they were counted last; none are counted while nobody is to leave.
+    pub stay: BTreeMap<Application, u32>,
 }
 
 /// Cancel requests that are passed on to one other process.

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use pgpooler_config::Document;
 use pgpooler_core::budget::Holder;
 use pgpooler_core::cancel::{CancelKeys, Owner};
+use pgpooler_core::drain::Way;
 use pgpooler_core::pool::LoopId;
 use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
@@ -23,7 +24,7 @@ use crate::control::{Control, ShutdownMode};
 use crate::event_loop::worker;
 use crate::http;
 use crate::process::{Budget, Identity, Mail, Peers, Process};
-use crate::reactor::{Reactor, sleep};
+use crate::reactor::{Reactor, sleep, timeout};
 use crate::reload::{Loaded, Source};
 use crate::report::Phase;
 use crate::service::{Service, SignalHandling};
@@ -35,6 +36,12 @@ const BACKLOG: i32 = 4096;
 /// How long new clients are still served after the process was asked to leave: Kubernetes sends them for about a
 /// second more.
 const SETTLE: Duration = Duration::from_secs(2);
+
+/// How long running transactions may go on when all clients have to go.
+const ALLOWANCE: Duration = Duration::from_secs(5);
+
+/// Applications that the log names at the drain's deadline.
+const NAMED: usize = 20;
 
 /// How often it is looked whether the loops are there.
 const LOOK: Duration = Duration::from_millis(500);
@@ -239,6 +246,7 @@ async fn end(process: Arc<Process>) {
     }
     leave(&process);
     process.loops_ended().await;
+    tell_the_end(&process);
 }
 
 /// An operator that speaks later than this finds a process that serves from its floor.
@@ -265,7 +273,7 @@ async fn time_to_leave(process: &Process) {
         let reason_to_wait = async {
             match mode {
                 Some(ShutdownMode::WaitForClients) => no_clients(process).await,
-                Some(ShutdownMode::WaitForServers) => sleep(SETTLE).await,
+                Some(ShutdownMode::WaitForServers) => drain(process).await,
                 Some(ShutdownMode::Immediate) | None => {}
             }
         };
@@ -276,6 +284,38 @@ async fn time_to_leave(process: &Process) {
     }
 }
 
+/// Clients leave as they do not notice, until none is there or the deadline has come.
+async fn drain(process: &Process) {
+    let limit = process.current().loaded.document.drain_timeout.as_duration();
+    info!(clients = process.client_count(), ?limit, "draining: clients leave when they do not notice");
+    sleep(SETTLE).await;
+    process.part_with_all(Instant::now() + limit);
+    if timeout(limit, no_clients(process)).await.is_err() {
+        warn_of_those_who_stay(process);
+    }
+}
+
+/// Whoever stays until the deadline does not test its connections before it uses them.
+fn warn_of_those_who_stay(process: &Process) {
+    let stay = process.drain_report().stay;
+    let named = stay.iter().take(NAMED).map(|(application, clients)| {
+        format!("{:?} ({}@{}): {clients}", application.name, application.user, application.database)
+    });
+    let applications = named.collect::<Vec<_>>().join(", ");
+    warn!(
+        clients = process.client_count(),
+        applications,
+        "the drain's deadline has come: these stayed, and may notice; a pool that tests its connections would not"
+    );
+}
+
+/// How the clients left.
+fn tell_the_end(process: &Process) {
+    let totals = process.drain_report().departures.totals();
+    let told = Way::ALL.iter().zip(totals).map(|(way, count)| format!("{} {count}", way.as_str()));
+    info!(clients = told.collect::<Vec<_>>().join(", "), "drained");
+}
+
 async fn no_clients(process: &Process) {
     while process.client_count() > 0 {
         sleep(Duration::from_millis(100)).await;
@@ -284,10 +324,10 @@ async fn no_clients(process: &Process) {
 
 fn leave(process: &Arc<Process>) {
     let immediate = *process.leaving.borrow() == Some(ShutdownMode::Immediate);
-    let drain = process.current().loaded.document.drain_timeout.as_duration();
-    let limit = if immediate { Duration::ZERO } else { drain };
-    info!(clients = process.client_count(), ?limit, "leaving: running transactions are finished");
+    let limit = if immediate { Duration::ZERO } else { ALLOWANCE };
+    info!(clients = process.client_count(), ?limit, "leaving: clients are closed as their transactions end");
     process.tell_all(|| Mail::Leave { at_latest: Instant::now() + limit });
+    process.end_logins();
     let process = Arc::clone(process);
     // whoever asks a second time means now
     let watch =

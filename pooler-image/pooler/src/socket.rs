@@ -1,10 +1,14 @@
 //! What every TCP connection of ours has in common.
 
+use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead as _, ReadBuf};
 
 use crate::transport::Transport;
 
@@ -25,9 +29,14 @@ pub(crate) fn prepare(socket: &SockRef<'_>) -> io::Result<()> {
 
 /// Appends what the peer has sent; 0: it has closed. Cancel-safe.
 ///
-/// For logins: a buffer is taken only once there is something to read, so that a silent peer costs none.
+/// For logins: read to the stack, so that a peer costs no more memory than it has sent bytes, and a silent one none.
 pub(crate) async fn read_more(stream: &mut Transport, input: &mut Vec<u8>) -> io::Result<usize> {
-    stream.readable().await?;
-    input.reserve(CHUNK);
-    stream.read_buf(input).await
+    poll_fn(|cx| {
+        let mut chunk = [MaybeUninit::uninit(); CHUNK];
+        let mut chunk = ReadBuf::uninit(&mut chunk);
+        ready!(Pin::new(&mut *stream).poll_read(cx, &mut chunk))?;
+        input.extend_from_slice(chunk.filled());
+        Poll::Ready(Ok(chunk.filled().len()))
+    })
+    .await
 }

@@ -47,8 +47,11 @@ pub struct Servers {
 )]
 #[serde(rename_all = "camelCase")]
 pub struct Drain {
-    /// How long running transactions may go on.
-    #[serde(default = "half_a_minute")]
+    /// How long clients of a pod that ends are still served when they cannot be closed without their noticing. Pools that
+    /// test their connections have left after seconds, whatever it is; those of others stay until then. So it is as long as
+    /// nodes wait that are taken away by the usual machinery (the cluster autoscaler: ten minutes at most), with room for
+    /// the rest. Then clients are closed as their transactions end, and after five seconds more these are cancelled.
+    #[serde(default = "five_minutes")]
     pub timeout: Duration,
 }
 
@@ -71,10 +74,10 @@ impl Default for Servers {
 
 impl Default for Drain {
     fn default() -> Self {
-        Self { timeout: half_a_minute() }
+        Self { timeout: five_minutes() }
     }
 }
 
-fn half_a_minute() -> Duration {
-    "30s".into()
+fn five_minutes() -> Duration {
+    "5m".into()
 }

@@ -522,6 +522,7 @@ impl Message {
             limit: limit as u32,
             max_connections: None,
             usage: Use { held: held as u32, ..Use::default() },
+            clients: None,
         }
     }
 }

@@ -34,6 +34,8 @@ pub struct PoolerOptions {
     pub tables: String,
     /// Environment variables of the process.
     pub environment: Vec<(String, String)>,
+    /// Where the process writes its log instead of to a file of the test's.
+    pub log: Option<PathBuf>,
 }
 
 impl PoolerOptions {
@@ -82,6 +84,20 @@ impl PoolerOptions {
         self
     }
 
+    /// Writes its log there instead, for example to a pipe.
+    #[must_use]
+    pub fn log_to(mut self, path: &Path) -> Self {
+        self.log = Some(path.to_owned());
+        self
+    }
+
+    /// PostgreSQL by a name.
+    #[must_use]
+    pub fn host(mut self, name: &str) -> Self {
+        self.target_host = Some(name.to_owned());
+        self
+    }
+
     /// Adds TOML tables after `[target]`.
     #[must_use]
     pub fn tables(mut self, toml: &str) -> Self {
@@ -105,7 +121,11 @@ impl Pooler {
         let folder = tempfile::Builder::new().prefix("pgpooler-").tempdir()?;
         let mut pooler = Self { port: free_port()?, http_port: free_port()?, folder, running: None };
         pooler.configure(options)?;
-        let log = File::create(pooler.log_path())?;
+        let log = match &options.log {
+            // a pipe that nobody reads can be opened like this only
+            Some(path) => File::options().read(true).write(true).open(path)?,
+            None => File::create(pooler.log_path())?,
+        };
         let child = Command::new(program.as_ref())
             .arg("--config")
             .arg(pooler.config_path())
@@ -210,6 +230,18 @@ impl Pooler {
         }
         leash.release();
         status.with_context(|| format!("the pooler did not end within {limit:?}; its log:\n{}", self.log()))
+    }
+
+    /// How the process has ended, if it has.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        let Some((child, _)) = self.running.as_mut() else { bail!("the pooler was waited for") };
+        let status = child.try_wait()?;
+        if status.is_some()
+            && let Some((_, leash)) = self.running.take()
+        {
+            leash.release();
+        }
+        Ok(status)
     }
 
     fn log_path(&self) -> PathBuf {

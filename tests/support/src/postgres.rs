@@ -170,6 +170,29 @@ impl Postgres {
         self.end(Signal::INT)
     }
 
+    /// Stops all its processes where they are: connections stay, and nobody answers.
+    pub fn freeze(&self) -> Result<()> {
+        self.signal_all(Signal::STOP)
+    }
+
+    /// They go on.
+    pub fn thaw(&self) -> Result<()> {
+        self.signal_all(Signal::CONT)
+    }
+
+    /// The postmaster and its children. It is first: no child begins meanwhile.
+    fn signal_all(&self, signal: Signal) -> Result<()> {
+        let Some((child, _)) = &self.running else { bail!("the server does not run") };
+        let first = child.id();
+        let children = fs::read_to_string(format!("/proc/{first}/task/{first}/children"))?;
+        let children = children.split_whitespace().filter_map(|pid| pid.parse::<i32>().ok());
+        for pid in std::iter::once(i32::try_from(first)?).chain(children).filter_map(Pid::from_raw) {
+            // a child may have ended by itself
+            let _ = kill_process(pid, signal);
+        }
+        Ok(())
+    }
+
     /// Starts the server again, on the same port.
     pub fn resume(&mut self) -> Result<()> {
         if self.running.is_some() {

@@ -101,6 +101,11 @@ impl RawClient {
     pub fn connect(port: u16) -> Result<Self> {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))
             .with_context(|| format!("connect to port {port}"))?;
+        Self::over(stream)
+    }
+
+    /// A connection that somebody else has opened, from whatever address.
+    pub fn over(stream: TcpStream) -> Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         let stream = Stream::Plain(stream);
@@ -146,10 +151,16 @@ impl RawClient {
 
     /// Connects and logs in; every message up to `ReadyForQuery` or `ErrorResponse`.
     pub fn login_messages(login: &Login) -> Result<(Self, Vec<Message>)> {
-        let mut client = match &login.tls {
+        let client = match &login.tls {
             Some(options) => Self::connect_tls(login.port, options)?,
             None => Self::connect(login.port)?,
         };
+        client.log_in(login)
+    }
+
+    /// Logs in over this connection; every message up to `ReadyForQuery` or `ErrorResponse`.
+    pub fn log_in(self, login: &Login) -> Result<(Self, Vec<Message>)> {
+        let mut client = self;
         let mut parameters = vec![("user", login.user.as_str()), ("database", login.database.as_str())];
         parameters.extend(login.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         client.send(&wire::startup(login.version, &parameters))?;

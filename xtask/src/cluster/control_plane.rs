@@ -1,6 +1,6 @@
 //! etcd, the API server, the controller manager and the scheduler, on the first node's machine.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use anyhow::{Context, Result};
 
@@ -11,8 +11,20 @@ use super::shell::{self, wait_until};
 
 const FIRST: Node = Node(1);
 
+/// What programs in pods ask for is written down, so that tests can hold it against what they may.
+const AUDIT_POLICY: &str = "\
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+  - {level: None, userGroups: ['system:serviceaccounts:kube-system']}
+  - {level: Metadata, userGroups: ['system:serviceaccounts']}
+  - {level: None}
+";
+
 /// Starts what does not run yet of etcd and the API server, without waiting: nodes can start meanwhile.
 pub(crate) fn start_api(layout: &Layout, machine: &Machine, programs: &Programs) -> Result<()> {
+    fs::write(layout.audit_policy(), AUDIT_POLICY)?;
     start(layout, machine, programs, "etcd", &etcd(layout))?;
     start(layout, machine, programs, "kube-apiserver", &api_server(layout))
 }
@@ -109,6 +121,10 @@ fn api_server(layout: &Layout) -> Vec<String> {
         ("proxy-client-cert-file", &pki("front-proxy-client.crt")),
         ("proxy-client-key-file", &pki("front-proxy-client.key")),
         ("shutdown-delay-duration", "0s"),
+        ("audit-policy-file", &layout.audit_policy().display().to_string()),
+        ("audit-log-path", &layout.audit_log().display().to_string()),
+        // one file, in megabytes: a minute of it is a few hundred lines
+        ("audit-log-maxsize", "1000"),
     ])
 }
 

@@ -94,6 +94,16 @@ impl Layout {
         self.node(node).join(format!("{part}.log"))
     }
 
+    /// What is written into the log of requests.
+    pub(crate) fn audit_policy(&self) -> PathBuf {
+        self.root.join("audit.yaml")
+    }
+
+    /// Requests of programs in pods, a line of JSON each.
+    pub(crate) fn audit_log(&self) -> PathBuf {
+        self.log(Node(1), "audit")
+    }
+
     /// The argument by which a node's first process is found again, however the last command ended.
     pub(crate) fn marker(&self, node: Node) -> String {
         format!("pgpooler-cluster:{}:{}", self.root.display(), node.name())

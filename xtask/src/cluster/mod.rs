@@ -207,6 +207,11 @@ impl Cluster {
         Ok(())
     }
 
+    /// Requests of programs in pods, a line of JSON each.
+    pub(crate) fn audit_log(&self) -> PathBuf {
+        self.layout.audit_log()
+    }
+
     /// The administrator's kubeconfig; its address is reached from the cluster's network only.
     pub(crate) fn kubeconfig_path(&self) -> PathBuf {
         self.layout.kubeconfig()

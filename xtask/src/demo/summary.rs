@@ -116,7 +116,8 @@ mod tests {
     fn row(pooled: Option<u64>, errors: u64, peak: u64) -> Row {
         let transactions = Latency { count: 1, ..Latency::default() };
         let errors = BTreeMap::from([("FATAL 53300".to_owned(), errors)]);
-        let report = Report { clients: 1, seconds: 1.0, logins: Latency::default(), transactions, errors };
+        let report =
+            Report { clients: 1, moved: 0, seconds: 1.0, logins: Latency::default(), transactions, errors };
         Row { name: "load", pooled, report, peak }
     }
 

@@ -29,6 +29,7 @@ const REACHED: u32 = 20;
 const KNOCK_AGAIN: Duration = Duration::from_millis(50);
 
 const QUERY_CANCELED: &str = "57014";
+const ADMIN_SHUTDOWN: &str = "57P01";
 
 /// How a fleet grows.
 #[derive(Debug, Clone, Copy)]
@@ -108,6 +109,10 @@ pub(crate) async fn ramp(target: &Target, growth: Growth, pause: Duration) -> Re
             let mut tally = Tally::default();
             let Some(mut connection) = log_in(&target, &mut tally).await else { return tally };
             while tokio::time::Instant::now() < end {
+                match tested(connection, &target, &mut tally).await {
+                    Some(good) => connection = good,
+                    None => return tally,
+                }
                 if !transact(&mut connection, &mut tally).await {
                     return tally;
                 }
@@ -164,6 +169,10 @@ async fn stay(
 ) {
     let Some(mut connection) = log_in(target, tally).await else { return };
     while !*over.borrow() {
+        match tested(connection, target, tally).await {
+            Some(good) => connection = good,
+            None => return,
+        }
         if !perform(&mut connection, tally, statements).await {
             return;
         }
@@ -231,6 +240,21 @@ async fn log_in(target: &Target, tally: &mut Tally) -> Option<Connection> {
         Ok(connection) => {
             tally.login(start);
             Some(connection)
+        }
+        Err(failure) => {
+            tally.failure(failure);
+            None
+        }
+    }
+}
+
+/// What a pool does before it hands a connection out: it looks whether it is there, and opens another one if it is not.
+async fn tested(mut connection: Connection, target: &Target, tally: &mut Tally) -> Option<Connection> {
+    match connection.query("").await {
+        Ok(_) => Some(connection),
+        Err(Failure::Refused { code, .. }) if code == ADMIN_SHUTDOWN => {
+            tally.moved();
+            log_in(target, tally).await
         }
         Err(failure) => {
             tally.failure(failure);

@@ -15,9 +15,15 @@ pub(crate) struct Tally {
     logins: Vec<u32>,
     transactions: Vec<u32>,
     errors: BTreeMap<Failure, u64>,
+    moved: u64,
 }
 
 impl Tally {
+    /// Notes a client that was told to go when it looked whether its connection is there.
+    pub(crate) fn moved(&mut self) {
+        self.moved += 1;
+    }
+
     /// Notes a login that took this long.
     pub(crate) fn login(&mut self, since: Instant) {
         self.logins.push(micros(since.elapsed()));
@@ -37,6 +43,7 @@ impl Tally {
     pub(crate) fn merge(&mut self, other: Self) {
         self.logins.extend(other.logins);
         self.transactions.extend(other.transactions);
+        self.moved += other.moved;
         for (failure, count) in other.errors {
             *self.errors.entry(failure).or_default() += count;
         }
@@ -46,6 +53,7 @@ impl Tally {
     pub(crate) fn report(self, clients: u64, began: Instant) -> Report {
         Report {
             clients,
+            moved: self.moved,
             seconds: began.elapsed().as_secs_f64(),
             logins: Latency::of(self.logins),
             transactions: Latency::of(self.transactions),
@@ -59,6 +67,9 @@ impl Tally {
 pub(crate) struct Report {
     /// Clients, most at once.
     pub(crate) clients: u64,
+    /// How often a client was told to go when it looked whether its connection is there, and came again.
+    #[serde(default)]
+    pub(crate) moved: u64,
     /// From the first connect to the last close.
     pub(crate) seconds: f64,
     /// Connect to first `ReadyForQuery`.

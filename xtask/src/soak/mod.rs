@@ -105,8 +105,9 @@ fn explained(site: &Site, error: &anyhow::Error) -> anyhow::Error {
 
 fn tell_clients(report: &Report) {
     ui::say(&format!(
-        "{} clients, {} logins, {} transactions, {} failures",
+        "{} clients, {} of them told to go elsewhere, {} logins, {} transactions, {} failures",
         report.clients,
+        report.moved,
         report.logins.count,
         report.transactions.count,
         report.failures()

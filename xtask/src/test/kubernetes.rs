@@ -12,7 +12,7 @@ use crate::{
     soak, ui, workspace,
 };
 
-use super::{Count, autoscale, chart, counting, docs_commands, pools, whole};
+use super::{Count, autoscale, chart, counting, docs_commands, pools, rights, whole};
 
 /// A cluster of its own: the developer's stays as it is.
 const CLUSTER: &str = "test";
@@ -96,6 +96,11 @@ pub(crate) fn soak(ready_made: Option<&Path>) -> Result<Count> {
     let postgres = site.load_postgres()?;
     site.install_operator(&image)?;
     Ok(Count { passed: soak::run(&site, &postgres, &image)?, failed: 0 })
+}
+
+/// What the operator asked for in all of them.
+pub(crate) fn rights() -> Result<Count> {
+    rights::run(&Cluster::open(CLUSTER)?.audit_log())
 }
 
 /// Removes what the checks above made.

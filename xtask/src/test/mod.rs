@@ -5,9 +5,12 @@ pub(crate) mod chart;
 mod code;
 mod counting;
 mod docs_commands;
-mod drivers;
+mod drains;
+pub(crate) mod drivers;
 mod kubernetes;
+mod newcomers;
 mod pools;
+mod rights;
 mod whole;
 
 use std::{path::PathBuf, time::Instant};
@@ -59,6 +62,11 @@ const GROUPS: &[Group] = &[
         what: "drivers of five languages, directly and through the pooler",
         run: |_| drivers::run(),
     },
+    Group {
+        name: "drains",
+        what: "drivers with their pools at work while poolers are replaced, scaled and reloaded",
+        run: |_| drains::run(),
+    },
     Group { name: "generated", what: "generated files are current", run: |_| code::generated() },
     Group {
         name: "chart",
@@ -91,6 +99,11 @@ const GROUPS: &[Group] = &[
         name: "soak",
         what: "the budget under scaling, rollouts, kills, partitions and restarts, on a real node",
         run: |arguments| kubernetes::soak(arguments.programs.as_deref()),
+    },
+    Group {
+        name: "rights",
+        what: "the operator's roles, held against what it asked for in the groups before",
+        run: |_| kubernetes::rights(),
     },
 ];
 

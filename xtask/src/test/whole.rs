@@ -20,7 +20,7 @@ use crate::{
     ui, workspace,
 };
 
-use super::Count;
+use super::{Count, newcomers};
 
 const SERVER: Server = Server { name: "whole-db", max_connections: 100, options: "" };
 const WHOLE: &str = include_str!("../../../tests/demo/whole.yaml");
@@ -42,8 +42,11 @@ const TESTS: &[(&str, Test)] = &[
     ("a new certificate is shown without a new pod", takes_up_a_certificate),
     ("a faulty certificate becomes a condition, the old one goes on", keeps_the_old_certificate),
     ("paused clients wait and go on", pauses),
+    ("the role's limit is set as the fence asks, and put back", fences),
     ("a pod template that makes no pod becomes a condition", refuses_a_bad_template),
     ("a server that goes away for a while costs nobody an error", holds_clients),
+    ("kinds of other operators are used when they come", newcomers::are_used),
+    ("kinds of other operators may go", newcomers::may_go),
     ("what is wanted no more is removed", removes_what_is_not_wanted),
     ("deleting the PgPooler removes what it made", leaves_nothing),
 ];
@@ -54,7 +57,7 @@ pub(crate) fn run(site: &Site, postgres: &Image) -> Result<Count> {
     // kube-proxy learns a moment later than the API server that a pod is ready
     until("PostgreSQL is reached", || sql(site, "SELECT 1").map(drop))?;
     sql(site, "CREATE ROLE reporting LOGIN PASSWORD 'first-password'")?;
-    certificate(site, "one")?;
+    certificate(site, "whole-tls", "one")?;
     site.apply(WHOLE)?;
     let mut count = Count::default();
     for (name, test) in TESTS {
@@ -169,7 +172,7 @@ fn takes_up_a_password(site: &Site) -> Result<()> {
 fn takes_up_a_certificate(site: &Site) -> Result<()> {
     let before = pods(site)?;
     ensure!(shown(site)?.contains("one"), "not the first certificate");
-    certificate(site, "two")?;
+    certificate(site, "whole-tls", "two")?;
     until("the new certificate is shown by all pods", || {
         for _ in 0..6 {
             let shown = shown(site)?;
@@ -210,6 +213,29 @@ fn pauses(site: &Site) -> Result<()> {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     ensure!(output.status.success() && text.trim() == "served", "{text}");
     ensure!(pods(site)? == before, "pods were replaced");
+    site.wait_for_pgpooler("whole")
+}
+
+fn fences(site: &Site) -> Result<()> {
+    let limit = || sql(site, "SELECT rolconnlimit FROM pg_roles WHERE rolname = 'app'");
+    ensure!(limit()?.trim() == "-1", "there is a limit already");
+    // who may set it is another role than the one that it is set for
+    patch(
+        site,
+        r#"{"spec":{"budget":{"fence":"Manage"},"target":{"monitorSecretRef":{"name":"whole-db-superuser"}}}}"#,
+    )?;
+    wait_for_reason(site, "FenceMatches", "True")?;
+    let budget = site.object("pgpooler/whole")?;
+    let budget = budget.pointer("/status/budget/budget").and_then(Value::as_i64).context("no budget")?;
+    let set: i64 = limit()?.trim().parse()?;
+    ensure!(set >= budget && set <= budget + 3, "{set} for a budget of {budget}");
+    patch(site, r#"{"spec":{"budget":{"fence":null}}}"#)?;
+    until("it is put back", || {
+        let limit = limit()?;
+        ensure!(limit.trim() == "-1", "{limit}");
+        Ok(())
+    })?;
+    patch(site, r#"{"spec":{"target":{"monitorSecretRef":null}}}"#)?;
     site.wait_for_pgpooler("whole")
 }
 
@@ -300,12 +326,12 @@ fn apply_live(site: &Site, change: &str) -> Result<Duration> {
     Ok(began.elapsed())
 }
 
-fn patch(site: &Site, change: &str) -> Result<()> {
+pub(super) fn patch(site: &Site, change: &str) -> Result<()> {
     site.kubectl(&["patch", "pgpooler/whole", "--type=merge", "--patch", change]).map(drop)
 }
 
 /// A self-signed certificate in the Secret, for a subject of this name.
-fn certificate(site: &Site, name: &str) -> Result<()> {
+pub(super) fn certificate(site: &Site, secret: &str, name: &str) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let (key, certificate) = (folder.path().join("tls.key"), folder.path().join("tls.crt"));
     let subject = format!("/CN={name}");
@@ -326,13 +352,13 @@ fn certificate(site: &Site, name: &str) -> Result<()> {
     let pem = |path: &std::path::Path| fs::read_to_string(path).map(|text| text.replace('\n', "\\n"));
     let (key, certificate) = (pem(&key)?, pem(&certificate)?);
     site.apply(&format!(
-        r#"{{"apiVersion":"v1","kind":"Secret","metadata":{{"name":"whole-tls"}},"type":"kubernetes.io/tls",
+        r#"{{"apiVersion":"v1","kind":"Secret","metadata":{{"name":"{secret}"}},"type":"kubernetes.io/tls",
         "stringData":{{"tls.key":"{key}","tls.crt":"{certificate}","ca.crt":"{certificate}"}}}}"#
     ))
 }
 
 /// Subject of the certificate that a pod shows.
-fn shown(site: &Site) -> Result<String> {
+pub(super) fn shown(site: &Site) -> Result<String> {
     let address = site.address("whole")?.to_string();
     let script = format!(
         "openssl s_client -starttls postgres -connect {address} </dev/null 2>/dev/null | openssl x509 -noout -subject"
@@ -391,7 +417,7 @@ fn decoded(text: &str) -> Result<String> {
 }
 
 /// Some condition has this reason.
-fn wait_for_reason(site: &Site, reason: &str, status: &str) -> Result<()> {
+pub(super) fn wait_for_reason(site: &Site, reason: &str, status: &str) -> Result<()> {
     let is_it = |condition: &Value| condition["reason"] == reason && condition["status"] == status;
     until(&format!("a condition has the reason {reason}"), || {
         let object = site.object("pgpooler/whole")?;
@@ -406,7 +432,7 @@ fn wait_for_reason(site: &Site, reason: &str, status: &str) -> Result<()> {
 }
 
 /// Tries until it succeeds.
-fn until(what: &str, mut attempt: impl FnMut() -> Result<()>) -> Result<()> {
+pub(super) fn until(what: &str, mut attempt: impl FnMut() -> Result<()>) -> Result<()> {
     let end = Instant::now() + PATIENCE;
     loop {
         match attempt() {
@@ -418,7 +444,7 @@ fn until(what: &str, mut attempt: impl FnMut() -> Result<()>) -> Result<()> {
 }
 
 /// Identity and restarts of the pods.
-fn pods(site: &Site) -> Result<Vec<String>> {
+pub(super) fn pods(site: &Site) -> Result<Vec<String>> {
     let pods = site.objects("pods", "--selector=app.kubernetes.io/instance=whole")?;
     let part = |pod: &Value, pointer| pod.pointer(pointer).map(ToString::to_string).unwrap_or_default();
     let told = |pod: &Value| {

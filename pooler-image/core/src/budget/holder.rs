@@ -225,6 +225,7 @@ impl Holder {
             limit: self.limit(),
             max_connections: self.max_connections,
             usage,
+            clients: None,
         }
     }
 }

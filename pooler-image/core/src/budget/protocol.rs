@@ -108,6 +108,8 @@ pub struct Report {
     pub max_connections: Option<u32>,
     /// What it has and needs.
     pub usage: Use,
+    /// Its clients; none: it is older than this figure.
+    pub clients: Option<u32>,
 }
 
 /// A row of `SHOW BUDGET` that is none.
@@ -117,7 +119,7 @@ pub struct BadReport(pub &'static str);
 
 impl Report {
     /// Columns of `SHOW BUDGET`, in their order.
-    pub const COLUMNS: [&'static str; 14] = [
+    pub const COLUMNS: [&'static str; 15] = [
         "incarnation",
         "uptime",
         "number",
@@ -132,6 +134,7 @@ impl Report {
         "refused",
         "max_connections",
         "charge",
+        "clients",
     ];
 
     /// The most that the pod could hold by what it says.
@@ -140,7 +143,7 @@ impl Report {
     }
 
     /// The values of [`Self::COLUMNS`]; `None` is NULL.
-    pub fn values(&self) -> [Option<String>; 14] {
+    pub fn values(&self) -> [Option<String>; 15] {
         let number = |number: u64| Some(number.to_string());
         [
             Some(format!("{:016x}", self.incarnation)),
@@ -157,6 +160,7 @@ impl Report {
             number(self.usage.refused),
             self.max_connections.map(|number| number.to_string()),
             number(self.charge().into()),
+            self.clients.map(|number| number.to_string()),
         ]
     }
 
@@ -183,6 +187,10 @@ impl Report {
                 active: count("active")?,
                 waiting: count("waiting")?,
                 refused: number("refused")?,
+            },
+            clients: match column("clients") {
+                None => None,
+                Some(_) => Some(count("clients")?),
             },
         })
     }
@@ -212,6 +220,7 @@ mod tests {
             limit: 20,
             max_connections: None,
             usage: Use { held: 21, active: 5, waiting: 2, refused: 1 },
+            clients: Some(40),
         };
         let values = report.values();
         let column = |name: &str| {
@@ -220,6 +229,8 @@ mod tests {
         };
         assert_eq!(Report::read(column), Ok(report));
         assert_eq!(column("charge"), Some("21"));
+        let older = Report::read(|name| column(name).filter(|_| name != "clients"));
+        assert_eq!(older, Ok(Report { clients: None, ..report }), "an older pod does not say it");
         assert_eq!(Report::read(|name| column(name).filter(|_| name != "held")), Err(BadReport("held")));
     }
 }

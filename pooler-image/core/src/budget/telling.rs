@@ -60,6 +60,7 @@ mod tests {
             limit,
             max_connections: Some(100),
             usage,
+            clients: None,
         }
     }
 

@@ -33,19 +33,29 @@ pub struct Statement {
     pub(super) marks: Marks,
     /// What it does for certain, when it is not just a statement.
     pub(super) effect: Option<Box<Effect>>,
+    /// It has no statement in it.
+    is_empty: bool,
     /// Its ParameterDescription when it was first told: mostly that of all its clients.
     parameters: OnceLock<Arc<[u8]>>,
 }
 
 impl Statement {
     fn new(key: StatementKey, definition: &[u8], strings: Strings) -> Self {
-        let script = sql::scan(text_of(definition), strings);
+        let text = text_of(definition);
+        let (script, is_empty) = (sql::scan(text, strings), sql::is_empty(text));
         // one Parse, one statement; of several, the server will have none
         let effect = match <[sql::Statement; 1]>::try_from(script.statements) {
             Ok([only]) if only.effect != Effect::Plain => Some(Box::new(only.effect)),
             _ => None,
         };
-        Self { key, definition: definition.into(), marks: script.marks, effect, parameters: OnceLock::new() }
+        Self {
+            key,
+            definition: definition.into(),
+            marks: script.marks,
+            effect,
+            is_empty,
+            parameters: OnceLock::new(),
+        }
     }
 
     /// The same with another text; no other client's Parse can give it.
@@ -57,8 +67,13 @@ impl Statement {
         let mut hasher = SipHasher13::new();
         hasher.write(&definition);
         let key = StatementKey(self.key.0 ^ hasher.finish128().as_u128());
-        let (marks, effect) = (self.marks, self.effect.clone());
-        Self { key, definition: definition.into(), marks, effect, parameters: OnceLock::new() }
+        let (marks, effect, is_empty) = (self.marks, self.effect.clone(), self.is_empty);
+        Self { key, definition: definition.into(), marks, effect, is_empty, parameters: OnceLock::new() }
+    }
+
+    /// Its text has no statement: it does nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.is_empty
     }
 
     /// Its text.

@@ -83,6 +83,19 @@ pub struct Tally {
     pub errors: u64,
     /// Questions what a session holds.
     pub probes: u64,
+    /// Statements and function calls that ran to an end, or as far as the client wanted.
+    pub outcomes: u64,
+    /// Parse, Bind and Describe of clients, and Syncs without a batch.
+    pub steps: u64,
+}
+
+impl Tally {
+    /// Whether a client with these behind it may have ended what it was about: `false` is a test whether the connection
+    /// is there, or a batch that only prepares, so that more is about to come. `None`: they do not say.
+    pub fn ends_unit(&self) -> Option<bool> {
+        let did = self.outcomes > 0 || self.errors > 0;
+        (did || self.queries > 0 || self.steps > 0).then_some(did)
+    }
 }
 
 /// The parameter by which PostgreSQL 14 and later say that they are in recovery.
@@ -128,6 +141,11 @@ impl Server {
             && self.batch == Batch::Closed
             && !self.copy_in
             && [self.unsent, self.unread] == [Rest::None; 2]
+    }
+
+    /// The beginning of a message has been passed on, and its client has not sent the rest.
+    pub fn awaits_rest(&self) -> bool {
+        matches!(self.unsent, Rest::Forward(_))
     }
 
     /// Replies are owed, or a statement is still being read.

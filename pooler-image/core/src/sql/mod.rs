@@ -31,6 +31,12 @@ pub use script::{Effect, Name, Script, Statement};
 
 use statements::Statements;
 
+/// Whether a text has no statement: nothing but white space, semicolons and comments.
+pub fn is_empty(text: &[u8]) -> bool {
+    // no string begins in such a text, so how strings are read does not matter
+    Statements::new(text, Strings::default()).next().is_none()
+}
+
 /// Reads a text, without the zero that ends it in a message.
 ///
 /// Never fails: of a text that PostgreSQL would refuse nothing runs, so whatever is said of it holds.

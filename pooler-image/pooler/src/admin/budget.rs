@@ -1,4 +1,4 @@
-//! `SHOW BUDGET`, `CLAIM` and `LIMIT`, and what listeners of the channel `budget` are told.
+//! `SHOW BUDGET`, `CLAIM`, `LIMIT` and `SHED`, and what listeners of the channel `budget` are told.
 
 use std::time::Instant;
 
@@ -22,6 +22,7 @@ pub(super) async fn obey(control: &dyn Control, order: Order) -> Result<Reply, A
     let tag = match order {
         Order::Command(pgpooler_core::budget::Command::Claim { .. }) => "CLAIM",
         Order::Command(_) | Order::Lower(_) => "LIMIT",
+        Order::Shed { .. } => "SHED",
     };
     Ok(Reply::budget(tag, control.obey(order).await?))
 }
@@ -90,6 +91,7 @@ mod tests {
             limit: 9,
             max_connections: None,
             usage: Use { held: 4, active: 2, waiting, refused: 0 },
+            clients: None,
         }
     }
 

@@ -47,7 +47,7 @@ pub enum Command {
     WaitClose(Option<String>),
     /// `SHUTDOWN [WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS]`
     Shutdown(ShutdownMode),
-    /// `CLAIM EPOCH e`, `LIMIT n [OF b EPOCH e SEQUENCE s MAX_CONNECTIONS m]`
+    /// `CLAIM EPOCH e`, `LIMIT n [OF b EPOCH e SEQUENCE s MAX_CONNECTIONS m]`, `SHED n [EPOCH e]`
     Order(Order),
     /// `CONFIGURE 'bundle' [EPOCH e]`
     Configure {
@@ -88,6 +88,8 @@ pub enum Show {
     DnsHosts,
     /// `SHOW DNS_ZONES`
     DnsZones,
+    /// `SHOW DRAIN`
+    Drain,
     /// `SHOW HELP`
     Help,
     /// `SHOW LISTS`
@@ -119,7 +121,7 @@ pub enum Show {
 }
 
 /// Words that may follow `SHOW`.
-pub const SHOWS: [(&str, Show); 23] = [
+pub const SHOWS: [(&str, Show); 24] = [
     ("active_sockets", Show::Sockets(Which::Active)),
     ("budget", Show::Budget),
     ("clients", Show::Clients),
@@ -128,6 +130,7 @@ pub const SHOWS: [(&str, Show); 23] = [
     ("databases", Show::Databases),
     ("dns_hosts", Show::DnsHosts),
     ("dns_zones", Show::DnsZones),
+    ("drain", Show::Drain),
     ("help", Show::Help),
     ("lists", Show::Lists),
     ("mem", Show::Mem),
@@ -182,6 +185,7 @@ impl Command {
             Self::WaitClose(_) => Some("WAIT_CLOSE"),
             Self::Shutdown(_) => Some("SHUTDOWN"),
             Self::Order(Order::Command(budget::Command::Claim { .. })) => Some("CLAIM"),
+            Self::Order(Order::Shed { .. }) => Some("SHED"),
             Self::Order(_) => Some("LIMIT"),
         }
     }
@@ -214,7 +218,7 @@ fn parse_statement(statement: &[Token], text: &str) -> Result<Command, AdminErro
         "wait_close" => Ok(Command::WaitClose(database(arguments, text)?)),
         "suspend" => Err(AdminError::NotSupported(&SUSPEND)),
         "shutdown" => shutdown_mode(arguments).map(Command::Shutdown).ok_or_else(|| syntax(text)),
-        "claim" | "limit" => order(&verb, arguments).map(Command::Order).ok_or_else(|| syntax(text)),
+        "claim" | "limit" | "shed" => order(&verb, arguments).map(Command::Order).ok_or_else(|| syntax(text)),
         "configure" => parse_configure(arguments, text),
         "listen" => channel(arguments).map(Command::Listen).ok_or_else(|| syntax(text)),
         "unlisten" if arguments.is_empty() || arguments == [Token::Star] => Ok(Command::Unlisten(None)),
@@ -318,6 +322,10 @@ fn order(verb: &str, arguments: &[Token]) -> Option<Order> {
             Order::Command(budget::Command::Claim { epoch: epoch.parse().ok()? })
         }
         ("limit", [limit]) => Order::Lower(count(limit)?),
+        ("shed", [clients]) => Order::Shed { clients: count(clients)?, epoch: None },
+        ("shed", [clients, of, epoch]) if are(&[of], &["epoch"]) => {
+            Order::Shed { clients: count(clients)?, epoch: Some(epoch.parse().ok()?) }
+        }
         ("limit", [limit, of, budget, by, epoch, at, sequence, on, server])
             if are(&[of, by, at, on], &["of", "epoch", "sequence", "max_connections"]) =>
         {

@@ -198,6 +198,7 @@ fn every_command_has_a_heading_in_the_reference() {
         "SET key = value",
         "CLAIM EPOCH e",
         "LIMIT n [OF b EPOCH e SEQUENCE s MAX_CONNECTIONS m]",
+        "SHED n [EPOCH e]",
         "CONFIGURE 'bundle' [EPOCH e]",
         "LISTEN budget",
         "LISTEN configuration",

@@ -27,6 +27,7 @@ mod show_clients;
 mod show_config;
 mod show_databases;
 mod show_dns;
+mod show_drain;
 mod show_help;
 mod show_lists;
 mod show_mem;
@@ -163,6 +164,7 @@ impl Console {
             Show::Budget => budget::show(&*self.control).await,
             Show::Config => Reply::table(show_config::table(&settings.document)),
             Show::Configuration => Reply::table(configure::table(&settings)),
+            Show::Drain => Reply::table(show_drain::table(&self.control.report(Detail::Clients).await)),
             Show::Help => show_help::reply(),
             Show::Parameter(parameter) => Reply::table(show_parameter::table(parameter)),
             Show::Version => Reply::table(show_version::table()),

@@ -111,7 +111,7 @@ impl Entry {
 impl Listed<'_> {
     /// It asks for so many things.
     pub(super) fn asks(&self, commands: usize) {
-        *lock(&self.entry.asked) = SystemTime::now();
+        *lock(&self.entry.asked) = crate::wall::now();
         let mut traffic = lock(&self.sessions.traffic);
         for _ in 0..commands {
             traffic.transactions.record(Duration::ZERO);

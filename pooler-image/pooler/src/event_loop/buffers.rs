@@ -195,6 +195,16 @@ impl Carry {
         &carried.bytes
     }
 
+    /// Keeps bytes that were read, and gives all that are kept. What they mean is not looked at before
+    /// [`Self::reread`], or before more is read.
+    pub(crate) fn take_in(&mut self, read: &[u8]) -> &[u8] {
+        let carried = self.0.get_or_insert_default();
+        carried.unseen = false;
+        carried.bytes.extend_from_slice(read);
+        carried.count();
+        &carried.bytes
+    }
+
     /// Keeps what was not dealt with of the bytes that [`Self::join`] gave.
     pub(crate) fn keep(&mut self, read: &[u8], dealt_with: usize) {
         match &mut self.0 {

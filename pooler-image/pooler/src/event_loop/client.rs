@@ -7,18 +7,20 @@ use std::rc::Rc;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
+use pgpooler_core::drain::Way;
 use pgpooler_core::pool::ClientId;
 use pgpooler_core::session;
 use pgpooler_core::wire::{ErrorResponse, SqlState};
 
+use crate::event_loop::arrival::{self, Admitted};
 use crate::event_loop::buffers::{Carry, Spill};
 use crate::event_loop::checkout::Grant;
 use crate::event_loop::compact::{Address, Stamp};
 use crate::event_loop::home::Newcomer;
 use crate::event_loop::pool::Pool;
 use crate::event_loop::server::ServerShared;
-use crate::event_loop::welcome::{self, Admitted};
 use crate::event_loop::worker::Worker;
+use crate::process::Pass;
 use crate::reactor::{self, Seat, Socket};
 use crate::report::ClientState;
 use crate::tls::Protocol;
@@ -59,6 +61,10 @@ pub(crate) struct ClientShared {
     pub(crate) sequences: Cell<Option<NonZeroU64>>,
     pub(crate) grant: Cell<Option<Grant>>,
     pub(crate) kick: Cell<Option<Kick>>,
+    /// As far as can be told it is between two units of what it does: what it did last was no test of its connection.
+    pub(crate) is_between: Cell<bool>,
+    /// How it is being parted with.
+    pub(crate) way: Cell<Option<Way>>,
     /// Since when its side of the connection is closed while it is owed replies.
     left: Cell<Option<Stamp>>,
     waker: Cell<Option<Waker>>,
@@ -90,6 +96,8 @@ pub(crate) enum Kick {
     Canceled,
     /// It has been silent longer than `client_idle_timeout`.
     SilentTooLong,
+    /// It has sent too little of a message for too long.
+    Stalled,
     /// It hung up while it waited.
     HungUp,
     /// The process leaves.
@@ -112,6 +120,13 @@ impl Kick {
     pub(crate) fn is_final(self) -> bool {
         matches!(self, Self::Shutdown | Self::Killed(_))
     }
+}
+
+/// What a client is told that does not go on with its message.
+pub(crate) fn stalled() -> ErrorResponse {
+    let told = "terminating connection due to client_message_timeout";
+    ErrorResponse::fatal(SqlState::PROTOCOL_VIOLATION, told)
+        .detail("Only a part of a message has come, and the rest came too slowly or not at all.")
 }
 
 impl Killed {
@@ -144,6 +159,8 @@ impl ClientShared {
             sequences: Cell::new(None),
             grant: Cell::new(None),
             kick: Cell::new(None),
+            is_between: Cell::new(true),
+            way: Cell::new(None),
             left: Cell::new(None),
             waker: Cell::new(None),
         }
@@ -254,8 +271,8 @@ pub(crate) async fn move_in(worker: Rc<Worker>, newcomer: Box<Newcomer>) {
 }
 
 /// Serves one connection until it has a seat, or its end.
-pub(crate) async fn serve(worker: Rc<Worker>, stream: Socket, peer: SocketAddr) {
-    match welcome::admit(&worker, stream, peer).await {
+pub(crate) async fn serve(worker: Rc<Worker>, stream: Socket, pass: Pass) {
+    match arrival::admit(&worker, stream, pass).await {
         Some(Admitted::Client(client)) => return worker.sit_down(client),
         Some(Admitted::Walsender(session)) => session.run().await,
         None => {}

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use pgpooler_core::pool::PoolId;
 use pgpooler_core::session::Holds;
@@ -84,7 +84,7 @@ impl Worker {
     }
 
     fn client_reports(&self, now: Instant) -> Vec<ClientReport> {
-        let wall = SystemTime::now();
+        let wall = crate::wall::now();
         let report = |client: &Rc<ClientShared>| ClientReport {
             id: client.id,
             database: client.pool.database.clone(),
@@ -145,7 +145,7 @@ impl Worker {
                 connected: server.connected,
                 tls: told(server.tls.as_ref().and_then(|peer| peer.protocol)),
             },
-            requested: server.requested.get().and_then(|at| SystemTime::now().checked_sub(at.elapsed())),
+            requested: server.requested.get().and_then(|at| crate::wall::now().checked_sub(at.elapsed())),
             close_needed: self.is_to_close(server),
             link: server.link.get(),
             backend_pid: server.key.as_ref().map_or(0, |key| key.process_id() as u32),

@@ -9,9 +9,10 @@ use pgpooler_core::startup::StartupParameters;
 use tracing::debug;
 
 use crate::auth::User;
+use crate::event_loop::arrival::LoggingIn;
 use crate::event_loop::client::ClientConn;
 use crate::event_loop::pool::Rule;
-use crate::event_loop::welcome::{LoggingIn, seat};
+use crate::event_loop::welcome::seat;
 use crate::event_loop::worker::Worker;
 use crate::handshake;
 use crate::process::Mail;

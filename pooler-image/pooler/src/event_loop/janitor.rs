@@ -31,6 +31,7 @@ pub(crate) async fn run(worker: Rc<Worker>) {
         sleep(PERIOD).await;
         let now = Instant::now();
         worker.sweep_clients(now, round % LOOK_ROUNDS == 0);
+        worker.sweep_stalled(now);
         worker.sweep_idle();
         worker.expire_idle(now);
         worker.close_excess(Reach::All);
@@ -61,6 +62,24 @@ impl Worker {
                 client.wake();
             }
         });
+    }
+
+    /// Ends clients that have server connections wait for the rest of a message.
+    fn sweep_stalled(&self, now: Instant) {
+        let limit = self.current.borrow().loaded.document.client_message_timeout.as_duration();
+        for server in self.servers.borrow().values().filter(|_| !limit.is_zero()) {
+            let Some(awaited) = server.awaited.get() else { continue };
+            let looked = awaited.look(limit, now);
+            server.awaited.set(looked);
+            if looked.is_none() {
+                let link = server.link.get();
+                self.look_at_clients(|client| {
+                    if Some(client.id) == link {
+                        client.kick(Kick::Stalled);
+                    }
+                });
+            }
+        }
     }
 
     fn expire_idle(self: &Rc<Self>, now: Instant) {
@@ -104,7 +123,7 @@ impl Worker {
     }
 
     /// The process does not leave.
-    fn serves_on(&self) -> bool {
+    pub(super) fn serves_on(&self) -> bool {
         *self.process.phase.borrow() != crate::report::Phase::Draining && !self.is_leaving()
     }
 }

@@ -14,7 +14,7 @@ use tracing::warn;
 
 use crate::event_loop::buffers::poll_read;
 use crate::event_loop::client::ClientConn;
-use crate::event_loop::server::{ServerConn, WorkKind};
+use crate::event_loop::server::{Awaited, ServerConn, WorkKind};
 use crate::event_loop::worker::{Scratch, Worker};
 use crate::reactor;
 
@@ -39,12 +39,19 @@ pub(crate) struct Lease {
     given: Instant,
     /// Since when replies are owed.
     busy: Option<Instant>,
+    /// Since when none are.
+    rests: Option<Instant>,
     begun: bool,
 }
 
 impl Lease {
     pub(crate) fn begin(asked: Instant, given: Instant) -> Self {
-        Self { asked, given, busy: None, begun: false }
+        Self { asked, given, busy: None, rests: None, begun: false }
+    }
+
+    /// Since when the client has been owed nothing; none: it has asked for nothing yet.
+    pub(crate) fn rests_since(self) -> Option<Instant> {
+        self.rests
     }
 }
 
@@ -76,6 +83,11 @@ pub(crate) fn poll(
     }
 }
 
+/// Ends a link between two transactions.
+pub(crate) fn end(worker: &Rc<Worker>, client: &mut ClientConn, server: Box<ServerConn>) {
+    Link { server: Some(server) }.let_go(worker, client);
+}
+
 /// Ends a link in the middle: what the server is at is cancelled, and its connection closed.
 pub(crate) fn cut(
     worker: &Rc<Worker>,
@@ -98,7 +110,10 @@ impl Link {
         for _ in 0..TURNS {
             match self.turn(worker, client, scratch, cx) {
                 Turn::Progress => {}
-                Turn::Nothing => return None,
+                Turn::Nothing => {
+                    self.note_awaited();
+                    return None;
+                }
                 Turn::End(end) => {
                     // answers of our own are owed all the same
                     let delivered =
@@ -177,6 +192,16 @@ impl Link {
         worker.turn_to(&server.shared, kind);
     }
 
+    /// Whether it is the client that all wait for, in the middle of its message: the janitor looks how it gets on.
+    fn note_awaited(&self) {
+        let Some(server) = self.server.as_deref() else { return };
+        let awaited = &server.shared.awaited;
+        let awaits = server.session.awaits_rest() && !server.spill.is_full();
+        if awaits != awaited.get().is_some() {
+            awaited.set(awaits.then(|| Awaited::begin(reactor::now())));
+        }
+    }
+
     fn note_start(&mut self) {
         if let Some(server) = &mut self.server
             && server.lease.busy.is_none()
@@ -193,7 +218,12 @@ impl Link {
         }
         let Some(began) = server.lease.busy.take() else { return };
         let tally = server.session.take_tally();
-        client.shared.pool.note_queries(tally, reactor::now().saturating_duration_since(began));
+        let now = reactor::now();
+        server.lease.rests = Some(now);
+        if let Some(ends) = tally.ends_unit() {
+            client.shared.is_between.set(ends);
+        }
+        client.shared.pool.note_queries(tally, now.saturating_duration_since(began));
         let (held, holds) = (server.shared.holds.get(), server.session.holds());
         if held != holds {
             server.shared.holds.set(holds);
@@ -213,6 +243,7 @@ impl Link {
         let sequences = server.session.has_sequences_of(&client.session);
         client.shared.sequences.set(NonZeroU64::new(server.shared.id).filter(|_| sequences));
         server.shared.holds.take();
+        server.shared.awaited.take();
         let tally: Tally = server.session.take_tally();
         let Lease { asked, given, .. } = server.lease;
         client.shared.pool.note_link(tally, given - asked, now - given);
@@ -257,7 +288,7 @@ fn from_client(
         return Turn::Nothing;
     }
     let Scratch { read, desk } = scratch;
-    let fresh = if !server.lease.begun && client.carry.is_unseen() || server.session.may_resume() {
+    let fresh = if client.carry.is_unseen() || server.session.may_resume() {
         0
     } else {
         match poll_read(&mut client.stream, cx, read) {
@@ -273,6 +304,9 @@ fn from_client(
             Poll::Ready(Ok(fresh)) => fresh,
         }
     };
+    if let Some(awaited) = server.shared.awaited.get() {
+        server.shared.awaited.set(Some(awaited.with(fresh)));
+    }
     let ClientConn { session, carry, .. } = client;
     let fresh = read.get(..fresh).unwrap_or_default();
     let input = carry.join(fresh);

@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use pgpooler_config::Document;
 use pgpooler_core::cancel::KeyForm;
+use pgpooler_core::drain::Way;
 use pgpooler_core::pool::Stage;
 use pgpooler_core::startup::{Replication, StartupParameters};
 use pgpooler_core::wire::{ErrorResponse, SqlState, TransactionStatus, backend};
@@ -27,7 +28,7 @@ use crate::event_loop::worker::Worker;
 use crate::event_loop::{refuse, welcome};
 use crate::handshake;
 use crate::reactor::spawn_local;
-use crate::report::{ClientState, ServerState};
+use crate::report::{ClientState, Refused, ServerState};
 use crate::tls;
 use crate::transport::Transport;
 
@@ -53,6 +54,8 @@ struct Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.client.set_server(None);
+        let name = self.client.application_name.as_deref().unwrap_or_default();
+        self.worker.note_departure(&self.client, name);
         self.worker.forget_client(&self.client);
         if let Some(server) = &self.server {
             self.worker.forget_server(server.id);
@@ -85,7 +88,7 @@ pub(crate) async fn begin(
             Some(Session { place, client: stream, server: login.stream, greeting, input })
         }
         Err(response) => {
-            worker.logins.borrow_mut().client_refused += 1;
+            worker.logins.borrow_mut().record_refusal(Refused::Server);
             refuse::turn_away(stream, out, &response).await;
             None
         }
@@ -235,7 +238,10 @@ async fn kicked(client: &ClientShared) -> Kick {
     poll_fn(|cx| {
         client.watch(cx);
         match client.kick.take() {
-            Some(kick @ (Kick::Shutdown | Kick::Killed(_))) => Poll::Ready(kick),
+            Some(kick @ (Kick::Shutdown | Kick::Killed(_))) => {
+                client.way.set((kick == Kick::Shutdown).then_some(Way::Deadline));
+                Poll::Ready(kick)
+            }
             _ => Poll::Pending,
         }
     })

@@ -13,20 +13,25 @@ use std::mem;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use pgpooler_core::drain::Way;
 use pgpooler_core::pool::ClientId;
 use pgpooler_core::wire::{ErrorResponse, SqlState};
 use tracing::debug;
 
 use crate::event_loop::checkout::{Grant, Refusal, look_in_queue, take_up};
-use crate::event_loop::client::{ClientConn, ClientShared, Kick};
+use crate::event_loop::client::{self, ClientConn, ClientShared, Kick};
+use crate::event_loop::parting::Heard;
 use crate::event_loop::refuse;
 use crate::event_loop::relay::{self, End};
 use crate::event_loop::server::ServerConn;
 use crate::event_loop::worker::Worker;
 use crate::reactor::{self, Seat, spawn_local};
 use crate::report::ClientState;
+
+/// So many times as long as another one is a client silent that was last seen in the middle of something.
+const LONG_SILENCE: u32 = 25;
 
 /// Seats served before the clock is looked at again.
 const SEATS_A_TICK: usize = 32;
@@ -95,8 +100,8 @@ impl Worker {
     /// How a client calls its application.
     pub(crate) fn application_name(&self, client: &ClientShared) -> String {
         self.with_sitter(client.slot, |sitter| {
-            let own = sitter.and_then(|sitter| sitter.client.session.settings().get("application_name"));
-            own.or(client.application_name.as_deref()).unwrap_or_default().to_owned()
+            let name = sitter.map(|sitter| sitter.client.application_name());
+            name.or(client.application_name.as_deref()).unwrap_or_default().to_owned()
         })
     }
 
@@ -130,6 +135,7 @@ impl Worker {
     }
 
     fn see_off(&self, mut client: ClientConn) {
+        self.note_departure(&client.shared, client.application_name());
         client.stream.say_goodbye();
         self.forget_client(&client.shared);
         self.process.connection_ended(self.me);
@@ -141,10 +147,9 @@ impl Worker {
         let fatal = |state, message: &'static str| ErrorResponse::fatal(state, message);
         let error = match kick {
             Kick::HungUp => return Fate::Leaves,
-            Kick::Shutdown => {
-                fatal(SqlState::ADMIN_SHUTDOWN, "terminating connection due to administrator command")
-            }
+            Kick::Shutdown => return Fate::Away(Errand::Goodbye(self.farewell(client, Way::Deadline))),
             Kick::Killed(killed) => killed.response(),
+            Kick::Stalled => client::stalled(),
             Kick::SilentTooLong => fatal(SqlState::IDLE_SESSION_TIMEOUT, "client_idle_timeout"),
             Kick::Canceled => {
                 ErrorResponse::error(SqlState::QUERY_CANCELED, "canceling statement due to user request")
@@ -198,13 +203,12 @@ impl Sitter {
         let mut cx = Context::from_waker(Waker::noop());
         match self.client.poll_idle(&mut cx) {
             Poll::Pending => Poll::Ready(Fate::Stays),
-            Poll::Ready(Ok(Stir::Readable)) => {
-                let now = reactor::now();
-                self.stage = match worker.try_checkout(&self.client.shared, now) {
-                    Some(server) => Stage::Linked(self.link(server, now)),
-                    None => Stage::Queued(now),
-                };
-                Poll::Pending
+            Poll::Ready(Ok(Stir::Readable)) => self.serve(worker),
+            // what it has sent by now is done first
+            Poll::Ready(Ok(Stir::Kicked(Kick::Shutdown)))
+                if self.client.spill.is_empty() && self.has_something_to_say() =>
+            {
+                self.serve(worker)
             }
             Poll::Ready(Ok(Stir::Kicked(kick))) => Poll::Ready(worker.kicked(&self.client, kick)),
             Poll::Ready(Ok(Stir::Closed)) => Poll::Ready(Fate::Leaves),
@@ -213,6 +217,21 @@ impl Sitter {
                 Poll::Ready(Fate::Leaves)
             }
         }
+    }
+
+    /// Something has come from a client that is idle.
+    fn serve(&mut self, worker: &Rc<Worker>) -> Poll<Fate> {
+        if worker.parting.get()
+            && let Some(fate) = self.parting(worker)
+        {
+            return Poll::Ready(fate);
+        }
+        let now = reactor::now();
+        self.stage = match worker.try_checkout(&self.client.shared, now) {
+            Some(server) => Stage::Linked(self.link(server, now)),
+            None => Stage::Queued(now),
+        };
+        Poll::Pending
     }
 
     fn queued(&mut self, worker: &Rc<Worker>, asked: Instant) -> Poll<Fate> {
@@ -251,15 +270,25 @@ impl Sitter {
     }
 
     fn linked(&mut self, worker: &Rc<Worker>, server: Box<ServerConn>) -> Poll<Fate> {
-        let killed = match self.client.shared.kick.get() {
-            Some(Kick::Killed(killed)) => Some(killed),
+        let cut = match self.client.shared.kick.get() {
+            Some(Kick::Killed(killed)) => Some(killed.response()),
+            Some(Kick::Stalled) => Some(client::stalled()),
             _ => None,
         };
-        let moved = match killed {
-            Some(killed) => Err(relay::cut(worker, &mut self.client, server, &killed.response())),
+        let moved = match cut {
+            Some(why) => Err(relay::cut(worker, &mut self.client, server, &why)),
+            None if worker.parting.get() && self.parts_linked(worker, &server) => {
+                relay::end(worker, &mut self.client, server);
+                let words = worker.farewell(&self.client, Way::LivenessTest);
+                Err(End::Told(words))
+            }
             None => relay::poll(worker, &mut self.client, server),
         };
         let end = match moved {
+            Ok(server) if server.is_at_boundary() && worker.closes(&self.client.shared) => {
+                relay::end(worker, &mut self.client, server);
+                End::Released
+            }
             Ok(server) => {
                 self.stage = Stage::Linked(server);
                 return Poll::Ready(Fate::Stays);
@@ -271,11 +300,97 @@ impl Sitter {
         shared.statements.set(self.client.session.statement_count() as u32);
         shared.enter(ClientState::Idle, reactor::now());
         match end {
-            End::Released if worker.is_leaving() => Poll::Ready(worker.kicked(&self.client, Kick::Shutdown)),
-            End::Released => Poll::Pending,
+            End::Released if worker.closes(shared) => {
+                Poll::Ready(worker.kicked(&self.client, Kick::Shutdown))
+            }
+            End::Released => {
+                // it was told to leave before it began with what it is in the middle of
+                if shared.kick.get() == Some(Kick::Shutdown) {
+                    shared.kick.set(None);
+                }
+                Poll::Pending
+            }
             End::ClientGone => Poll::Ready(Fate::Leaves),
             End::Told(response) => Poll::Ready(Fate::Away(Errand::Goodbye(response))),
         }
+    }
+}
+
+/// While clients are parted with.
+impl Sitter {
+    /// Looks at what an idle client has sent before anything is done for it; `None`: it is served.
+    fn parting(&mut self, worker: &Worker) -> Option<Fate> {
+        match self.client.hear(worker) {
+            Ok(Heard::Test) if worker.parts_on_test(&self.client) => {
+                Some(Fate::Away(Errand::Goodbye(worker.farewell(&self.client, Way::LivenessTest))))
+            }
+            Ok(Heard::Test | Heard::Other) => None,
+            Ok(Heard::Nothing) => Some(Fate::Stays),
+            Ok(Heard::End) | Err(_) => Some(Fate::Leaves),
+        }
+    }
+
+    /// The same for a client that has a server connection to itself: it has tested its connection, and leaves for it.
+    /// One that is tied to its server connection by what it holds there stays.
+    fn parts_linked(&mut self, worker: &Worker, server: &ServerConn) -> bool {
+        let client = &mut self.client;
+        let is_idle = server.is_at_boundary() && server.session.may_part();
+        is_idle
+            && client.spill.is_empty()
+            && !client.session.is_leaving()
+            // what is at its end is seen by the relay
+            && matches!(client.hear(worker), Ok(Heard::Test))
+            && worker.parts_on_test(client)
+    }
+
+    /// Whether it has been silent for so long behind the end of what it was about. Who has only tested its connection, or
+    /// prepared, may be about to begin; nobody takes as long as [`LONG_SILENCE`] for that, but idle pools test, too.
+    pub(super) fn has_been_silent(&self, limit: Duration, now: Instant) -> bool {
+        let limit = if self.client.shared.is_between.get() { limit } else { limit * LONG_SILENCE };
+        self.silent_since().is_some_and(|since| now.saturating_duration_since(since) >= limit)
+    }
+
+    fn silent_since(&self) -> Option<Instant> {
+        let client = &self.client;
+        let is_silent =
+            client.shared.kick.get().is_none() && client.spill.is_empty() && client.carry.is_empty();
+        let since = match &self.stage {
+            Stage::Idle => Some(client.shared.since()),
+            Stage::Linked(server) if server.is_at_boundary() && server.session.may_part() => {
+                server.lease.rests_since()
+            }
+            Stage::Queued(_) | Stage::Linked(_) => None,
+        };
+        since.filter(|_| is_silent)
+    }
+
+    /// It has sent something, or closed its side, by now.
+    pub(super) fn has_something_to_say(&self) -> bool {
+        self.client.stream.tcp().has_unread()
+    }
+}
+
+impl Worker {
+    /// What a client hears that is parted with.
+    fn farewell(&self, client: &ClientConn, way: Way) -> Vec<u8> {
+        let shared = &client.shared;
+        shared.way.set(shared.way.get().or(Some(way)));
+        let told = "terminating connection due to administrator command";
+        let error = ErrorResponse::fatal(SqlState::ADMIN_SHUTDOWN, told);
+        self.count_error(error.sqlstate.as_str());
+        error.to_bytes()
+    }
+
+    /// Closes the connection of a client that is idle.
+    pub(super) fn part_with(self: &Rc<Self>, sitter: Sitter, way: Way) {
+        let Sitter { mut client, stage } = sitter;
+        if let Stage::Linked(server) = stage {
+            relay::end(self, &mut client, server);
+            client.shared.set_server(None);
+            client.shared.enter(ClientState::Idle, reactor::now());
+        }
+        let words = self.farewell(&client, way);
+        self.send_away(client, Errand::Goodbye(words));
     }
 }
 

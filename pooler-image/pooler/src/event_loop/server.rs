@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::rc::Rc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use pgpooler_core::pool::PoolId;
 use pgpooler_core::session::{self, Holds};
@@ -63,6 +63,38 @@ pub(crate) struct ServerShared {
     pub(crate) statements: Cell<u32>,
     /// What ties it to its client.
     pub(crate) holds: Cell<Holds>,
+    /// The rest of a message that its client has yet to send.
+    pub(crate) awaited: Cell<Option<Awaited>>,
+}
+
+/// The rest of a message whose beginning PostgreSQL has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Awaited {
+    since: Instant,
+    came: usize,
+}
+
+/// Bytes in a second with which a client keeps its server connection in the middle of a message.
+const SLOWEST: u64 = 1024;
+
+impl Awaited {
+    pub(crate) fn begin(now: Instant) -> Self {
+        Self { since: now, came: 0 }
+    }
+
+    /// So many bytes of it have come.
+    pub(crate) fn with(self, bytes: usize) -> Self {
+        Self { came: self.came + bytes, ..self }
+    }
+
+    /// What is awaited from now on; none: too little has come in that time.
+    pub(crate) fn look(self, limit: Duration, now: Instant) -> Option<Self> {
+        if now.saturating_duration_since(self.since) < limit {
+            return Some(self);
+        }
+        let enough = limit.as_millis() * u128::from(SLOWEST) / 1000;
+        (self.came as u128 >= enough).then(|| Self::begin(now))
+    }
 }
 
 /// Whether it is used again.
@@ -100,6 +132,7 @@ impl ServerShared {
             requested: Cell::default(),
             statements: Cell::new(statements as u32),
             holds: Cell::default(),
+            awaited: Cell::default(),
         }
     }
 }
@@ -156,6 +189,11 @@ impl ServerConn {
     /// The server has ended it.
     pub(crate) fn lose(&self) {
         self.shared.outlook.set(Outlook::Lost);
+    }
+
+    /// Its client, which has it to itself or is tied to it, is outside of a transaction and owed nothing.
+    pub(crate) fn is_at_boundary(&self) -> bool {
+        self.lease.rests_since().is_some() && self.session.is_clean() && self.is_quiet()
     }
 
     /// Nothing of an earlier message is left on either side.

@@ -5,7 +5,7 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use pgpooler_core::pool::{LoopId, PoolId, Stage};
 use pgpooler_core::session::{self, Dirt};
@@ -122,7 +122,7 @@ impl Worker {
             peer: login.stream.peer_addr()?,
             local: login.stream.local_addr()?,
             opened: Instant::now(),
-            connected: SystemTime::now(),
+            connected: crate::wall::now(),
         };
         let shared = Rc::new(ServerShared::new(facts, 0));
         self.remember_server(&shared);

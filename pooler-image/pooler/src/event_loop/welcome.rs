@@ -1,110 +1,36 @@
-//! From an accepted connection to a client that may ask for something.
+//! From a client that has proven who it is to one that may ask for something.
 
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use pgpooler_config::{Document, PoolMode};
 use pgpooler_core::cancel::KeyForm;
 use pgpooler_core::session::{self, Naming, ServerFault, Settings, Unit};
-use pgpooler_core::startup::{Replication, StartupParameters};
+use pgpooler_core::startup::StartupParameters;
 use pgpooler_core::wire::error_response::field;
 use pgpooler_core::wire::{ErrorFields, ErrorResponse, Severity, SqlState, TransactionStatus, backend};
 use tokio::io::AsyncWriteExt;
-use tracing::{debug, info};
+use tracing::debug;
 
 use crate::admin::{self, AdminClient};
-use crate::event_loop::auth_query::Porter;
 use crate::event_loop::buffers::{Carry, Spill, poll_read};
 use crate::event_loop::checkout::Refusal;
 use crate::event_loop::client::{ClientConn, ClientShared, Kick};
 use crate::event_loop::pool::Pool;
+use crate::event_loop::refuse;
 use crate::event_loop::server::ServerConn;
 use crate::event_loop::worker::{Scratch, Worker};
-use crate::event_loop::{home, refuse, replication};
-use crate::handshake::{self, Accepted, HandshakeError};
+use crate::handshake;
 use crate::process::Welcome;
-use crate::reactor::Socket;
-use crate::report::SocketReport;
+use crate::report::{Refused, SocketReport};
 use crate::tls::Session;
 use crate::transport::Transport;
 
-/// Counts a connection as logging in, however that ends.
-pub(super) struct LoggingIn<'a>(&'a Worker);
-
-impl<'a> LoggingIn<'a> {
-    pub(super) fn begin(worker: &'a Worker) -> Self {
-        worker.logging_in.set(worker.logging_in.get() + 1);
-        Self(worker)
-    }
-}
-
-impl Drop for LoggingIn<'_> {
-    fn drop(&mut self) {
-        self.0.logging_in.set(self.0.logging_in.get() - 1);
-    }
-}
-
-/// What a connection became.
-pub(crate) enum Admitted {
-    /// A client of a pool.
-    Client(ClientConn),
-    /// A client with a server connection of its own.
-    Walsender(Box<replication::Session>),
-}
-
-/// Logs a client in; `None`: the connection was for something else, or has ended.
-pub(crate) async fn admit(worker: &Rc<Worker>, stream: Socket, peer: SocketAddr) -> Option<Admitted> {
-    let _login = LoggingIn::begin(worker);
-    let current = Arc::clone(&worker.current.borrow());
-    let document = &current.loaded.document;
-    let limit = document.client_login_timeout.as_duration();
-    let porter = Porter { worker, current: &current };
-    let accepted = match handshake::accept(stream, &porter, &current.loaded.tls, limit).await {
-        Ok(accepted) => accepted,
-        Err(error) => {
-            note_failure(worker, peer, &error);
-            return None;
-        }
-    };
-    match accepted {
-        Accepted::Cancel(key, mut connection) => {
-            worker.process.cancel(&key).await;
-            // its end is the answer
-            connection.say_goodbye();
-            drop(connection);
-            None
-        }
-        Accepted::Client(client) if admin::is_console(&client.parameters.database) => {
-            console(worker, *client, document).await;
-            None
-        }
-        Accepted::Client(client) if client.parameters.replication != Replication::Off => {
-            let session = replication::begin(worker, *client, peer, document).await?;
-            Some(Admitted::Walsender(Box::new(session)))
-        }
-        Accepted::Client(client) => {
-            let client = home::at_home(worker, *client, peer, document)?;
-            seat(worker, client, peer, document).await.map(Admitted::Client)
-        }
-    }
-}
-
-fn note_failure(worker: &Worker, peer: SocketAddr, error: &HandshakeError) {
-    if matches!(error, HandshakeError::Disconnected) {
-        return debug!(%peer, "connection closed before login");
-    }
-    worker.logins.borrow_mut().client_failed += 1;
-    if let HandshakeError::Refused(response) = error {
-        worker.count_error(response.sqlstate.as_str());
-    }
-    info!(%peer, %error, "login failed");
-}
-
-async fn console(worker: &Rc<Worker>, client: handshake::Client, document: &Document) {
+pub(super) async fn console(worker: &Rc<Worker>, client: handshake::Client, document: &Document) {
     let handshake::Client { mut stream, parameters, input, out, .. } = client;
     let Some(access) = admin::access(document, &parameters.user) else {
         let error = ErrorResponse::fatal(
@@ -134,7 +60,7 @@ fn socket_report(stream: &Transport) -> Option<SocketReport> {
     Some(SocketReport {
         peer: stream.peer_addr().ok()?,
         local: stream.local_addr().ok()?,
-        connected: SystemTime::now(),
+        connected: crate::wall::now(),
         tls: stream.tls().and_then(Session::protocol).map(|tls| tls.to_string()).unwrap_or_default(),
     })
 }
@@ -169,7 +95,7 @@ pub(super) async fn seat(
             Some(client)
         }
         Err(response) => {
-            worker.logins.borrow_mut().client_refused += 1;
+            worker.logins.borrow_mut().record_refusal(Refused::Server);
             if let Some(response) = response {
                 refuse::last_words(&mut client, &response).await;
             }
@@ -186,29 +112,31 @@ pub(crate) async fn let_in(
     document: &Document,
 ) -> Option<handshake::Client> {
     let database = &client.parameters.database;
-    let Some(error) = no_room(worker, document).or_else(|| disabled(worker, database)) else {
+    let Some((why, error)) = no_room(worker, document).or_else(|| disabled(worker, database)) else {
         return Some(client);
     };
-    worker.logins.borrow_mut().client_refused += 1;
+    worker.logins.borrow_mut().record_refusal(why);
     worker.count_error(error.sqlstate.as_str());
     refuse::turn_away(client.stream, client.out, &error.to_bytes()).await;
     None
 }
 
-fn no_room(worker: &Worker, document: &Document) -> Option<ErrorResponse> {
+fn no_room(worker: &Worker, document: &Document) -> Option<(Refused, ErrorResponse)> {
     if worker.is_leaving() {
         let told = "the database system is shutting down";
-        return Some(ErrorResponse::fatal(SqlState::CANNOT_CONNECT_NOW, told));
+        return Some((Refused::Leaving, ErrorResponse::fatal(SqlState::CANNOT_CONNECT_NOW, told)));
     }
     (worker.process.client_count() >= document.max_client_conn).then(|| {
-        ErrorResponse::fatal(SqlState::TOO_MANY_CONNECTIONS, "no more connections allowed (max_client_conn)")
+        let told = "no more connections allowed (max_client_conn)";
+        (Refused::Clients, ErrorResponse::fatal(SqlState::TOO_MANY_CONNECTIONS, told))
     })
 }
 
 /// In PgBouncer's words.
-fn disabled(worker: &Worker, database: &str) -> Option<ErrorResponse> {
+fn disabled(worker: &Worker, database: &str) -> Option<(Refused, ErrorResponse)> {
     worker.process.is_disabled(database).then(|| {
-        ErrorResponse::fatal(SqlState::PROTOCOL_VIOLATION, format!("database \"{database}\" is disabled"))
+        let told = format!("database \"{database}\" is disabled");
+        (Refused::Disabled, ErrorResponse::fatal(SqlState::PROTOCOL_VIOLATION, told))
     })
 }
 

@@ -1,8 +1,8 @@
 //! One event loop: its clients, its server connections, and what it is told.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap};
-use std::net::{SocketAddr, TcpListener};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,12 +15,12 @@ use tokio::sync::{Notify, mpsc};
 use tracing::warn;
 
 use crate::event_loop::buffers::READ_SIZE;
-use crate::event_loop::client::{self, Kick};
+use crate::event_loop::client::{self, ClientShared, Kick};
 use crate::event_loop::places::Place;
 use crate::event_loop::pool::{Kind, Pool, Rule};
 use crate::event_loop::server::{Outlook, ServerConn, ServerShared};
-use crate::event_loop::{door, memory};
-use crate::process::{Current, Mail, Process};
+use crate::event_loop::{door, memory, parting};
+use crate::process::{Current, Mail, Pass, Process};
 use crate::reactor::{self, Reactor, Socket, spawn_local, timeout};
 use crate::report::{ErrorCounts, LoginCounts};
 
@@ -89,6 +89,8 @@ pub(crate) struct Worker {
     pub(crate) servers: RefCell<HashMap<u64, Rc<ServerShared>>>,
     pub(crate) current: RefCell<Arc<Current>>,
     pub(crate) phase: Cell<Phase>,
+    /// Clients are to leave when they do not notice.
+    pub(crate) parting: Cell<bool>,
     pub(crate) cancel_done: Notify,
     /// Connections that have not logged in yet.
     pub(crate) logging_in: Cell<u32>,
@@ -155,6 +157,7 @@ impl Worker {
             servers: RefCell::default(),
             current: RefCell::new(current),
             phase: Cell::new(Phase::Serving),
+            parting: Cell::new(false),
             cancel_done: Notify::new(),
             logging_in: Cell::new(0),
             logins: RefCell::default(),
@@ -179,6 +182,7 @@ impl Worker {
                 break;
             }
         }
+        self.give_up();
         // letters that come now find the box closed
         drop(mail);
         self.phase.set(Phase::Over);
@@ -186,7 +190,7 @@ impl Worker {
 
     fn deliver(self: &Rc<Self>, mail: Mail) {
         match mail {
-            Mail::Client(stream, peer) => self.welcome(stream, peer),
+            Mail::Client(stream, pass) => self.welcome(stream, *pass),
             Mail::Newcomer(newcomer) => spawn_local(client::move_in(Rc::clone(self), newcomer)),
             Mail::Cancel(request, done) => self.cancel(&request, done),
             Mail::Lent(lent) => self.borrow_server(*lent),
@@ -201,6 +205,7 @@ impl Worker {
             }
             Mail::Limit => self.keep_to_limit(),
             Mail::Drain => self.drain(),
+            Mail::Part => self.begin_to_part(),
             Mail::Settings(current) => self.follow(current),
             Mail::Paused { database, paused } => self.set_paused(database.as_deref(), paused),
             Mail::Kill { databases, epoch, done } => {
@@ -218,13 +223,13 @@ impl Worker {
         }
     }
 
-    pub(crate) fn welcome(self: &Rc<Self>, stream: std::net::TcpStream, peer: SocketAddr) {
+    pub(crate) fn welcome(self: &Rc<Self>, stream: std::net::TcpStream, pass: Pass) {
         match Socket::from_std(stream) {
             Ok(stream) => {
-                spawn_local(client::serve(Rc::clone(self), stream, peer));
+                spawn_local(client::serve(Rc::clone(self), stream, pass));
             }
             Err(error) => {
-                warn!(%error, %peer, "client connection could not be taken");
+                warn!(%error, peer = %pass.peer(), "client connection could not be taken");
                 self.process.connection_ended(self.me);
             }
         }
@@ -234,12 +239,23 @@ impl Worker {
         matches!(self.phase.get(), Phase::Leaving { .. })
     }
 
+    /// Whether a client is to be closed as soon as it has no transaction: one that has only prepared or tested something is
+    /// in the middle of what it is about, and is waited for as one in a transaction is.
+    pub(crate) fn closes(&self, client: &ClientShared) -> bool {
+        let Phase::Leaving { at_latest } = self.phase.get() else { return false };
+        client.is_between.get() || Instant::now() >= at_latest
+    }
+
     fn leave(self: &Rc<Self>, at_latest: Instant) {
         self.phase.set(Phase::Leaving { at_latest });
-        for client in self.clients() {
+        self.close_clients();
+        self.close_idle(None);
+    }
+
+    fn close_clients(&self) {
+        for client in self.clients().into_iter().filter(|client| self.closes(client)) {
             client.kick(Kick::Shutdown);
         }
-        self.close_idle(None);
     }
 
     /// Behind the deadline, what still runs is cancelled.
@@ -248,11 +264,21 @@ impl Worker {
         if now < at_latest {
             return;
         }
+        self.close_clients();
         let active: Vec<_> = self.servers.borrow().values().cloned().collect();
-        for server in active.iter().filter(|server| server.cancels.borrow().is_none()) {
-            if server.state.get() == crate::report::ServerState::Active {
-                self.cancel_on_server(server);
-            }
+        let is_active = |server: &&Rc<ServerShared>| server.state.get() == crate::report::ServerState::Active;
+        let active = active.iter().filter(|server| server.cancels.borrow().is_none()).filter(is_active);
+        let mut links = HashSet::new();
+        for server in active {
+            links.extend(server.link.get());
+            self.cancel_on_server(server);
+        }
+        self.note_cancelled(&links);
+    }
+
+    fn begin_to_part(self: &Rc<Self>) {
+        if !self.parting.replace(true) {
+            spawn_local(parting::run(Rc::clone(self)));
         }
     }
 
@@ -291,7 +317,7 @@ impl Worker {
         }
         let document = Arc::clone(&self.current.borrow().loaded.document);
         let rule = Rule::of(&document, database, user.name());
-        self.ledger.borrow_mut().set_limits(id, rule.limits);
+        self.ledger.borrow_mut().set_limits(id, self.limits(rule.limits));
         self.process.slots(|slots| slots.set_pool(id, rule.terms(kind)));
         let pool = Rc::new(Pool::new(id, kind, database, Arc::clone(user), rule));
         let paused = self.process.is_paused(database);
@@ -321,7 +347,7 @@ impl Worker {
         let pools: Vec<_> = self.pools.borrow().values().cloned().collect();
         for pool in pools {
             let rule = Rule::of(&document, &pool.database, &pool.user_name);
-            self.ledger.borrow_mut().set_limits(pool.id, rule.limits);
+            self.ledger.borrow_mut().set_limits(pool.id, self.limits(rule.limits));
             self.process.slots(|slots| slots.set_pool(pool.id, rule.terms(pool.kind)));
             let user = current.auth.user(&pool.database, &pool.user_name);
             pool.follow(rule, user.as_ref(), current.epoch);
@@ -373,6 +399,11 @@ impl Worker {
         for pool in pools {
             self.ledger.borrow_mut().set_limits(pool, PoolLimits { idle_timeout: LAST_IDLE });
         }
+    }
+
+    /// The limits of a pool as long as the process stays.
+    fn limits(&self, limits: PoolLimits) -> PoolLimits {
+        if self.serves_on() { limits } else { PoolLimits { idle_timeout: LAST_IDLE } }
     }
 
     pub(crate) fn set_paused(self: &Rc<Self>, database: Option<&str>, paused: bool) {

@@ -6,8 +6,8 @@ use pgpooler_config::{Document, TargetRole, Userlist};
 
 use super::*;
 use crate::report::{
-    AbsenceReport, ClientCounts, ErrorCounts, LedgerReport, LoginCounts, LoopReport, Paused, Phase,
-    PresenceReport, ProcessReport, Traffic,
+    AbsenceReport, ClientCounts, ErrorCounts, Failure, LedgerReport, LoginCounts, LoopReport, Paused, Phase,
+    PresenceReport, ProcessReport, Refused, Traffic,
 };
 
 fn report() -> Report {
@@ -28,7 +28,9 @@ fn report() -> Report {
         traffic,
         ..PoolReport::default()
     };
-    let logins = LoginCounts { client_succeeded: 6, client_refused: 1, ..LoginCounts::default() };
+    let mut logins = LoginCounts { client_succeeded: 6, ..LoginCounts::default() };
+    logins.record_refusal(Refused::Failures);
+    logins.record_failure(Failure::Credentials);
     let work = LoopReport { pools: vec![pool], logins, errors, ..LoopReport::default() };
     let process = ProcessReport {
         ledger: LedgerReport { limit: 20, held: 5, waiting: 1, told: 22, floor: 2, refused: 3 },
@@ -96,6 +98,9 @@ fn counters_end_in_total_and_carry_their_unit() {
     has(&text, &format!("pgpooler_transactions_total{labels} 2"));
     has(&text, &format!("pgpooler_received_bytes_total{labels} 10"));
     has(&text, "pgpooler_client_logins_total{result=\"refused\"} 1");
+    has(&text, "pgpooler_client_logins_refused_total{reason=\"max_failed_logins\"} 1");
+    has(&text, "pgpooler_client_logins_refused_total{reason=\"leaving\"} 0");
+    has(&text, "pgpooler_client_login_failures_total{reason=\"credentials\"} 1");
     has(&text, "pgpooler_errors_total{source=\"pooler\",class=\"53\"} 1");
     has(&text, "# TYPE pgpooler_transactions counter");
 }

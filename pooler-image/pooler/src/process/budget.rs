@@ -162,14 +162,20 @@ impl Process {
     fn report_of(&self, holder: &mut Holder, active: u32, waiting: u32) -> Report {
         let held = self.slots(|slots| slots.held());
         let uptime = u64::try_from(self.budget.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        holder.report(self.budget.incarnation, uptime, Use { held, active, waiting, refused: self.refused() })
+        let usage = Use { held, active, waiting, refused: self.refused() };
+        let report = holder.report(self.budget.incarnation, uptime, usage);
+        Report { clients: Some(self.client_count()), ..report }
     }
 
     pub(super) async fn obey(&self, order: Order) -> Result<Report, RefusedOrder> {
         let outcome: Result<(), Refused> = self.budget(|holder| match order {
             Order::Command(command) => holder.obey(command),
             Order::Lower(limit) => holder.lower(limit),
+            Order::Shed { epoch, .. } => epoch.map_or(Ok(()), |epoch| holder.follows(epoch)),
         });
+        if let (Order::Shed { clients, .. }, Ok(())) = (order, outcome) {
+            self.shed(clients);
+        }
         let report = self.tell_budget().await;
         match outcome {
             Ok(()) => {

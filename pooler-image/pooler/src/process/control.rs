@@ -31,6 +31,7 @@ impl Process {
             peer_pools: self.peers.pools(),
             sizes: memory::sizes(),
             server: self.server_report(),
+            drain: self.drain_report(),
         };
         Report::gather(process, loops)
     }

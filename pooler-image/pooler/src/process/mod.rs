@@ -6,6 +6,8 @@ mod budget;
 mod certificates;
 mod control;
 mod databases;
+mod doorkeeper;
+mod drain;
 mod peers;
 mod presence;
 
@@ -29,13 +31,16 @@ use crate::report::{Detail, LoopReport, LoopUse, Paused, Phase};
 use crate::service::ConsoleDoor;
 
 pub(crate) use budget::Budget;
+use doorkeeper::Doorkeeper;
+pub(crate) use doorkeeper::{Pass, Subject};
+pub(crate) use drain::Party;
 pub(crate) use peers::Peers;
 use presence::Presence;
 
 /// What a loop is told.
 pub(crate) enum Mail {
     /// A new connection.
-    Client(std::net::TcpStream, SocketAddr),
+    Client(std::net::TcpStream, Box<Pass>),
     /// A client that has logged in on another loop.
     Newcomer(Box<Newcomer>),
     /// A cancel request for one of its clients, and what is dropped when it is dealt with.
@@ -53,6 +58,8 @@ pub(crate) enum Mail {
     Limit,
     /// The process is about to leave: connections that lie idle are of no use.
     Drain,
+    /// Clients are to leave when they do not notice.
+    Part,
     Settings(Arc<Current>),
     Paused {
         database: Option<String>,
@@ -130,6 +137,8 @@ pub(crate) struct Process {
     pub(crate) peers: Peers,
     budget: Budget,
     presence: Presence,
+    doorkeeper: Doorkeeper,
+    drain: drain::Drain,
 }
 
 /// The way to a loop.
@@ -175,6 +184,7 @@ impl Process {
     ) -> Self {
         let terms = identity.budget.terms();
         let paused = Paused { all: loaded.document.paused, ..Paused::default() };
+        let doorkeeper = Doorkeeper::new(&loaded.document);
         let current = Current { loaded, auth: Arc::new(auth), epoch: 0 };
         Self {
             source,
@@ -201,6 +211,8 @@ impl Process {
             peers: identity.peers,
             budget: identity.budget,
             presence: Presence::default(),
+            doorkeeper,
+            drain: drain::Drain::default(),
         }
     }
 
@@ -220,6 +232,7 @@ impl Process {
             self.forget_target();
         }
         self.budget(|holder| holder.document_limit(loaded.document.max_server_connections));
+        self.doorkeeper.follow(&loaded.document);
         let current = Arc::new(Current { loaded, auth: Arc::new(auth), epoch });
         self.put_in_force(&current);
         epoch

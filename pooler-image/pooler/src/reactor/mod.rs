@@ -28,7 +28,7 @@ pub(crate) use self::local::{Seat, has_ended_unseen, ready};
 pub(crate) use self::resolve::lookup_host;
 pub use self::socket::Socket;
 pub(crate) use self::tasks::{spawn_local, yield_now};
-pub(crate) use self::timers::{now, sleep, tick, timeout, timeout_at};
+pub(crate) use self::timers::{now, sleep, sleep_until, tick, timeout, timeout_at};
 
 use self::poller::Poller;
 

@@ -130,6 +130,18 @@ impl Socket {
         }
     }
 
+    /// There is something to read, or the end, as the kernel says: one system call.
+    pub(crate) fn has_unread(&self) -> bool {
+        match &self.0 {
+            Kind::Own(own) => {
+                let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+                rustix::net::recv(&own.tcp, &mut [0_u8; 1], flags).err() != Some(Errno::AGAIN)
+            }
+            // loops have a reactor
+            Kind::Tokio(_) => true,
+        }
+    }
+
     /// The peer has closed its side, as far as the poller knows. Costs no system call.
     pub(crate) fn is_read_closed(&self) -> bool {
         match &self.0 {

@@ -80,16 +80,48 @@ pub struct Traffic {
 pub struct LoginCounts {
     /// Clients that logged in.
     pub client_succeeded: u64,
-    /// Clients with a wrong password, an unknown user or a faulty handshake.
-    pub client_failed: u64,
-    /// Clients turned away by a limit or because the process leaves.
-    pub client_refused: u64,
+    /// Clients that did not get through their handshake, by [`Failure::ALL`].
+    pub client_failures: [u64; Failure::ALL.len()],
+    /// Clients that were turned away, by [`Refused::ALL`].
+    pub client_refusals: [u64; Refused::ALL.len()],
     /// Logins to PostgreSQL that succeeded.
     pub server_succeeded: u64,
     /// Logins to PostgreSQL that failed, refusals for want of a slot (53300) included.
     pub server_failed: u64,
     /// Users that were looked up.
     pub lookups: LookupCounts,
+}
+
+/// Why a client did not get through its handshake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// A wrong password or certificate, none where there must be one, an unknown user.
+    Credentials,
+    /// What it sent is no login.
+    Protocol,
+    /// TLS could not be had with it.
+    Tls,
+    /// It took too long.
+    Timeout,
+    /// The connection broke, or it is our fault.
+    Other,
+}
+
+/// Why a client was turned away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// `max_client_conn`
+    Clients,
+    /// `max_client_logins`, or that of one address.
+    Logins,
+    /// `max_failed_logins_per_address`
+    Failures,
+    /// `DISABLE`
+    Disabled,
+    /// The process leaves.
+    Leaving,
+    /// PostgreSQL refused it, or is away.
+    Server,
 }
 
 /// How look-ups of users (`auth_query`) ended, since start.
@@ -178,23 +210,62 @@ impl Traffic {
     }
 }
 
+impl Failure {
+    /// All of them, with the words of metrics.
+    pub const ALL: [(Self, &'static str); 5] = [
+        (Self::Credentials, "credentials"),
+        (Self::Protocol, "protocol"),
+        (Self::Tls, "tls"),
+        (Self::Timeout, "timeout"),
+        (Self::Other, "other"),
+    ];
+}
+
+impl Refused {
+    /// All of them, with the words of metrics.
+    pub const ALL: [(Self, &'static str); 6] = [
+        (Self::Clients, "max_client_conn"),
+        (Self::Logins, "max_client_logins"),
+        (Self::Failures, "max_failed_logins"),
+        (Self::Disabled, "disabled"),
+        (Self::Leaving, "leaving"),
+        (Self::Server, "server"),
+    ];
+}
+
 impl LoginCounts {
+    /// Counts a client that did not get through its handshake.
+    pub fn record_failure(&mut self, why: Failure) {
+        add_one(&mut self.client_failures, &Failure::ALL, &why);
+    }
+
+    /// Counts a client that was turned away.
+    pub fn record_refusal(&mut self, why: Refused) {
+        add_one(&mut self.client_refusals, &Refused::ALL, &why);
+    }
+
     /// Adds another loop's.
     pub fn merge(&mut self, other: &Self) {
         let Self {
             client_succeeded,
-            client_failed,
-            client_refused,
+            client_failures,
+            client_refusals,
             server_succeeded,
             server_failed,
             lookups,
         } = other;
         self.client_succeeded += client_succeeded;
-        self.client_failed += client_failed;
-        self.client_refused += client_refused;
+        self.client_failures.iter_mut().zip(client_failures).for_each(|(sum, count)| *sum += count);
+        self.client_refusals.iter_mut().zip(client_refusals).for_each(|(sum, count)| *sum += count);
         self.server_succeeded += server_succeeded;
         self.server_failed += server_failed;
         self.lookups.merge(lookups);
+    }
+}
+
+fn add_one<T: PartialEq>(counts: &mut [u64], kinds: &[(T, &str)], kind: &T) {
+    if let Some((_, count)) = kinds.iter().zip(counts).find(|((known, _), _)| known == kind) {
+        *count += 1;
     }
 }
 

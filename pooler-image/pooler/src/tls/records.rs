@@ -19,7 +19,7 @@ pub(super) enum Side {
 
 /// The records of one connection.
 pub(super) struct Records {
-    side: Side,
+    pub(super) side: Side,
     /// Read, and not whole yet.
     pub(super) sealed: Vec<u8>,
     /// Opened, and not asked for yet.

@@ -29,6 +29,10 @@ const READ_SIZE: usize = 64 * 1024;
 /// Sealed bytes read at once to see whether there are any: a record is no longer.
 const LOOK_SIZE: usize = 17 * 1024;
 
+/// The longest `ClientHello`, which may be 64 KB by the protocol. With keys against quantum computers and a ticket it has
+/// three.
+const LONGEST_HELLO: usize = 8 * 1024;
+
 /// Bytes sealed at once.
 const WRITE_SIZE: usize = 64 * 1024;
 
@@ -111,6 +115,9 @@ impl Session {
             // in TLS 1.3 a server could write before it has heard who the client is
             if wants == Wants::Traffic && !self.state().is_handshaking() {
                 return Poll::Ready(Ok(()));
+            }
+            if self.says_hello_for_too_long() {
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "ClientHello too long")));
             }
             if wants == Wants::End || ready!(self.poll_fetch(tcp, cx))? == 0 {
                 return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
@@ -238,15 +245,22 @@ impl Session {
 
     /// Reads once into what is kept; 0: the end.
     fn poll_fetch(&mut self, tcp: &mut Socket, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let sealed = &mut self.records.sealed;
-        let kept = sealed.len();
-        sealed.resize(kept + LOOK_SIZE, 0);
-        let mut fresh = ReadBuf::new(sealed.get_mut(kept..).unwrap_or_default());
-        let outcome = Pin::new(tcp).poll_read(cx, &mut fresh);
-        let length = fresh.filled().len();
-        sealed.truncate(kept + length);
-        ready!(outcome)?;
-        Poll::Ready(Ok(length))
+        SCRATCH.with_borrow_mut(|Scratch { sealed, .. }| {
+            sealed.resize(sealed.len().max(LOOK_SIZE), 0);
+            let mut fresh = ReadBuf::new(sealed.get_mut(..LOOK_SIZE).unwrap_or_default());
+            ready!(Pin::new(tcp).poll_read(cx, &mut fresh))?;
+            // no more than has come: who never logs in keeps it until its time is over
+            self.records.sealed.reserve_exact(fresh.filled().len());
+            self.records.sealed.extend_from_slice(fresh.filled());
+            Poll::Ready(Ok(fresh.filled().len()))
+        })
+    }
+
+    /// Its first message has not come to its end, and is longer than any should be.
+    fn says_hello_for_too_long(&self) -> bool {
+        let is_server = matches!(self.records.side, Side::Server(_));
+        let heard = self.state().negotiated_cipher_suite().is_some();
+        is_server && !heard && self.records.sealed.len() > LONGEST_HELLO
     }
 
     /// Seals bytes of the slices, as many as go into one write, and sends what the socket takes; how many were sealed.

@@ -94,6 +94,6 @@ async fn show_budget_has_the_columns_that_an_operator_reads() {
     let (names, types): (Vec<_>, Vec<_>) =
         columns.iter().map(|column| column.split_once('/').unwrap()).unzip();
     assert_eq!(names, Report::COLUMNS);
-    let expected = "text int8 int8 int8 int8 text int4 int4 int4 int4 int4 int8 int4 int4";
+    let expected = "text int8 int8 int8 int8 text int4 int4 int4 int4 int4 int8 int4 int4 int4";
     assert_eq!(types.join(" "), expected);
 }

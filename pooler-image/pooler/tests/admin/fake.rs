@@ -171,6 +171,7 @@ impl Control for Fake {
         let outcome = match order {
             Order::Command(command) => holder.obey(command),
             Order::Lower(limit) => holder.lower(limit),
+            Order::Shed { epoch, .. } => epoch.map_or(Ok(()), |epoch| holder.follows(epoch)),
         };
         let report = holder.report(0xfeed, 0, USE);
         let outcome =

@@ -362,13 +362,13 @@ fn requests_that_hit_settings_on_their_way_cost_the_client_its_query_at_most() {
 }
 
 #[test]
-fn a_query_is_cancelled_while_the_pooler_drains() {
-    let mut pooler = start(&options(1));
+fn a_query_is_cancelled_while_the_pooler_leaves() {
+    let mut pooler = start(&options(1).setting("drain_timeout", "0"));
     let mut client = app(&pooler);
     client.query("begin").unwrap();
     sleep(&mut client, "drain");
     pooler.signal(Signal::TERM).unwrap();
-    until("the loops leave", || pooler.log().contains("running transactions are finished"));
+    until("the loops leave", || pooler.log().contains("clients are closed as their transactions end"));
     let late = RawClient::login(&app_login(&pooler)).unwrap_err().to_string();
     assert!(late.contains("57P03"), "{late}");
     cancel(&pooler, &key_of(&client));

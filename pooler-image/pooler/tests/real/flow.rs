@@ -43,7 +43,7 @@ fn status(pooler: &Pooler, name: &str) -> usize {
 }
 
 /// By how much the process's memory was larger at its worst while `act` ran.
-fn growth<T>(pooler: &Pooler, act: impl FnOnce() -> T) -> (usize, T) {
+pub(super) fn growth<T>(pooler: &Pooler, act: impl FnOnce() -> T) -> (usize, T) {
     let pid = pooler.pid().expect("a running pooler");
     std::fs::write(format!("/proc/{pid}/clear_refs"), "5").expect("the peak is reset");
     let before = status(pooler, "VmRSS");

@@ -124,7 +124,7 @@ fn a_query_of_a_pooler_that_drains_is_cancelled_through_another() {
     client.query("begin").unwrap();
     sleep(&mut client, "drain across");
     owner.signal(Signal::TERM).unwrap();
-    until("the loops leave", || owner.log().contains("running transactions are finished"));
+    until("it drains", || owner.log().contains("draining: "));
     cancel(&other, &key_of(&client));
     assert_canceled(&client.read_through(b'Z').unwrap());
     assert_eq!(tags(&client.query("rollback").unwrap()), "CZ");

@@ -37,7 +37,9 @@ impl About {
     /// Of this machine, now.
     pub(crate) fn here(command: String, commit: String, rounds: usize) -> Self {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-        let days = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() / 86_400);
+        #[expect(clippy::disallowed_methods, reason = "a date for people")]
+        let now = SystemTime::now();
+        let days = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() / 86_400);
         Self {
             date: civil(days as i64),
             command,

@@ -4,6 +4,8 @@
 //! the pooler that user's pool has three server connections. [`HOLDER`] may have as many as it likes: scenarios whose
 //! clients need a server connection for as long as they live log in as that user.
 
+pub mod fleet;
+
 use std::{env, fmt::Debug, future::Future, process::ExitCode, time::Duration};
 
 use anyhow::{Result, bail, ensure};

@@ -125,7 +125,10 @@ impl Language {
                     "mvn",
                     "--quiet --batch-mode dependency:copy-dependencies -DoutputDirectory=packages",
                 ),
-                program("javac", "-d classes -cp packages/* PgjdbcDriver.java Harness.java"),
+                program(
+                    "javac",
+                    "-d classes -cp packages/* PgjdbcDriver.java Harness.java PgjdbcFleet.java Fleet.java",
+                ),
             ],
             Self::Rust => vec![program("cargo", "build --quiet --locked --bins --target-dir target")],
         }
@@ -141,6 +144,11 @@ impl Language {
 }
 
 impl Ready {
+    /// Which one it is.
+    pub(super) fn language(&self) -> Language {
+        self.language
+    }
+
     /// How one of its programs is run.
     pub(super) fn command(&self, name: &str) -> Command {
         let mut command = match self.language {

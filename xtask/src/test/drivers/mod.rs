@@ -1,6 +1,7 @@
 //! Real drivers of five languages, as their users install them: each program's scenarios run directly on PostgreSQL,
 //! which proves that they are right, and then through a pooler, which must make no difference.
 
+pub(crate) mod fleets;
 mod language;
 mod prepare;
 mod scenarios;
@@ -15,6 +16,7 @@ use crate::{postgres, ui, workspace};
 use super::Count;
 use language::{Language, Ready};
 use prepare::Prepared;
+pub(super) use prepare::compile;
 use scenarios::Outcomes;
 
 /// A program that uses one driver.
@@ -159,9 +161,17 @@ mod tests {
             &[
                 "<artifactId>postgresql</artifactId>\n      <version>",
                 "<artifactId>HikariCP</artifactId>\n      <version>",
+                "<artifactId>commons-dbcp2</artifactId>\n      <version>",
             ],
         ),
-        ("rust/Cargo.toml", &["tokio-postgres = { version = \"=", "sqlx = { version = \"="]),
+        (
+            "rust/Cargo.toml",
+            &[
+                "deadpool-postgres = { version = \"=",
+                "tokio-postgres = { version = \"=",
+                "sqlx = { version = \"=",
+            ],
+        ),
     ];
 
     #[test]

@@ -50,7 +50,8 @@ impl Prepared {
     }
 }
 
-fn told(language: Language, cache: &Path) -> Result<Ready> {
+/// Prepares a language, and says so.
+pub(super) fn told(language: Language, cache: &Path) -> Result<Ready> {
     let start = Instant::now();
     ui::say(&format!("{}: {}", language.name(), language.what()));
     let ready = language.prepare(cache).with_context(|| format!("cannot prepare {}", language.name()))?;
@@ -58,7 +59,8 @@ fn told(language: Language, cache: &Path) -> Result<Ready> {
     Ok(ready)
 }
 
-fn compile() -> Result<PathBuf> {
+/// Compiles the pooler.
+pub(in super::super) fn compile() -> Result<PathBuf> {
     let arguments = ["build", "--locked", "--package=pgpooler", "--message-format=json-render-diagnostics"];
     let programs = command::executables(&mut command::cargo(&arguments))?;
     programs.get("pgpooler").cloned().context("cargo built no pgpooler")

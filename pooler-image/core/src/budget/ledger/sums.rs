@@ -106,17 +106,12 @@ impl Ledger {
 
     /// What each pod is charged with.
     pub fn charges(&self) -> impl Iterator<Item = Charge> {
-        self.pods.iter().map(|(id, pod)| {
-            let (said, charge) = match &pod.standing {
-                Standing::Inherited | Standing::Newborn => (None, pod.floor),
-                Standing::Moved(charge) => (None, *charge),
-                Standing::Met(met) => {
-                    let said = Said { limit: met.limit, held: met.held, aim: met.aim(), mood: met.mood };
-                    (Some(said), met.charge(pod.floor))
-                }
-            };
-            Charge { pod: *id, member: pod.member, floor: pod.floor, said, want: pod.want, charge }
-        })
+        self.pods.iter().map(|(id, pod)| charge(*id, pod))
+    }
+
+    /// What one pod is charged with.
+    pub fn charge_of(&self, id: PodId) -> Option<Charge> {
+        self.pods.get(&id).map(|pod| charge(id, pod))
     }
 
     /// By processes that run no more.
@@ -142,6 +137,18 @@ impl Ledger {
         let taken: u32 = pods.chain(departed).sum();
         (member.floor * member.most_pods).saturating_sub(taken)
     }
+}
+
+fn charge(id: PodId, pod: &super::pod::Pod) -> Charge {
+    let (said, charge) = match &pod.standing {
+        Standing::Inherited | Standing::Newborn => (None, pod.floor),
+        Standing::Moved(charge) => (None, *charge),
+        Standing::Met(met) => {
+            let said = Said { limit: met.limit, held: met.held, aim: met.aim(), mood: met.mood };
+            (Some(said), met.charge(pod.floor))
+        }
+    };
+    Charge { pod: id, member: pod.member, floor: pod.floor, said, want: pod.want, charge }
 }
 
 impl super::pod::Pod {

@@ -50,6 +50,7 @@ impl Stage {
             limit: 1,
             max_connections: None,
             usage: Use::default(),
+            clients: None,
         };
         reported(&mut self.ledger, number, &report);
         self.pods.insert(id(number), report);

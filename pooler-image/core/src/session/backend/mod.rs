@@ -113,6 +113,10 @@ impl Exchange<'_> {
                 self.note_shape(Some(Shape::NONE));
                 self.reply(message)
             }
+            tag::PORTAL_SUSPENDED | tag::FUNCTION_CALL_RESPONSE => {
+                self.server.tally.outcomes += 1;
+                self.reply(message)
+            }
             _ => self.reply(message),
         }
     }
@@ -245,6 +249,7 @@ impl Exchange<'_> {
     }
 
     fn completed(&mut self, act: Option<Act>, command: &[u8]) {
+        self.server.tally.outcomes += 1;
         let effect = act.map(|act| act.effect);
         let names = &mut self.client.prepared_by_sql;
         match &effect {

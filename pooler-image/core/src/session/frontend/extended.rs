@@ -71,13 +71,14 @@ impl Exchange<'_> {
         self.drop_message(message)
     }
 
-    /// In session mode the server knows the client's names; ours are only kept to see RESET in time.
+    /// In session mode the server knows the client's names; ours are only kept to see RESET in time, and
+    /// what tests whether the connection is there.
     fn parse_own(&mut self, message: Message<'_>, name: &[u8], statement: Arc<Statement>) -> Step {
         self.server.tally.server_parses += 1;
         let since = 0;
         if name.is_empty() {
             self.client.unnamed = Some(statement);
-        } else if statement.acts() {
+        } else if statement.acts() || statement.is_empty() {
             self.client.statements.insert(Known {
                 name: name.into(),
                 statement,

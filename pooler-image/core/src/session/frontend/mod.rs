@@ -148,6 +148,9 @@ impl Exchange<'_> {
         if self.server.batch == Batch::Skipping {
             return Ok(self.drop_message(message));
         }
+        if matches!(message_tag, tag::PARSE | tag::BIND | tag::DESCRIBE) {
+            self.server.tally.steps += 1;
+        }
         let step = match message_tag {
             tag::COPY_DONE | tag::COPY_FAIL => Ok(self.client_copy_end(message)),
             // the server reads it as part of the copy, and fails the copy for it
@@ -212,6 +215,9 @@ impl Exchange<'_> {
         if self.server.copy_in {
             // the server ignores it inside a copy-in
             return self.forward(message);
+        }
+        if self.server.batch == Batch::Closed {
+            self.server.tally.steps += 1;
         }
         self.server.batch = Batch::Closed;
         self.owe(message, Owed::Sync)

@@ -101,7 +101,7 @@ pub(super) const TRAPS: &[Trap] = &[
         tests: &[
             "real/pools.rs::pause_waits_for_transactions_and_resume_lets_clients_go_on",
             "real/pools.rs::reconnect_replaces_server_connections_after_their_transactions",
-            "real/drain.rs::sigterm_finishes_transactions_and_tells_idle_clients",
+            "real/drain.rs::who_never_tests_is_served_until_the_deadline_and_closed_between_transactions",
         ],
     },
     Trap {

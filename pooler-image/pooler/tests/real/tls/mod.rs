@@ -3,6 +3,7 @@
 mod binding;
 mod cert;
 mod clients;
+mod drain;
 mod internal;
 mod peers;
 mod refused;
